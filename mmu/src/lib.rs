@@ -1,0 +1,33 @@
+//! The machine below memory management: addresses, stage 1 descriptors, TLB operations, barriers, and the one door to them.
+//!
+//! 1. Only [`Door`] stores to a table page in use, issues TLBI, or issues the barriers that order them.
+//! 2. Everything that passes through the door is counted where it is done; nothing else raises those counters.
+//! 3. Descriptors, operations and plans are plain values; their arithmetic is tested on the host against vectors.
+//! 4. Descriptors in memory are atomics, because hardware updates them too (FEAT_HAFDBS).
+//! 5. On the host the same door opens to a simulated machine, so that memory management runs under `cargo test`.
+//! 6. Nothing here knows what a folio is.
+#![no_std]
+
+#[cfg(not(target_os = "none"))]
+extern crate std;
+
+mod addr;
+mod descriptor;
+mod door;
+mod events;
+mod features;
+#[cfg(not(target_os = "none"))]
+pub mod host;
+pub mod range;
+mod slot;
+mod tlb_op;
+
+pub use addr::*;
+pub use descriptor::{Descriptor, MAIR, NEXT_PAGE, Protection, STAGE1};
+pub use door::{Door, Fact, Role};
+#[cfg(target_os = "none")]
+pub use door::{PerCpu, set_features};
+pub use events::{Counter, Dsb, Events};
+pub use features::Features;
+pub use slot::{CONT_PTES, ContBlock, Slot, Table, UpperSlot};
+pub use tlb_op::{Cause, Depth, Form, KINDS, Scope, TlbOp};
