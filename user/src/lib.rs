@@ -1,1 +1,33 @@
-//! To come.
+//! The small runtime of the programs in `src/bin`: the first instruction, arguments, system calls, printing.
+//!
+//! The programs are ordinary static arm64 Linux programs: they run under Linux as they run here. They are built for the
+//! soft-float target, so no compiled code of theirs touches a floating-point register; `abi` does, in assembly, on purpose.
+//!
+//! On the host only what is pure is compiled (`numbers`, `pattern`), with its tests.
+
+#![cfg_attr(target_os = "none", no_std)]
+pub mod numbers;
+pub mod pattern;
+
+#[cfg(target_os = "none")]
+pub mod args;
+#[cfg(target_os = "none")]
+pub mod print;
+#[cfg(target_os = "none")]
+mod start;
+#[cfg(target_os = "none")]
+pub mod sys;
+
+/// Makes `$main: fn(&user::args::Args) -> u8` the program; its result is the exit status.
+///
+/// On the host, where the programs are not built to run, it makes an empty `main` instead.
+#[macro_export]
+macro_rules! program {
+    ($main:path) => {
+        #[cfg(target_os = "none")]
+        #[unsafe(no_mangle)]
+        fn program_main(args: &$crate::args::Args) -> u8 {
+            $main(args)
+        }
+    };
+}

@@ -1,0 +1,131 @@
+//! Linux system calls on arm64: the number in x8, arguments in x0 to x5, `svc #0`, the result or minus the error in x0.
+
+use core::arch::asm;
+
+/// Linux's numbers of the calls that the programs make.
+#[expect(missing_docs, reason = "the names are Linux's own")]
+pub mod number {
+    pub const READ: u64 = 63;
+    pub const WRITE: u64 = 64;
+    pub const EXIT_GROUP: u64 = 94;
+    pub const CLOCK_GETTIME: u64 = 113;
+    pub const TGKILL: u64 = 131;
+    pub const GETPID: u64 = 172;
+    pub const GETTID: u64 = 178;
+    pub const MUNMAP: u64 = 215;
+    pub const MMAP: u64 = 222;
+    pub const MPROTECT: u64 = 226;
+    pub const MADVISE: u64 = 233;
+    pub const GETRANDOM: u64 = 278;
+}
+
+/// Linux's error numbers that the programs look for.
+#[expect(missing_docs, reason = "the names are Linux's own")]
+pub mod error {
+    pub const EBADF: i32 = 9;
+    pub const ENOMEM: i32 = 12;
+    pub const EFAULT: i32 = 14;
+    pub const EINVAL: i32 = 22;
+    pub const ENOSYS: i32 = 38;
+}
+
+/// Advice for `madvise`, with Linux's values.
+#[expect(missing_docs, reason = "the names are Linux's own")]
+pub mod advice {
+    pub const DONTNEED: u64 = 4;
+    pub const FREE: u64 = 8;
+    pub const HUGEPAGE: u64 = 14;
+    pub const NOHUGEPAGE: u64 = 15;
+    pub const COLD: u64 = 20;
+    pub const PAGEOUT: u64 = 21;
+    pub const POPULATE_READ: u64 = 22;
+    pub const POPULATE_WRITE: u64 = 23;
+}
+
+/// Pages may be read.
+pub const PROT_READ: u64 = 1;
+/// Pages may be written.
+pub const PROT_WRITE: u64 = 2;
+/// Pages may be executed.
+pub const PROT_EXEC: u64 = 4;
+
+/// The size of a page: the programs are for 4K granules.
+pub const PAGE: u64 = 4096;
+
+/// An error number of Linux.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Error(pub i32);
+
+/// Makes the system call `number`.
+///
+/// # Safety
+/// As the call: what it does to this program's memory must be what the program expects.
+pub unsafe fn call(number: u64, arguments: [u64; 6]) -> Result<u64, Error> {
+    let result: i64;
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the caller answers for the call; the kernel keeps every register but x0.
+    unsafe {
+        asm!("svc #0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack));
+    }
+    if (-4095..0).contains(&result) { Err(Error(-result as i32)) } else { Ok(result as u64) }
+}
+
+/// Ends the program.
+pub fn exit(status: u8) -> ! {
+    loop {
+        // SAFETY: the call does not return.
+        let _ = unsafe { call(number::EXIT_GROUP, [status.into(), 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Writes bytes to a descriptor; the number of those written.
+pub fn write(descriptor: i32, bytes: &[u8]) -> Result<usize, Error> {
+    // SAFETY: the kernel only reads the bytes.
+    let done =
+        unsafe { call(number::WRITE, [descriptor as u64, bytes.as_ptr().addr() as u64, bytes.len() as u64, 0, 0, 0]) }?;
+    Ok(done as usize)
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn monotonic() -> u64 {
+    let mut time = [0u64; 2];
+    // SAFETY: `time` has the layout of a `timespec`, and the kernel writes nothing else. CLOCK_MONOTONIC is 1.
+    let done = unsafe { call(number::CLOCK_GETTIME, [1, time.as_mut_ptr().addr() as u64, 0, 0, 0, 0]) };
+    assert!(done.is_ok(), "clock_gettime: {done:?}");
+    time[0] * 1_000_000_000 + time[1]
+}
+
+/// New private anonymous memory.
+pub fn map(length: u64, protection: u64) -> Result<u64, Error> {
+    const PRIVATE_ANONYMOUS: u64 = 0x22;
+    // SAFETY: a new map, at an address that the kernel chooses, overlays nothing.
+    unsafe { call(number::MMAP, [0, length, protection, PRIVATE_ANONYMOUS, u64::MAX, 0]) }
+}
+
+/// Removes the maps of a range.
+///
+/// # Safety
+/// Nothing in the range may be used again.
+pub unsafe fn unmap(address: u64, length: u64) -> Result<u64, Error> {
+    // SAFETY: the caller's duty.
+    unsafe { call(number::MUNMAP, [address, length, 0, 0, 0, 0]) }
+}
+
+/// Changes the protection of a range.
+///
+/// # Safety
+/// What the program does with the range later must fit its new protection.
+pub unsafe fn protect(address: u64, length: u64, protection: u64) -> Result<u64, Error> {
+    // SAFETY: the caller's duty.
+    unsafe { call(number::MPROTECT, [address, length, protection, 0, 0, 0]) }
+}
+
+/// Gives the kernel advice about a range.
+///
+/// # Safety
+/// DONTNEED and FREE lose the contents: nobody may count on them afterwards.
+pub unsafe fn advise(address: u64, length: u64, advice: u64) -> Result<u64, Error> {
+    // SAFETY: the caller's duty.
+    unsafe { call(number::MADVISE, [address, length, advice, 0, 0, 0]) }
+}
