@@ -1,1 +1,39 @@
-//! To come.
+//! Memory management of unfold: folios, contiguous PTEs, reverse maps, swap, and the three ways to unmap.
+//!
+//! 1. One value, [`Memory`], holds all the state and is only used through `&Memory`. Nothing assumes one CPU.
+//! 2. Descriptors, TLB operations and barriers pass through its [`Door`](mmu::Door); there is no other way to them here.
+//! 3. Only `contpte` knows the Contiguous bit.
+//! 4. A frame or a table goes back to a free list only as `Flushed`, which only a finished flush makes.
+//! 5. Locks come from `sync` and have ranks. A function that needs a table's lock takes its guard.
+//! 6. What is counted is counted where it is done.
+//! 7. The same code runs in the kernel and, on a simulated machine, under `cargo test`.
+#![cfg_attr(target_os = "none", no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod contpte;
+pub mod count;
+mod errno;
+mod fault;
+mod folio;
+mod frame;
+mod inject;
+mod lru;
+mod map;
+mod memory;
+mod pgtable;
+mod policy;
+mod protect;
+mod reclaim;
+mod rmap;
+mod space;
+mod swap;
+pub mod sync;
+mod tlb;
+mod unmap;
+mod vma;
+mod zap;
+
+/// CPUs that the counters and ranks have room for.
+pub const MAX_CPUS: usize = 8;

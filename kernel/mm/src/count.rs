@@ -1,0 +1,85 @@
+//! What memory management counts, for each CPU, beside the door's own events: the columns of the reference, faults, folios, and
+//! instructions by phase. A counter is raised only where the thing is done, by one addition for a run of n.
+
+use mmu::Counter;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counters of one CPU.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)*
+        }
+
+        impl Counters {
+            /// The names, in the order of [`values`](Self::values).
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// The values now.
+            pub fn values(&self) -> [u64; Self::NAMES.len()] {
+                [$(self.$name.get()),*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Public getter calls, which gather a block's flags (column g).
+    getters,
+    /// Blocks unfolded (U).
+    unfolds,
+    /// Blocks folded by conversion; those that a run of 16 stores makes are not among them.
+    folds,
+    /// Turns of the page-table walk of an unmap (W).
+    walk_turns,
+    /// Calls that raise swap counts (k).
+    swap_dups,
+    /// Changes of a space's page counters in an unmap (c).
+    space_counts,
+    /// Full memory barriers around the sharing of exclusive pages (b).
+    full_barriers,
+    /// Reference counts lowered in an unmap (f).
+    ref_drops,
+    /// Generations of a deferred flush (n).
+    generations,
+    /// Whole flushes that an operation owed to a deferred one.
+    pending_flushes,
+    /// Faults resolved by a new zero-filled folio.
+    faults_anonymous,
+    /// Read faults resolved by the shared zero page.
+    faults_zero_page,
+    /// Faults resolved by copying.
+    faults_copy,
+    /// Write faults resolved by making an exclusive page writable in place.
+    faults_reuse,
+    /// Faults that set the access flag or dirty state for hardware that does not.
+    faults_flags,
+    /// Faults resolved from the swap device.
+    faults_swap_major,
+    /// Faults resolved from the swap cache.
+    faults_swap_minor,
+    /// Faults that found the entry already as needed.
+    faults_spurious,
+    /// Folios of a larger size that could not be had, so that a smaller one was taken.
+    folio_fallbacks,
+    /// Folios allocated for anonymous memory.
+    folios_allocated,
+    /// Folios swapped out.
+    folios_swapped_out,
+    /// Pages swapped out.
+    pages_swapped_out,
+    /// Pages among them that were zero, marked instead of written.
+    pages_zero_marked,
+    /// Pages swapped in.
+    pages_swapped_in,
+    /// Folios that found no run of swap slots of their size.
+    swap_fallbacks,
+    /// Folios that an unmap put back.
+    unmap_failures,
+    /// Instructions of unmapping, from the entry of the rmap walk to the last entry written.
+    instructions_unmap,
+    /// Instructions of the zero scan.
+    instructions_scan,
+    /// Instructions of copying to and from the swap device.
+    instructions_copy,
+}

@@ -1,0 +1,1 @@
+//! The one value that holds the state of memory management.
