@@ -1,2 +1,79 @@
-//! The host side.
-fn main() {}
+//! The host's side of unfold: builds the kernel and its programs, boots them in QEMU, runs tests, collects results.
+//!
+//! `qemu-run.sh` starts this program; `cargo run` does too. A room a concept: [`cli`] reads the command line, [`toolchain`] and
+//! [`qemu`] find the tools ([`packages`] gets them), [`build`], [`image`] and [`initrd`] make what QEMU loads, [`guest`] runs it and
+//! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people.
+
+mod build;
+mod cli;
+mod command;
+mod guest;
+mod image;
+mod initrd;
+mod interrupt;
+mod jobs;
+mod packages;
+mod qemu;
+mod records;
+mod report;
+mod toolchain;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Verb};
+use crate::interrupt::Interrupt;
+use crate::jobs::Bench;
+use crate::qemu::Qemu;
+use crate::toolchain::Toolchain;
+
+static VERBOSE: OnceLock<bool> = OnceLock::new();
+
+/// Whether `--verbose` was given.
+pub(crate) fn is_verbose() -> bool {
+    VERBOSE.get().copied().unwrap_or(false)
+}
+
+/// The top of the source tree.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn main() -> ExitCode {
+    if let Some(directory) = std::env::var_os("UNFOLD_DIRECTORY") {
+        // Where the person stands; qemu-run.sh had to leave it. If it is gone, names of files will be told as missing.
+        let _ = std::env::set_current_dir(directory);
+    }
+    let cli = cli::parse();
+    let _ = VERBOSE.set(cli.options.verbose);
+    match work(&cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("qemu-run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(cli: &Cli) -> Result<u8> {
+    let qemu = Qemu::find()?;
+    let toolchain = Toolchain::find()?;
+    if is_verbose() {
+        eprintln!("qemu-run: {}; {}", toolchain.description, qemu.version_text);
+    }
+    let build = match &cli.verb {
+        Some(Verb::Boot { kernel }) => build::with_kernel(&toolchain, kernel)?,
+        _ => build::build(&toolchain)?,
+    };
+    let interrupt = Interrupt::catch()?;
+    let bench =
+        Bench { options: &cli.options, qemu: &qemu, build: &build, compiler: &toolchain.version, interrupt: &interrupt };
+    match &cli.verb {
+        None | Some(Verb::Boot { .. }) => bench.main_job(),
+        Some(Verb::Run { command }) => bench.run(command),
+        Some(Verb::Test { .. }) | Some(Verb::VerifyCounts) => anyhow::bail!("not yet"),
+    }
+}

@@ -1,0 +1,100 @@
+//! Builds the kernel and the programs for EL0.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::command;
+use crate::image;
+use crate::initrd::Program;
+use crate::toolchain::Toolchain;
+
+/// What a boot needs.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// The kernel's ELF file, for a debugger.
+    pub kernel: PathBuf,
+    /// The kernel as QEMU loads it.
+    pub image: Vec<u8>,
+    /// The programs for EL0.
+    pub programs: Vec<Program>,
+}
+
+/// Builds everything.
+pub fn build(toolchain: &Toolchain) -> Result<Build> {
+    let executables = compile(toolchain)?;
+    let mut kernel = None;
+    let mut programs = Vec::new();
+    for (name, file) in executables {
+        if name == "kernel" {
+            kernel = Some(file);
+        } else {
+            programs.push(Program { name, data: read(&file)? });
+        }
+    }
+    let kernel = kernel.context("the build made no kernel")?;
+    Ok(Build { image: image::flatten(&read(&kernel)?)?, kernel, programs })
+}
+
+/// A build whose kernel is given, without programs but those that are built already.
+pub fn with_kernel(toolchain: &Toolchain, kernel: &Path) -> Result<Build> {
+    let image = image::flatten(&read(kernel)?)?;
+    let programs = compile(toolchain)?
+        .into_iter()
+        .filter(|(name, _)| name != "kernel")
+        .map(|(name, file)| Ok(Program { name, data: read(&file)? }))
+        .collect::<Result<_>>()?;
+    Ok(Build { kernel: kernel.to_owned(), image, programs })
+}
+
+/// Runs cargo; gives each executable's name and file.
+fn compile(toolchain: &Toolchain) -> Result<Vec<(String, PathBuf)>> {
+    let mut cargo = toolchain.cargo("build");
+    cargo.args(["--release", "--package", "kernel", "--package", "user", "--message-format=json-render-diagnostics"]);
+    if !crate::is_verbose() {
+        cargo.arg("--quiet");
+    }
+    // Only the messages for machines come on standard output; the others go to the terminal.
+    let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start {}", command::quote(&cargo)))?;
+    if !output.status.success() {
+        bail!("the kernel does not build: {}", command::quote(&cargo));
+    }
+    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn executables(messages: &str) -> Vec<(String, PathBuf)> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let artifacts = messages.filter(|message| message["reason"] == "compiler-artifact");
+    artifacts
+        .filter_map(|artifact| {
+            let file = PathBuf::from(artifact["executable"].as_str()?);
+            Some((artifact["target"]["name"].as_str()?.to_owned(), file))
+        })
+        .collect()
+}
+
+/// A file's bytes, or an error with its name.
+pub fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_executables_are_taken() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"mmu"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"hello"},"executable":"/t/hello"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+            "\n"
+        );
+        assert_eq!(executables(messages), [("hello".to_owned(), PathBuf::from("/t/hello"))]);
+    }
+}

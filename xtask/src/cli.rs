@@ -1,0 +1,214 @@
+//! The command line: verbs, and the options that every verb takes.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+/// Boots unfold in QEMU: with no verb it runs the main job, which swaps 256 MiB out in three ways and prints what each cost.
+#[derive(Parser, Debug)]
+#[command(name = "qemu-run.sh", bin_name = "qemu-run.sh", version, disable_version_flag = true)]
+#[command(after_help = "Exit status: 0 only when the guest said so and QEMU agrees; 2 wrong command line; 124 time limit; \
+    125 guest and QEMU disagree, or QEMU failed; 130 interrupted; with `run`, the program's own (126 not runnable, 127 not found).")]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub options: Options,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do; nothing means the main job.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run every test: on the host, in the guest on each CPU, programs at EL0, counts against the plugin
+    Test {
+        /// Only those whose name contains this
+        filter: Option<String>,
+    },
+    /// Run a static arm64 Linux program in the guest; exits with its status
+    Run {
+        /// The program: a file of this machine, or the name of one of ours (hello, touch, swapout); then its arguments
+        #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
+        command: Vec<OsString>,
+    },
+    /// Run the main job under a QEMU plugin that counts by itself, and compare interval by interval
+    VerifyCounts,
+    /// Boot a kernel ELF that cargo built (used as cargo's runner)
+    #[command(hide = true)]
+    Boot {
+        /// The ELF file
+        kernel: PathBuf,
+    },
+}
+
+/// Options of every verb; they stand before a program's own arguments.
+#[derive(Args, Debug, Clone)]
+pub struct Options {
+    /// CPU to emulate: max, neoverse-n1, cortex-a72 or another that QEMU has
+    #[arg(long, global = true, value_name = "CPU", default_value = "max")]
+    pub cpu: String,
+    /// Number of CPUs
+    #[arg(long, global = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub smp: u32,
+    /// Memory of the machine
+    #[arg(long, global = true, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
+    pub mem: String,
+    /// Size of the swap device; 0 for none
+    #[arg(long, global = true, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
+    pub swap: String,
+    /// Folio size to use whenever it fits: 16K, 32K, 64K ... 2M, or Linux's `64K=always;128K=madvise` form
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub thp: Option<String>,
+    /// Switches of memory management, as in unmap=folio,contpte=off; the kernel lists the right ones for a wrong one
+    #[arg(long, global = true, value_name = "KEY=VALUE,...", value_parser = parse_policy)]
+    pub policy: Vec<String>,
+    /// Count instructions: virtual time advances by instructions executed (this is the default)
+    #[arg(long, global = true, overrides_with = "no_icount")]
+    pub icount: bool,
+    /// Let virtual time follow the host's: faster, not repeatable
+    #[arg(long, global = true)]
+    pub no_icount: bool,
+    /// Boot at EL2, as with a hypervisor's CPU
+    #[arg(long, global = true)]
+    pub el2: bool,
+    /// Wait for a debugger, and print the command for it
+    #[arg(long, global = true)]
+    pub gdb: bool,
+    /// Port on which --gdb waits
+    #[arg(long, global = true, value_name = "PORT", default_value_t = 1234)]
+    pub gdb_port: u16,
+    /// End QEMU after this time: 90, 90s or 2m
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_time)]
+    pub timeout: Option<Duration>,
+    /// Print the counters in a table at exit
+    #[arg(long, global = true)]
+    pub counters: bool,
+    /// Write what was counted to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Hand these arguments to QEMU; may be given more than once
+    #[arg(long, global = true, value_name = "ARGS", allow_hyphen_values = true)]
+    pub qemu: Vec<String>,
+    /// Hand these words to the kernel's command line; may be given more than once
+    #[arg(long, global = true, value_name = "WORDS")]
+    pub append: Vec<String>,
+    /// Say what is done
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+impl Options {
+    /// The words of the kernel's command line that these options stand for.
+    pub fn kernel_words(&self) -> Vec<String> {
+        let mut words = vec![format!("swap={}", self.swap)];
+        if let Some(thp) = &self.thp {
+            words.push(if thp.contains('=') { format!("thp={thp}") } else { format!("thp={thp}=always") });
+        }
+        words.extend(self.policy.iter().flat_map(|policy| policy.split(',')).map(str::to_owned));
+        words.extend(self.append.iter().flat_map(|words| words.split_whitespace()).map(str::to_owned));
+        words
+    }
+
+    /// Whether virtual time counts instructions.
+    pub fn counts_instructions(&self) -> bool {
+        !self.no_icount
+    }
+}
+
+/// Reads the command line; a mistake ends the process with status 2 and the list of what would have been right.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        if error.kind() == ErrorKind::UnknownArgument {
+            eprintln!("\nOptions are: {}", option_names().join(" "));
+        } else if error.kind() == ErrorKind::InvalidSubcommand {
+            if let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) {
+                eprintln!("\n`{wrong}` is no verb. To run a program in the guest: qemu-run.sh run {wrong}");
+            }
+        }
+        std::process::exit(error.exit_code());
+    })
+}
+
+fn option_names() -> Vec<String> {
+    let command = Cli::command();
+    command.get_arguments().filter_map(|argument| argument.get_long()).map(|name| format!("--{name}")).collect()
+}
+
+/// A size as QEMU and the kernel both read it: digits and K, M or G.
+fn parse_size(text: &str) -> Result<String, String> {
+    let digits = text.trim_end_matches(['K', 'M', 'G', 'k', 'm', 'g']);
+    let suffix = &text[digits.len()..];
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) || suffix.len() > 1 {
+        return Err("a size is a number with K, M or G behind it, as in 512M".to_owned());
+    }
+    if suffix.is_empty() && digits != "0" {
+        return Err(format!("say which unit: {digits}M or {digits}G"));
+    }
+    Ok(text.to_uppercase())
+}
+
+fn parse_policy(text: &str) -> Result<String, String> {
+    for word in text.split(',') {
+        let named = word.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty());
+        if !named || word.contains(char::is_whitespace) {
+            return Err(format!("`{word}` is not KEY=VALUE, as in unmap=folio"));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = match text.strip_suffix('m') {
+        Some(digits) => (digits, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    match digits.parse::<u64>() {
+        Ok(number) if number > 0 => Ok(Duration::from_secs(number * unit)),
+        _ => Err("a time is a number of seconds, or as in 2m of minutes".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_on_both_sides_of_the_verb() {
+        for line in ["x --cpu cortex-a72 run a.out", "x run --cpu cortex-a72 a.out"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.options.cpu, "cortex-a72");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_program_is_its_own() {
+        let cli = Cli::try_parse_from("x run --counters prog --cpu --bogus -x -- y".split(' ')).unwrap();
+        assert!(cli.options.counters);
+        assert_eq!(cli.options.cpu, "max");
+        let Some(Verb::Run { command }) = cli.verb else { panic!() };
+        assert_eq!(command, ["prog", "--cpu", "--bogus", "-x", "--", "y"]);
+    }
+
+    #[test]
+    fn a_wrong_option_before_the_program_is_refused() {
+        for line in ["x run --bogus prog", "x --bogus", "x --swap 5", "x --swap 5Q", "x --policy unmap", "x --timeout 0"] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn words_for_the_kernel() {
+        let cli = Cli::try_parse_from("x --thp 64K --policy unmap=page,contpte=off --swap 1g".split(' ')).unwrap();
+        assert_eq!(cli.options.kernel_words(), ["swap=1G", "thp=64K=always", "unmap=page", "contpte=off"]);
+    }
+}

@@ -1,0 +1,105 @@
+//! The QEMU that is there: its version, what it can do, and the arguments that make our machine of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::Options;
+use crate::command;
+use crate::packages;
+
+/// The oldest QEMU whose behaviour we know.
+const OLDEST: (u32, u32) = (7, 2);
+
+/// One installed QEMU.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    program: PathBuf,
+    /// Major and minor number.
+    pub version: (u32, u32),
+    /// The version as QEMU writes it.
+    pub version_text: String,
+    /// The machine's name and the properties that this version has.
+    machine: String,
+}
+
+/// Files and words of one boot.
+#[derive(Debug)]
+pub struct BootFiles<'a> {
+    /// The flat kernel Image.
+    pub image: &'a Path,
+    /// The cpio archive.
+    pub initrd: &'a Path,
+    /// The socket on which kernel messages and records are taken.
+    pub log: &'a Path,
+    /// The kernel's command line.
+    pub command_line: &'a str,
+}
+
+impl Qemu {
+    /// Finds QEMU, installing it if that is allowed. The variable QEMU may name another one.
+    pub fn find() -> Result<Self> {
+        let program = std::env::var_os("QEMU").map_or_else(|| PathBuf::from("qemu-system-aarch64"), PathBuf::from);
+        let mut text = command::output(Command::new(&program).arg("--version"));
+        if text.is_none() {
+            packages::get(packages::QEMU)?;
+            text = command::output(Command::new(&program).arg("--version"));
+        }
+        let text = text.with_context(|| format!("{} does not run", program.display()))?;
+        let line = text.lines().next().unwrap_or_default().to_owned();
+        let version = version_in(&line).with_context(|| format!("no version in `{line}`"))?;
+        if version < OLDEST {
+            bail!("{} is {}.{}; needed is {}", program.display(), version.0, version.1, packages::QEMU.what);
+        }
+        let properties = command::output(Command::new(&program).args(["-M", "virt,help"])).unwrap_or_default();
+        let mut machine = "virt,gic-version=3".to_owned();
+        // The device tree's random seeds would make two runs differ.
+        if properties.contains("dtb-randomness") {
+            machine.push_str(",dtb-randomness=off");
+        }
+        Ok(Self { program, version, version_text: line, machine })
+    }
+
+    /// QEMU with the arguments for our machine.
+    pub fn command(&self, options: &Options, files: &BootFiles) -> Command {
+        let mut command = Command::new(&self.program);
+        let el2 = if options.el2 { ",virtualization=on" } else { "" };
+        command.arg("-M").arg(format!("{}{el2}", self.machine));
+        command.args(["-cpu", &options.cpu, "-m", &options.mem, "-smp", &options.smp.to_string()]);
+        command.args(["-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
+        if options.counts_instructions() {
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
+        // A channel of its own for the kernel; programs at EL0 can not reach it.
+        command.arg("-chardev").arg(format!("socket,id=log,path={}", files.log.display()));
+        command.args(["-semihosting-config", "enable=on,target=native,userspace=off,chardev=log"]);
+        command.arg("-kernel").arg(files.image).arg("-initrd").arg(files.initrd);
+        command.args(["-append", files.command_line]);
+        if options.gdb {
+            command.args(["-S", "-gdb", &format!("tcp:127.0.0.1:{}", options.gdb_port)]);
+        }
+        let more = options.qemu.iter().flat_map(|words| shlex::split(words).unwrap_or_else(|| vec![words.clone()]));
+        command.args(more);
+        command
+    }
+}
+
+/// The numbers in `QEMU emulator version 7.2.22 (...)`.
+fn version_in(line: &str) -> Option<(u32, u32)> {
+    let mut numbers = line.split("version ").nth(1)?.split(['.', ' ']).map_while(|part| part.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(version_in("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"), Some((7, 2)));
+        assert_eq!(version_in("QEMU emulator version 10.0.2"), Some((10, 0)));
+        assert_eq!(version_in("QEMU emulator version 11.1"), Some((11, 1)));
+        assert_eq!(version_in("something else"), None);
+    }
+}
