@@ -1,0 +1,271 @@
+//! The first Rust code: from early tables in the upper half to `kernel_main` on the kernel's own map.
+
+use core::arch::{asm, global_asm};
+use core::fmt::Write;
+
+use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, TCR_EL1, TPIDR_EL1, TTBR0_EL1, Writeable};
+use mmu::{LINEAR_BASE, PerCpu, PhysAddr, Table, VirtAddr};
+
+use crate::console::{self, Early};
+use crate::fdt::Fdt;
+use crate::info::{BootInfo, Machine};
+use crate::map::{KernelMap, TablePage, Use, device_address};
+use crate::memory::{PhysRange, Ranges};
+
+/// The gigabyte that head.s maps early; the image is linked 2 MiB into it.
+const WINDOW: u64 = 0xFFFF_8000_0000_0000;
+const BLOCK: u64 = 2 << 20;
+/// Blocks of the window where head.s maps the device tree, and where the UART goes.
+const FDT_SLOT: u64 = 504;
+const UART_SLOT: usize = 508;
+/// Pages that head.s needs: levels 0 to 2 of the identity map and of the upper half.
+const EARLY_TABLES: usize = 6;
+/// Table pages for the kernel's own map: about a dozen are used.
+const POOL_PAGES: usize = 64;
+
+/// What appears first; the kernel's banner goes on behind it.
+pub const FIRST_WORD: &str = "unfold";
+
+/// SCTLR_EL1 with the MMU off: its bits that are RES1.
+const SCTLR_OFF: u64 = 0x30d0_0800;
+/// MMU, caches and stack alignment checks on for EL1 and EL0 (SA, SA0). EL0 may use DC ZVA (DZE), cache maintenance (UCI) and
+/// CTR_EL0 (UCT), and WFE, but not WFI (nTWI clear), which would stop a machine that has no tick. SPAN is clear: an exception
+/// to EL1 sets PAN.
+const SCTLR_ON: u64 = (SCTLR_OFF & !(1 << 23)) | 0b1_1101 | (1 << 12) | (1 << 14) | (1 << 15) | (1 << 18) | (1 << 26);
+/// Two halves of 48 bits, 4 KiB granules, walks in write-back inner shareable memory. IPS is added by what the CPU has.
+const TCR: u64 = 16 | (1 << 8) | (1 << 10) | (3 << 12) | (16 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | (2 << 30);
+
+global_asm!(
+    include_str!("head.s"),
+    SCTLR_OFF = const SCTLR_OFF,
+    SCTLR_ON = const SCTLR_ON,
+    TCR = const TCR,
+    MAIR = const mmu::MAIR,
+    TABLES = const EARLY_TABLES * 4096,
+    FDT_SLOT = const FDT_SLOT,
+    // A block: valid, access flag, inner shareable, attribute 0 (Normal), UXN.
+    NORMAL_BLOCK = const 1_u64 | (3 << 8) | (1 << 10) | (1 << 54),
+    NEVER_EXECUTE = const 3_u64 << 53,
+);
+
+#[unsafe(link_section = ".early_tables")]
+#[unsafe(no_mangle)]
+static mut early_tables: [TablePage; EARLY_TABLES] = [TablePage::EMPTY; EARLY_TABLES];
+static mut POOL: [TablePage; POOL_PAGES] = [TablePage::EMPTY; POOL_PAGES];
+static EMPTY_TABLE: TablePage = TablePage::EMPTY;
+static FIRST_CPU: PerCpu = PerCpu::new(0);
+
+unsafe extern "C" {
+    static _image_start: u8;
+    static _text_end: u8;
+    static _rodata_end: u8;
+    static _boot_stack_guard: u8;
+    static _boot_stack_bottom: u8;
+    static _boot_stack_top: u8;
+    static _emergency_stack_guard: u8;
+    static _emergency_stack_bottom: u8;
+    static _end: u8;
+    fn switch_upper_half();
+    /// The kernel's exception vectors, which work from before `kernel_main` on.
+    static exception_vectors: u8;
+}
+
+unsafe extern "Rust" {
+    /// The kernel's entry.
+    fn kernel_main(info: &'static BootInfo) -> !;
+}
+
+macro_rules! address {
+    ($symbol:ident) => {
+        &raw const $symbol as u64
+    };
+}
+
+/// head.s comes here with the device tree and the image (physical addresses) and the exception level at entry.
+#[unsafe(no_mangle)]
+extern "C" fn first_rust(device_tree: u64, image: u64, entry_level: u64) -> ! {
+    // SAFETY: the vectors are aligned by the linker script and mapped for ever.
+    unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) address!(exception_vectors)) };
+    TPIDR_EL1.set(&raw const FIRST_CPU as u64);
+    if device_tree == 0 {
+        console::stop("unfold: no device tree in x0: boot the flat image, not the ELF file\n");
+    }
+    let early = WINDOW + FDT_SLOT * BLOCK + device_tree % BLOCK;
+    // SAFETY: head.s has mapped the 2 MiB block that holds the first byte and the next one, so 2 MiB from there.
+    let Ok(fdt) = Fdt::new(unsafe { core::slice::from_raw_parts(early as *const u8, BLOCK as usize) }) else {
+        console::stop("unfold: x0 does not point at a device tree\n");
+    };
+    let machine = Machine::read(&fdt);
+    first_character(&machine);
+    let place = Place { device_tree: PhysRange::new(device_tree, fdt.total_size() as u64), image };
+    let (root, table_pages) = build_map(&machine, &place);
+    if let Some(uart) = machine.uart {
+        // The early window goes with the early tables.
+        console::set(device_address(uart.registers.start));
+    }
+    switch(root, image);
+    finish(&place, root, table_pages, entry_level)
+}
+
+/// Where boot found things, in physical addresses.
+struct Place {
+    device_tree: PhysRange,
+    image: u64,
+}
+
+impl Place {
+    /// The physical range between two symbols of the image.
+    const fn between(&self, start: u64, end: u64) -> PhysRange {
+        let base = WINDOW + BLOCK;
+        PhysRange { start: start - base + self.image, end: end - base + self.image }
+    }
+}
+
+/// Maps the UART into the early window and says that there is somebody.
+fn first_character(machine: &Machine<'_>) {
+    let Some(uart) = machine.uart else {
+        console::stop("unfold: the device tree has no PL011\n");
+    };
+    let base = uart.registers.start;
+    // Valid block, access flag, attribute 1 (Device-nGnRE), never executed.
+    let block = (base & !(BLOCK - 1)) | 1 | (1 << 2) | (1 << 10) | (3 << 53);
+    // SAFETY: the entry is unused, and the early tables are this CPU's alone; the barriers make the walker see the store.
+    unsafe {
+        let entry = &raw mut early_tables[EARLY_TABLES - 1].0[UART_SLOT];
+        entry.write_volatile(mmu::Descriptor::from_bits(block));
+        asm!("dsb ishst", "isb");
+    }
+    console::set(WINDOW + UART_SLOT as u64 * BLOCK + base % BLOCK);
+    if !machine.log_is_elsewhere() {
+        let _ = Early.write_str(FIRST_WORD);
+    }
+}
+
+/// The kernel's own map. Returns its level 0 table and how many pages it took.
+fn build_map(machine: &Machine<'_>, place: &Place) -> (PhysAddr, usize) {
+    let pool_address = place.between(&raw const POOL as u64, 0).start;
+    // SAFETY: nothing else refers to the pool; its tables are not in use yet.
+    let mut map = KernelMap::new(unsafe { &mut *(&raw mut POOL) }, PhysAddr::new(pool_address));
+    let done = map_image(&mut map, place)
+        .and_then(|()| map_memory(&mut map, &machine.memory, place))
+        .and_then(|()| map_devices(&mut map, machine));
+    if done.is_err() {
+        console::stop("unfold: too few pages for the kernel's tables: the memory map is too broken up\n");
+    }
+    (map.root(), map.used())
+}
+
+/// The image at its link address: text, constants, data; nothing at the guards below the stacks.
+fn map_image(map: &mut KernelMap<'_>, place: &Place) -> Result<(), crate::map::PoolEmpty> {
+    let pieces = [
+        (address!(_image_start), address!(_text_end), Use::Text),
+        (address!(_text_end), address!(_rodata_end), Use::Constants),
+        (address!(_rodata_end), address!(_boot_stack_guard), Use::Data),
+        (address!(_boot_stack_bottom), address!(_boot_stack_top), Use::Data),
+        (address!(_emergency_stack_bottom), address!(_end), Use::Data),
+    ];
+    pieces.iter().try_for_each(|&(start, end, usage)| map.map(VirtAddr::new(start), place.between(start, end), usage))
+}
+
+/// All memory at its linear address, never executable; where it is the alias of text and constants, read-only.
+fn map_memory(map: &mut KernelMap<'_>, memory: &Ranges, place: &Place) -> Result<(), crate::map::PoolEmpty> {
+    let constant = place.between(address!(_image_start), address!(_rodata_end));
+    for range in memory.as_slice().iter().map(PhysRange::pages_inside) {
+        let inside = PhysRange { start: range.start.max(constant.start), end: range.end.min(constant.end) };
+        if inside.is_empty() {
+            map_linear(map, range, Use::Data)?;
+            continue;
+        }
+        map_linear(map, PhysRange { start: range.start, end: inside.start }, Use::Data)?;
+        map_linear(map, inside, Use::Constants)?;
+        map_linear(map, PhysRange { start: inside.end, end: range.end }, Use::Data)?;
+    }
+    Ok(())
+}
+
+fn map_linear(map: &mut KernelMap<'_>, range: PhysRange, usage: Use) -> Result<(), crate::map::PoolEmpty> {
+    map.map(VirtAddr::new(LINEAR_BASE | range.start), range, usage)
+}
+
+fn map_devices(map: &mut KernelMap<'_>, machine: &Machine<'_>) -> Result<(), crate::map::PoolEmpty> {
+    let mut devices = Ranges::new();
+    if let Some(uart) = machine.uart {
+        devices.add(uart.registers.pages_around());
+    }
+    if let Some(gic) = machine.gic {
+        devices.add(gic.distributor.pages_around());
+        // Only as many redistributors as there are CPUs: on QEMU the region is 16 MiB and more.
+        let used = 0x2_0000 * machine.cpus().len() as u64;
+        devices.add(PhysRange::new(gic.redistributors.start, used.min(gic.redistributors.size())).pages_around());
+    }
+    devices
+        .as_slice()
+        .iter()
+        .try_for_each(|&range| map.map(VirtAddr::new(device_address(range.start)), range, Use::Device))
+}
+
+/// Leaves the early tables for the kernel's own, with the features of TCR_EL1 that the CPU has.
+fn switch(root: PhysAddr, image: u64) {
+    let physical = |address: u64| address - (WINDOW + BLOCK) + image;
+    let code = physical(switch_upper_half as *const () as u64);
+    let empty = physical(&raw const EMPTY_TABLE as u64);
+    // SAFETY: the code lies in the identity map and needs no stack. The new map has the image, stack included, where the old one
+    // has it, so execution goes on after it.
+    unsafe {
+        asm!("dsb ishst", "blr {code}", code = in(reg) code, inout("x0") root.as_u64() => _, inout("x1") empty => _,
+             inout("x2") tcr() => _, lateout("x30") _);
+    }
+    TTBR0_EL1.set(empty);
+    // SAFETY: nothing uses the lower half any more. This is before the door's first use, so boot issues its own.
+    unsafe { asm!("isb", "tlbi vmalle1", "dsb nsh", "isb") };
+}
+
+/// TCR_EL1 with 16-bit ASIDs and hardware management of access flag and dirty state, as far as the CPU has them.
+fn tcr() -> u64 {
+    const AS: u64 = 1 << 36;
+    const HA: u64 = 1 << 39;
+    const HD: u64 = 1 << 40;
+    let wide_asid = ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::ASIDBits) == 2;
+    let hardware = ID_AA64MMFR1_EL1.read(ID_AA64MMFR1_EL1::HAFDBS);
+    let mut value = TCR_EL1.get();
+    for (has, bit) in [(wide_asid, AS), (hardware >= 1, HA), (hardware >= 2, HD)] {
+        if has {
+            value |= bit;
+        }
+    }
+    value
+}
+
+/// On the kernel's own map: reads the device tree again, now at its address for good, and hands over.
+fn finish(place: &Place, root: PhysAddr, table_pages: usize, entry_level: u64) -> ! {
+    let Ok(fdt) = Fdt::new(linear(place.device_tree)) else { unreachable!("it was one a moment ago") };
+    let machine = Machine::read(&fdt);
+    let image = place.between(address!(_image_start), address!(_end));
+    let mut free = Ranges::new();
+    machine.memory.as_slice().iter().for_each(|range| free.add(range.pages_inside()));
+    for taken in [Some(image), Some(place.device_tree), machine.initrd].into_iter().flatten() {
+        free.remove(taken.pages_around());
+    }
+    machine.reserved.as_slice().iter().for_each(|range| free.remove(range.pages_around()));
+    let initrd = machine.initrd.map_or(&[][..], linear);
+    let empty = place.between(&raw const EMPTY_TABLE as u64, 0).start;
+    static mut INFO: Option<BootInfo> = None;
+    let info = BootInfo {
+        machine,
+        entry_level,
+        free,
+        image,
+        initrd,
+        kernel_root: Table::new(root, 0),
+        empty_root: Table::new(PhysAddr::new(empty), 0),
+        table_pages,
+    };
+    // SAFETY: one CPU, once; the kernel only ever sees it shared. kernel_main has this signature.
+    unsafe { kernel_main((*(&raw mut INFO)).insert(info)) }
+}
+
+/// Memory through the linear map.
+fn linear(range: PhysRange) -> &'static [u8] {
+    // SAFETY: the ranges asked for are memory by the device tree's word, are taken from the free list, and nobody writes them.
+    unsafe { core::slice::from_raw_parts((LINEAR_BASE | range.start) as *const u8, range.size() as usize) }
+}

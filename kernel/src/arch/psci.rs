@@ -1,0 +1,56 @@
+//! Power: off and reset through PSCI, by the conduit that the device tree names.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use boot::PsciConduit;
+use smccc::{Hvc, Smc, psci};
+
+const NONE: u8 = 0;
+const HVC: u8 = 1;
+const SMC: u8 = 2;
+static CONDUIT: AtomicU8 = AtomicU8::new(NONE);
+
+/// Says how PSCI is reached.
+pub fn init(conduit: Option<PsciConduit>) {
+    let value = match conduit {
+        None => NONE,
+        Some(PsciConduit::Hvc) => HVC,
+        Some(PsciConduit::Smc) => SMC,
+    };
+    CONDUIT.store(value, Ordering::Relaxed);
+}
+
+/// PSCI's version, if there is one.
+pub fn version() -> Option<psci::Version> {
+    match CONDUIT.load(Ordering::Relaxed) {
+        HVC => psci::version::<Hvc>().ok(),
+        SMC => psci::version::<Smc>().ok(),
+        _ => None,
+    }
+}
+
+/// Turns the machine off. Where there is no PSCI it only stops.
+pub fn off() -> ! {
+    let _ = match CONDUIT.load(Ordering::Relaxed) {
+        HVC => psci::system_off::<Hvc>(),
+        SMC => psci::system_off::<Smc>(),
+        _ => Ok(()),
+    };
+    stop()
+}
+
+/// Starts the machine anew.
+pub fn reset() -> ! {
+    let _ = match CONDUIT.load(Ordering::Relaxed) {
+        HVC => psci::system_reset::<Hvc>(),
+        SMC => psci::system_reset::<Smc>(),
+        _ => Ok(()),
+    };
+    stop()
+}
+
+fn stop() -> ! {
+    loop {
+        super::cpu::wait_for_interrupt();
+    }
+}

@@ -1,0 +1,59 @@
+//! The kernel's heap: a buddy system behind a lock that waits by `yield`.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{NonNull, null_mut};
+
+use boot::PhysRange;
+use buddy_system_allocator::Heap;
+use mmu::LINEAR_BASE;
+
+use crate::arch::cpu::SpinLock;
+
+/// Blocks of up to 2^(ORDER - 1) bytes: more than any heap will have.
+const ORDER: usize = 36;
+/// The heap is this part of memory: the frame array takes 1/128, swap maps and the rest less than as much again.
+const SHARE: u64 = 16;
+const SMALLEST: u64 = 4 << 20;
+const LARGEST: u64 = 1 << 30;
+
+struct KernelHeap(SpinLock<Heap<ORDER>>);
+
+#[global_allocator]
+static HEAP: KernelHeap = KernelHeap(SpinLock::new(Heap::new()));
+
+// SAFETY: the buddy system hands out blocks that are aligned, in its memory, and not handed out twice; the lock makes it shared.
+unsafe impl GlobalAlloc for KernelHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().alloc(layout).map_or(null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: the caller promises that `block` came from `alloc` with this layout.
+            unsafe { self.0.lock().dealloc(block, layout) };
+        }
+    }
+}
+
+/// How much of `memory` bytes the heap shall have: a power of two, so that the buddy system uses it whole.
+pub const fn size_for(memory: u64) -> u64 {
+    let share = memory / SHARE;
+    let share = if share < SMALLEST { SMALLEST } else { share };
+    let share = if share > LARGEST { LARGEST } else { share };
+    1 << share.ilog2()
+}
+
+/// Gives the heap its memory.
+///
+/// # Safety
+/// The range is memory that nothing else uses, mapped in the linear map.
+pub unsafe fn init(range: PhysRange) {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.0.lock().init((LINEAR_BASE | range.start) as usize, range.size() as usize) };
+}
+
+/// Bytes in use, and bytes in all.
+pub fn usage() -> (usize, usize) {
+    let heap = HEAP.0.lock();
+    (heap.stats_alloc_actual(), heap.stats_total_bytes())
+}

@@ -1,0 +1,170 @@
+//! From `boot` to the job: devices, features, heap, banner, command line.
+
+use alloc::vec::Vec;
+
+use boot::{BootInfo, PhysRange, Ranges};
+
+use crate::arch::cpu::SpinLock;
+use crate::arch::features::Features;
+use crate::arch::{gic, pmu, psci};
+use crate::command_line::{self, Crash, Job, Options};
+use crate::dev::{log as kernel_log, pl011};
+use crate::heap;
+
+/// The exit status of a wrong command line.
+const BAD_COMMAND_LINE: u8 = 2;
+
+/// The machine as the kernel knows it once it has started.
+pub struct Machine {
+    /// What boot found.
+    pub info: &'static BootInfo,
+    /// What the CPU can do.
+    pub features: Features,
+    /// The kernel's heap.
+    pub heap: PhysRange,
+    free: SpinLock<Ranges>,
+}
+
+impl Machine {
+    /// Memory that nobody has: for the frame allocator, once devices in memory have taken theirs.
+    pub fn free(&self) -> Ranges {
+        *self.free.lock()
+    }
+
+    /// Takes memory for good: `size` bytes aligned to `align`.
+    pub fn take(&self, size: u64, align: u64) -> Option<PhysRange> {
+        self.free.lock().take(size, align)
+    }
+}
+
+static MACHINE: spin::once::Once<Machine, crate::arch::cpu::Yield> = spin::once::Once::new();
+
+/// The machine.
+///
+/// # Panics
+/// Before `kernel_main` has got so far.
+pub fn machine() -> &'static Machine {
+    MACHINE.get().expect("asked for before the kernel has started")
+}
+
+/// boot comes here.
+#[unsafe(no_mangle)]
+fn kernel_main(info: &'static BootInfo) -> ! {
+    if let Some(uart) = info.machine.uart {
+        pl011::init(uart);
+    }
+    kernel_log::init();
+    if info.machine.log_is_elsewhere() {
+        kernel_log::to_host();
+    }
+    psci::init(info.machine.psci);
+    let features = Features::read();
+    features.enable();
+    // SAFETY: the first CPU, once, before any door is opened.
+    unsafe { mmu::set_features(features.mmu()) };
+    let mut free = info.free;
+    let size = heap::size_for(info.machine.memory.total());
+    let Some(heap) = free.take(size, size).or_else(|| free.take(size, mmu::PAGE_SIZE)) else {
+        log::error!("too little memory: {} KiB are free, the heap needs {} KiB", free.total() >> 10, size >> 10);
+        kernel_log::finish(false, kernel_log::PANIC_STATUS)
+    };
+    // SAFETY: taken from the free list just now.
+    unsafe { heap::init(heap) };
+    let machine = MACHINE.call_once(|| Machine { info, features, heap, free: SpinLock::new(free) });
+    pmu::init();
+    let options = options(info.machine.command_line);
+    let interrupts = info.machine.gic.is_some_and(|gic| gic::init(gic, info.machine.timer_interrupt));
+    banner(machine, interrupts);
+    run(&options)
+}
+
+/// Parses the command line, or ends with a message.
+fn options(line: &str) -> Options {
+    match command_line::parse(line, POLICY_KEYS) {
+        Ok(options) => options,
+        Err(message) => {
+            log::error!("command line: {message}");
+            kernel_log::finish(false, BAD_COMMAND_LINE)
+        }
+    }
+}
+
+/// Keys that memory management takes (`mm::policy`).
+const POLICY_KEYS: &[&str] = &["unmap", "contpte", "tlbi"];
+
+fn banner(machine: &Machine, interrupts: bool) {
+    let Machine { info, features, heap, .. } = machine;
+    let cpus = info.machine.cpus();
+    // On the UART boot has written the first word already.
+    let first = if info.machine.log_is_elsewhere() { boot::start::FIRST_WORD } else { "" };
+    log::info!("{first} {} on {}, entered at EL{}", env!("CARGO_PKG_VERSION"), info.machine.model, info.entry_level);
+    log::info!("cpu:      {} (MIDR {:#010x})", features.cpu_name(), features.midr);
+    log::info!("features: {features}");
+    let memory: Vec<_> = info.machine.memory.as_slice().iter().map(|range| alloc::format!("{range}")).collect();
+    log::info!("memory:   {} MiB at {}", info.machine.memory.total() >> 20, memory.join(", "));
+    log::info!(
+        "kernel:   image {} ({} KiB), {} table pages, heap {} MiB, initrd {} KiB",
+        info.image,
+        info.image.size() >> 10,
+        info.table_pages,
+        heap.size() >> 20,
+        info.initrd.len() >> 10
+    );
+    let affinities: Vec<_> = cpus.iter().map(|cpu| alloc::format!("{:#x}", cpu.affinity)).collect();
+    log::info!("cpus:     {} found ({}), the first runs, the others are left off", cpus.len(), affinities.join(", "));
+    let power = psci::version().map_or("no PSCI".into(), |version| alloc::format!("PSCI {version}"));
+    log::info!(
+        "devices:  PL011, {}, timer {} Hz, {power}",
+        if interrupts { "GICv3" } else { "no GICv3" },
+        crate::arch::timer::frequency()
+    );
+    log::info!("command line: {}", info.machine.command_line);
+}
+
+fn run(options: &Options) -> ! {
+    if let Some(crash) = options.crash {
+        self::crash(crash);
+    }
+    match options.job {
+        Job::Boot => kernel_log::finish(true, 0),
+        _ => {
+            log::error!("this job is not there yet");
+            kernel_log::finish(false, 1)
+        }
+    }
+}
+
+/// Fails on purpose.
+fn crash(way: Crash) {
+    #[expect(unconditional_recursion, reason = "the stack shall run over")]
+    #[inline(never)]
+    fn deeper(depth: u64) -> u64 {
+        let room = core::hint::black_box([depth; 64]);
+        deeper(depth + 1) + room[1]
+    }
+    match way {
+        Crash::Panic => panic!("on purpose"),
+        // SAFETY: meant to fault.
+        Crash::Fault => unsafe {
+            core::hint::black_box((0xffff_7000_1234_5678_u64 as *const u8).read_volatile());
+        },
+        Crash::Overflow => {
+            core::hint::black_box(deeper(0));
+        }
+        // SAFETY: meant to be undefined.
+        Crash::Undefined => unsafe { core::arch::asm!("udf #0") },
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    use core::fmt::Write;
+    kernel_log::dying();
+    let out = &mut kernel_log::Urgent;
+    let _ = writeln!(out, "\nkernel {info}");
+    let (frame, here): (u64, u64);
+    // SAFETY: reads two registers.
+    unsafe { core::arch::asm!("mov {}, x29", "adr {}, .", out(reg) frame, out(reg) here, options(nostack, nomem)) };
+    crate::arch::backtrace::print(out, here, frame);
+    kernel_log::die()
+}
