@@ -1,0 +1,202 @@
+//! The process itself: its end, its identity, its scheduling. There is one process, of one thread.
+
+use alloc::format;
+
+use mm::Errno;
+
+use super::{Arguments, Call, Outcome, call, missing_part, time, user};
+use crate::task::{ExitStatus, Process};
+
+pub const CALLS: &[Call] = &[
+    call(93, exit),
+    call(94, exit),
+    call(96, set_tid_address),
+    call(98, futex),
+    call(99, set_robust_list),
+    call(122, sched_setaffinity),
+    call(123, sched_getaffinity),
+    call(124, nothing),
+    call(155, getpgid),
+    call(156, getpgid),
+    call(167, prctl),
+    call(168, getcpu),
+    call(172, identity),
+    call(173, parent),
+    call(174, nothing),
+    call(175, nothing),
+    call(176, nothing),
+    call(177, nothing),
+    call(178, identity),
+    call(260, wait4),
+    call(261, prlimit64),
+    call(293, rseq),
+];
+
+/// The process and its thread.
+pub const PID: u64 = 100;
+/// Who started it.
+const PARENT: u64 = 1;
+
+fn exit(process: &mut Process, &[status, ..]: &Arguments) -> Outcome {
+    process.end(ExitStatus::Exited(status as u8));
+    Ok(0)
+}
+
+/// sched_yield, and getuid, geteuid, getgid, getegid: the program is root's.
+fn nothing(_: &mut Process, _: &Arguments) -> Outcome {
+    Ok(0)
+}
+
+fn identity(_: &mut Process, _: &Arguments) -> Outcome {
+    Ok(PID)
+}
+
+fn parent(_: &mut Process, _: &Arguments) -> Outcome {
+    Ok(PARENT)
+}
+
+fn getpgid(_: &mut Process, &[pid, ..]: &Arguments) -> Outcome {
+    if is_self(pid) { Ok(PID) } else { Err(Errno::ESRCH) }
+}
+
+/// Whether a process number, an int in a register, is 0 or this process.
+pub fn is_self(pid: u64) -> bool {
+    matches!(u64::from(pid as u32), 0 | PID)
+}
+
+/// The address is where the kernel would clear a word at the thread's end, for other threads; there are none.
+fn set_tid_address(_: &mut Process, _: &Arguments) -> Outcome {
+    Ok(PID)
+}
+
+/// The list is for the thread's end, to free locks that others wait for; nobody waits.
+fn set_robust_list(_: &mut Process, &[_, size, ..]: &Arguments) -> Outcome {
+    const HEAD: u64 = 24;
+    if size == HEAD { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+/// Declined, as kernels built without it do; every glibc program asks, so it is not worth noting.
+fn rseq(_: &mut Process, _: &Arguments) -> Outcome {
+    Err(Errno::ENOSYS)
+}
+
+fn futex(process: &mut Process, &[address, operation, value, timeout, ..]: &Arguments) -> Outcome {
+    const PRIVATE_AND_CLOCK: u64 = 128 | 256;
+    const WAIT: u64 = 0;
+    const WAKE: u64 = 1;
+    if address % 4 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    match operation & !PRIVATE_AND_CLOCK {
+        WAIT => {
+            let mut word = [0; 4];
+            user::read_bytes(&mut word, address)?;
+            if u32::from_le_bytes(word) != value as u32 {
+                return Err(Errno::EAGAIN);
+            }
+            if timeout == 0 {
+                // Nobody else could ever wake it.
+                return Err(missing_part(process, "futex that waits for ever"));
+            }
+            time::sleep(time::read_span(timeout)?);
+            Err(Errno::ETIMEDOUT)
+        }
+        WAKE => Ok(0),
+        other => Err(missing_part(process, &format!("futex operation {other}"))),
+    }
+}
+
+/// One CPU, number 0: bytes of the mask that are written.
+const MASK: u64 = 8;
+
+fn sched_getaffinity(_: &mut Process, &[pid, size, to, ..]: &Arguments) -> Outcome {
+    if !is_self(pid) {
+        return Err(Errno::ESRCH);
+    }
+    if size < MASK || size % MASK != 0 {
+        return Err(Errno::EINVAL);
+    }
+    user::write_words(to, [1])?;
+    Ok(MASK)
+}
+
+fn sched_setaffinity(_: &mut Process, &[pid, size, from, ..]: &Arguments) -> Outcome {
+    if !is_self(pid) {
+        return Err(Errno::ESRCH);
+    }
+    let mut byte = [0];
+    if size > 0 {
+        user::read_bytes(&mut byte, from)?;
+    }
+    if byte[0] & 1 != 0 { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+fn getcpu(_: &mut Process, &[cpu, node, ..]: &Arguments) -> Outcome {
+    for to in [cpu, node] {
+        if to != 0 {
+            user::write_bytes(to, &[0; 4])?;
+        }
+    }
+    Ok(0)
+}
+
+fn prctl(process: &mut Process, &[operation, argument, ..]: &Arguments) -> Outcome {
+    const SET_NAME: u64 = 15;
+    const GET_NAME: u64 = 16;
+    const SET_VMA: u64 = 0x5356_4D41;
+    match operation {
+        SET_NAME => {
+            let mut name = [0; 16];
+            for (index, byte) in name.iter_mut().take(15).enumerate() {
+                user::read_bytes(core::slice::from_mut(byte), argument.wrapping_add(index as u64))?;
+                if *byte == 0 {
+                    break;
+                }
+            }
+            process.thread_name = name;
+            Ok(0)
+        }
+        GET_NAME => user::write_bytes(argument, &process.thread_name).map(|()| 0),
+        // Names for maps: declined, as kernels built without them do; allocators try it and do not mind.
+        SET_VMA => Err(Errno::EINVAL),
+        other => {
+            missing_part(process, &format!("prctl {other}"));
+            Err(Errno::EINVAL)
+        }
+    }
+}
+
+fn wait4(_: &mut Process, _: &Arguments) -> Outcome {
+    Err(Errno::ECHILD)
+}
+
+/// The limits that there are; none can be changed.
+fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) -> Outcome {
+    const KINDS: u64 = 16;
+    const INFINITE: u64 = u64::MAX;
+    const DATA: u64 = 2;
+    const STACK: u64 = 3;
+    const CORE: u64 = 4;
+    const FILES: u64 = 7;
+    if !is_self(pid) {
+        return Err(Errno::ESRCH);
+    }
+    if resource >= KINDS {
+        return Err(Errno::EINVAL);
+    }
+    if new != 0 {
+        missing_part(process, "setrlimit");
+        return Err(Errno::EPERM);
+    }
+    let limit = match resource {
+        STACK => crate::task::STACK_SIZE,
+        CORE => 0,
+        FILES => crate::task::files::Files::MOST as u64,
+        DATA => INFINITE,
+        _ => INFINITE,
+    };
+    if old != 0 {
+        user::write_words(old, [limit, limit])?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,69 @@
+//! What is said about a program that did not end well.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+use mmu::USER_END;
+
+use super::fault::Bug;
+use super::process::Process;
+use super::status::Signal;
+
+/// Reports a bug: what, where, the registers, and the way of the address through the tables.
+pub fn bug(process: &Process, bug: &Bug) {
+    let mut text = String::new();
+    describe(&mut text, process, bug);
+    // Lines go out one by one: a message has a limit.
+    for line in text.lines() {
+        log::info!("{line}");
+    }
+}
+
+fn describe(out: &mut String, process: &Process, bug: &Bug) {
+    let _ = write!(out, "{}: {}: {}", process.name, bug.signal, bug.what);
+    if let Some((access, address)) = bug.access {
+        let _ = write!(out, ": {access} at {address:#x}");
+    }
+    if let Some(instruction) = bug.instruction {
+        let _ = write!(out, ": {instruction:#010x}");
+    }
+    let _ = writeln!(out);
+    if process.signals.action(bug.signal).handler > 1 {
+        let _ = writeln!(out, "  it has a handler for this signal; handlers can not run here yet");
+    }
+    registers(out, process);
+    if let Some((_, address)) = bug.access.filter(|(_, address)| *address < USER_END) {
+        let _ = write!(out, "{}", process.space.walk(address));
+    }
+}
+
+fn registers(out: &mut String, process: &Process) {
+    let context = &process.context;
+    let _ = writeln!(
+        out,
+        "  pc {:016x}  sp {:016x}  pstate {:08x}  tpidr {:016x}",
+        context.pc, context.sp, context.pstate, context.tpidr
+    );
+    for (row, values) in context.x.chunks(4).enumerate() {
+        let _ = write!(out, " ");
+        for (column, value) in values.iter().enumerate() {
+            let _ = write!(out, " x{:<2} {value:016x}", row * 4 + column);
+        }
+        let _ = writeln!(out);
+    }
+}
+
+/// Reports a signal that the program sent to itself.
+pub fn signalled(process: &Process, signal: Signal) {
+    let handler = if process.signals.action(signal).handler > 1 { "; its handler can not run here yet" } else { "" };
+    log::info!("{}: ended by {signal}, which it sent to itself{handler}", process.name);
+}
+
+/// Lists what the program asked for in vain.
+pub fn missing(process: &Process) {
+    let mut text = String::new();
+    let _ = write!(text, "{}", process.missing);
+    if !text.is_empty() {
+        log::info!("{}: {}", process.name, text.trim_end());
+    }
+}

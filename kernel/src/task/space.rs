@@ -1,0 +1,159 @@
+//! A program's address space, as this floor and the system calls use it. The only file here that talks to memory management.
+
+use alloc::sync::Arc;
+
+use mm::{Errno, FaultError, MapFlags, MapRequest, Prot, Space};
+use mmu::VirtAddr;
+
+use crate::arch::cpu::SpinLock;
+use crate::arch::uaccess;
+use crate::arch::user::{Access, UserFault};
+use crate::walk::{Tables, Walk};
+
+/// An address space; its memory goes when it is dropped.
+pub struct UserSpace(Arc<Space>);
+
+/// Where a new map may go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// At the address if that is free, else anywhere.
+    Hint,
+    /// At the address, in place of what is there.
+    Fixed,
+    /// At the address, or not at all.
+    FixedNoReplace,
+}
+
+/// A private anonymous map to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Map {
+    /// Where; 0 for a hint that says nothing.
+    pub address: u64,
+    /// Bytes.
+    pub length: u64,
+    /// PROT_… bits of Linux.
+    pub protection: u64,
+    /// How `address` is meant.
+    pub placement: Placement,
+}
+
+/// Memory and swap of the machine, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Totals {
+    pub total: u64,
+    pub free: u64,
+    pub swap_total: u64,
+    pub swap_free: u64,
+}
+
+/// The space that each CPU runs in, for faults of the kernel on a program's behalf.
+static CURRENT: [SpinLock<Option<Arc<Space>>>; mm::MAX_CPUS] = [const { SpinLock::new(None) }; mm::MAX_CPUS];
+
+fn current() -> &'static SpinLock<Option<Arc<Space>>> {
+    &CURRENT[crate::memory().door.cpu() % mm::MAX_CPUS]
+}
+
+/// Resolves a fault of a kernel copy as one of the program itself.
+fn kernel_copy_fault(fault: UserFault) -> bool {
+    let space = current().lock().clone();
+    space.is_some_and(|space| resolve(&space, fault.address, fault.access).is_ok())
+}
+
+fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
+    let access = match access {
+        Access::Read => mm::Access::Read,
+        Access::Write => mm::Access::Write,
+        Access::Execute => mm::Access::Execute,
+    };
+    crate::memory().fault(space, VirtAddr::new(address), access)
+}
+
+impl UserSpace {
+    /// A new, empty space, which this CPU runs in from now on.
+    ///
+    /// # Errors
+    /// When there is no memory for its tables.
+    pub fn enter_new() -> Result<Self, Errno> {
+        let space = crate::memory().create_space()?;
+        crate::memory().activate(&space);
+        *current().lock() = Some(space.clone());
+        uaccess::set_fault_hook(kernel_copy_fault);
+        Ok(Self(space))
+    }
+
+    /// Makes the access possible, if the program may make it.
+    ///
+    /// # Errors
+    /// Why it may not, or can not.
+    pub fn fault(&self, address: u64, access: Access) -> Result<(), FaultError> {
+        resolve(&self.0, address, access)
+    }
+
+    /// Maps memory; its address.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mmap(&self, map: Map) -> Result<u64, Errno> {
+        let flags = match map.placement {
+            Placement::Hint => MapFlags::empty(),
+            Placement::Fixed => MapFlags::FIXED,
+            Placement::FixedNoReplace => MapFlags::FIXED_NOREPLACE,
+        };
+        let prot = Prot::from_bits_truncate(map.protection as u32);
+        crate::memory().mmap(&self.0, MapRequest { address: map.address, length: map.length, prot, flags })
+    }
+
+    /// Removes maps.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn munmap(&self, address: u64, length: u64) -> Result<(), Errno> {
+        crate::memory().munmap(&self.0, address, length)
+    }
+
+    /// Changes protection.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mprotect(&self, address: u64, length: u64, protection: u64) -> Result<(), Errno> {
+        crate::memory().mprotect(&self.0, address, length, Prot::from_bits_truncate(protection as u32))
+    }
+
+    /// Gives advice.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn madvise(&self, address: u64, length: u64, advice: u64) -> Result<(), Errno> {
+        crate::memory().madvise(&self.0, address, length, advice as u32)
+    }
+
+    /// Moves the end of the heap, if it can; where it is then.
+    pub fn brk(&self, end: u64) -> u64 {
+        crate::memory().brk(&self.0, end)
+    }
+
+    /// Says where the heap starts.
+    pub fn set_heap_start(&self, start: u64) {
+        crate::memory().set_brk_start(&self.0, start);
+    }
+
+    /// The way of an address through the tables.
+    pub fn walk(&self, address: u64) -> Walk {
+        let memory = crate::memory();
+        let tables = Tables { door: &memory.door, is_memory: &|table| memory.frames.contains(table.frame()) };
+        tables.walk(self.0.tables.root(), VirtAddr::new(address))
+    }
+
+    /// What the machine has, for sysinfo.
+    pub fn totals(&self) -> Totals {
+        Totals::default()
+    }
+}
+
+impl Drop for UserSpace {
+    fn drop(&mut self) {
+        *current().lock() = None;
+        crate::memory().destroy_space(self.0.clone());
+    }
+}
