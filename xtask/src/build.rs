@@ -24,35 +24,28 @@ pub struct Build {
 
 /// Builds everything.
 pub fn build(toolchain: &Toolchain) -> Result<Build> {
-    let executables = compile(toolchain)?;
-    let mut kernel = None;
-    let mut programs = Vec::new();
-    for (name, file) in executables {
-        if name == "kernel" {
-            kernel = Some(file);
-        } else {
-            programs.push(Program { name, data: read(&file)? });
-        }
-    }
-    let kernel = kernel.context("the build made no kernel")?;
-    Ok(Build { image: image::flatten(&read(&kernel)?)?, kernel, programs })
+    let mut executables = compile(toolchain, &["kernel", "user"])?;
+    let kernel = executables.iter().position(|(name, _)| name == "kernel").context("the build made no kernel")?;
+    let (_, kernel) = executables.remove(kernel);
+    assemble(&kernel, executables)
 }
 
-/// A build whose kernel is given, without programs but those that are built already.
+/// Builds the programs for EL0; the kernel is given.
 pub fn with_kernel(toolchain: &Toolchain, kernel: &Path) -> Result<Build> {
-    let image = image::flatten(&read(kernel)?)?;
-    let programs = compile(toolchain)?
-        .into_iter()
-        .filter(|(name, _)| name != "kernel")
-        .map(|(name, file)| Ok(Program { name, data: read(&file)? }))
-        .collect::<Result<_>>()?;
-    Ok(Build { kernel: kernel.to_owned(), image, programs })
+    assemble(kernel, compile(toolchain, &["user"])?)
+}
+
+fn assemble(kernel: &Path, programs: Vec<(String, PathBuf)>) -> Result<Build> {
+    let programs = programs.into_iter().map(|(name, file)| Ok(Program { name, data: read(&file)? }));
+    let programs = programs.collect::<Result<_>>()?;
+    Ok(Build { image: image::flatten(&read(kernel)?)?, kernel: kernel.to_owned(), programs })
 }
 
 /// Runs cargo; gives each executable's name and file.
-fn compile(toolchain: &Toolchain) -> Result<Vec<(String, PathBuf)>> {
+fn compile(toolchain: &Toolchain, packages: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = toolchain.cargo("build");
-    cargo.args(["--release", "--package", "kernel", "--package", "user", "--message-format=json-render-diagnostics"]);
+    cargo.args(["--release", "--message-format=json-render-diagnostics"]);
+    cargo.args(packages.iter().flat_map(|package| ["--package", package]));
     if !crate::is_verbose() {
         cargo.arg("--quiet");
     }
@@ -60,7 +53,7 @@ fn compile(toolchain: &Toolchain) -> Result<Vec<(String, PathBuf)>> {
     let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("cannot start {}", command::quote(&cargo)))?;
     if !output.status.success() {
-        bail!("the kernel does not build: {}", command::quote(&cargo));
+        bail!("the build failed: {}", command::quote(&cargo));
     }
     Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }

@@ -1,10 +1,8 @@
 //! One run of the guest: QEMU started, its channels read, its end waited for, and what it all means.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,8 +21,6 @@ pub const TIMED_OUT: u8 = 124;
 pub const DISAGREED: u8 = 125;
 /// How often a waiting thread looks again.
 const PAUSE: Duration = Duration::from_millis(5);
-/// QEMU's way of saying that the guest sleeps, which is nothing to worry about.
-const HARMLESS: &str = "icount sleep disabled and no active timers";
 
 /// What one run is made of.
 #[derive(Debug)]
@@ -63,12 +59,10 @@ pub enum End {
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What came over the log channel.
+    /// What came from the kernel and from QEMU itself.
     pub log: Log,
     /// What came over the UART; empty if it went to the terminal.
     pub output: Vec<u8>,
-    /// QEMU's own complaints.
-    pub complaints: Vec<String>,
     /// How QEMU ended.
     pub end: End,
     /// Wall time.
@@ -123,11 +117,10 @@ impl Boot<'_> {
     pub fn run(&self, interrupt: &Interrupt) -> Result<Outcome> {
         let directory = tempfile::Builder::new().prefix("unfold-").tempdir().context("no temporary directory")?;
         let path = |name: &str| directory.path().join(name);
-        let (image, initrd, log) = (path("Image"), path("initrd"), path("log"));
+        let (image, initrd) = (path("Image"), path("initrd"));
         std::fs::write(&image, self.image)?;
         std::fs::write(&initrd, initrd::pack(&self.programs)?)?;
-        let listener = UnixListener::bind(&log).context("no socket for the log")?;
-        let files = BootFiles { image: &image, initrd: &initrd, log: &log, command_line: &self.command_line };
+        let files = BootFiles { image: &image, initrd: &initrd, command_line: &self.command_line };
         let mut qemu = self.qemu.command(self.options, &files);
         qemu.args(&self.arguments);
         if crate::is_verbose() && self.live {
@@ -135,20 +128,11 @@ impl Boot<'_> {
         }
         let start = Instant::now();
         let mut child = spawn(&mut qemu, self.input)?;
-        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let log = self.take_log(scope, listener, &done);
+            let log = self.take_log(scope, &mut child);
             let output = self.take_output(scope, &mut child);
-            let complaints = self.take_complaints(scope, &mut child);
             let end = self.wait(&mut child, start, interrupt);
-            done.store(true, Ordering::Relaxed);
-            Ok(Outcome {
-                log: join(log)?,
-                output: join(output),
-                complaints: join(complaints),
-                end: end?,
-                time: start.elapsed(),
-            })
+            Ok(Outcome { log: join(log), output: join(output), end: end?, time: start.elapsed() })
         })
     }
 
@@ -174,21 +158,18 @@ impl Boot<'_> {
         }
     }
 
-    fn take_log<'s>(
-        &'s self,
-        scope: &'s Scope<'s, '_>,
-        listener: UnixListener,
-        done: &'s AtomicBool,
-    ) -> ScopedJoinHandle<'s, Result<Log>> {
+    fn take_log<'s>(&'s self, scope: &'s Scope<'s, '_>, child: &mut Child) -> ScopedJoinHandle<'s, Log> {
+        let stderr = child.stderr.take();
         scope.spawn(move || {
             let mut log = Log::default();
-            let Some(stream) = accept(&listener, done)? else { return Ok(log) };
-            for_each_line(stream, |line| {
-                if let (Some(message), true) = (log.take(line), self.live) {
-                    eprintln!("{message}");
-                }
-            })?;
-            Ok(log)
+            let _ = stderr.map(|stderr| {
+                for_each_line(stderr, |line| {
+                    if let (Some(message), true) = (log.take(line), self.live) {
+                        eprintln!("{message}");
+                    }
+                })
+            });
+            log
         })
     }
 
@@ -209,24 +190,6 @@ impl Boot<'_> {
             collected
         })
     }
-
-    fn take_complaints<'s>(&'s self, scope: &'s Scope<'s, '_>, child: &mut Child) -> ScopedJoinHandle<'s, Vec<String>> {
-        let stderr = child.stderr.take();
-        scope.spawn(move || {
-            let mut complaints = Vec::new();
-            let _ = stderr.map(|stderr| {
-                for_each_line(stderr, |line| {
-                    if !line.contains(HARMLESS) {
-                        if self.live {
-                            eprint!("{line}");
-                        }
-                        complaints.push(line.trim_end().to_owned());
-                    }
-                })
-            });
-            complaints
-        })
-    }
 }
 
 /// Calls `each` with every line of `source`, whatever bytes it is made of.
@@ -238,26 +201,6 @@ fn for_each_line(source: impl Read, mut each: impl FnMut(&str)) -> std::io::Resu
         line.clear();
     }
     Ok(())
-}
-
-/// QEMU connects before the guest's first instruction; one that never starts never connects.
-fn accept(listener: &UnixListener, done: &AtomicBool) -> Result<Option<UnixStream>> {
-    listener.set_nonblocking(true)?;
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                return Ok(Some(stream));
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if done.load(Ordering::Relaxed) {
-                    return Ok(None);
-                }
-                std::thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
@@ -313,7 +256,7 @@ mod tests {
     fn outcome(end: End, verdict: Option<&str>) -> Outcome {
         let mut log = Log::default();
         verdict.map(|verdict| log.take(&format!("@unfold {{\"kind\":\"verdict\",{verdict}}}")).map(str::len));
-        Outcome { log, output: Vec::new(), complaints: Vec::new(), end, time: Duration::ZERO }
+        Outcome { log, output: Vec::new(), end, time: Duration::ZERO }
     }
 
     #[test]

@@ -31,8 +31,6 @@ pub struct BootFiles<'a> {
     pub image: &'a Path,
     /// The cpio archive.
     pub initrd: &'a Path,
-    /// The socket on which kernel messages and records are taken.
-    pub log: &'a Path,
     /// The kernel's command line.
     pub command_line: &'a str,
 }
@@ -71,9 +69,8 @@ impl Qemu {
         if options.counts_instructions() {
             command.args(["-icount", "shift=0,sleep=off"]);
         }
-        // A channel of its own for the kernel; programs at EL0 can not reach it.
-        command.arg("-chardev").arg(format!("socket,id=log,path={}", files.log.display()));
-        command.args(["-semihosting-config", "enable=on,target=native,userspace=off,chardev=log"]);
+        // The kernel's channel to QEMU's standard error; programs at EL0 can not reach it.
+        command.args(["-semihosting-config", "enable=on,target=native,userspace=off"]);
         command.arg("-kernel").arg(files.image).arg("-initrd").arg(files.initrd);
         command.args(["-append", files.command_line]);
         if options.gdb {
