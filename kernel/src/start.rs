@@ -8,6 +8,7 @@ use crate::arch::cpu::SpinLock;
 use crate::arch::features::Features;
 use crate::arch::{gic, pmu, psci};
 use crate::command_line::{self, Crash, Job, Options};
+use crate::dev::record::{self, Json};
 use crate::dev::{log as kernel_log, pl011};
 use crate::heap;
 
@@ -127,11 +128,29 @@ fn run(options: &Options) -> ! {
     }
     match options.job {
         Job::Boot => kernel_log::finish(true, 0),
+        Job::Test => tests(options.tests.as_deref().unwrap_or("")),
         _ => {
             log::error!("this job is not there yet");
             kernel_log::finish(false, 1)
         }
     }
+}
+
+/// Runs the checks whose name contains `part`, and ends with success if there is one and none fails.
+fn tests(part: &str) -> ! {
+    let chosen = crate::arch::check::ALL.iter().filter(|(name, _)| name.contains(part));
+    let (mut passed, mut failed) = (0, 0);
+    for (name, check) in chosen {
+        let outcome = check();
+        let message = outcome.as_ref().err().map_or("", |message| message);
+        *if outcome.is_ok() { &mut passed } else { &mut failed } += 1;
+        log::info!("{} {name} {message}", if outcome.is_ok() { "ok    " } else { "FAILED" });
+        let (name, message) = (Json(name), Json(message));
+        record::write(format_args!(r#"{{"kind":"test","name":{name},"ok":{},"message":{message}}}"#, outcome.is_ok()));
+    }
+    log::info!("{passed} passed, {failed} failed");
+    let good = failed == 0 && passed > 0;
+    kernel_log::finish(good, u8::from(!good))
 }
 
 /// Fails on purpose.

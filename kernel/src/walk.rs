@@ -66,27 +66,39 @@ impl Tables<'_> {
 
     /// Prints every mapping under `root`, whose first address is `base`: runs of equal, adjacent entries in one line.
     pub fn dump(&self, out: &mut dyn Write, root: Table, base: VirtAddr) -> fmt::Result {
-        let mut run = None;
-        self.dump_table(out, root, base, &mut run)?;
-        run.map_or(Ok(()), |run: Run| writeln!(out, "{run}"))
+        let mut run: Option<Run> = None;
+        let mut result = Ok(());
+        self.for_each_entry(root, base, &mut |address, level, first| {
+            let next = Run { start: address, first, level, count: 1 };
+            if !run.as_mut().is_some_and(|run| run.join(&next)) {
+                let done = run.replace(next);
+                result = result.and_then(|()| done.map_or(Ok(()), |done| writeln!(out, "{done}")));
+            }
+        });
+        result.and_then(|()| run.map_or(Ok(()), |run| writeln!(out, "{run}")))
     }
 
-    fn dump_table(&self, out: &mut dyn Write, table: Table, base: VirtAddr, run: &mut Option<Run>) -> fmt::Result {
+    /// Calls `found` with the first address and the descriptor of each page and block under `root`.
+    pub fn for_each_leaf(&self, root: Table, base: VirtAddr, found: &mut dyn FnMut(VirtAddr, Descriptor)) {
+        self.for_each_entry(root, base, &mut |address, _, descriptor| {
+            if descriptor.is_valid() {
+                found(address, descriptor);
+            }
+        });
+    }
+
+    /// Calls `found` with address, level and descriptor of each entry that is not empty and leads to no other table.
+    fn for_each_entry(&self, table: Table, base: VirtAddr, found: &mut dyn FnMut(VirtAddr, u8, Descriptor)) {
         for index in 0..ENTRIES {
             // Wraps only behind the last entry of all, which is not looked at any more.
             let address = VirtAddr::new(base.as_u64().wrapping_add((index as u64) << level_shift(table.level())));
             let descriptor = self.entry(table, address);
-            if let Some(next) = self.below(table, descriptor) {
-                self.dump_table(out, next, address, run)?;
-            } else if !descriptor.is_none() {
-                let next = Run { start: address, first: descriptor, level: table.level(), count: 1 };
-                let joined = run.as_mut().is_some_and(|run| run.join(&next));
-                if !joined {
-                    run.replace(next).map_or(Ok(()), |done| writeln!(out, "{done}"))?;
-                }
+            match self.below(table, descriptor) {
+                Some(next) => self.for_each_entry(next, address, found),
+                None if descriptor.is_none() => {}
+                None => found(address, table.level(), descriptor),
             }
         }
-        Ok(())
     }
 
     fn entry(&self, table: Table, address: VirtAddr) -> Descriptor {

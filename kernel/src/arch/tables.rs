@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 
 use aarch64_cpu::registers::{Readable, TTBR0_EL1, TTBR1_EL1};
-use mmu::{Door, LINEAR_BASE, PhysAddr, Table, VirtAddr};
+use mmu::{Descriptor, Door, LINEAR_BASE, PhysAddr, Table, VirtAddr};
 
 use super::exception::probe;
 use crate::walk::{Tables, Walk};
@@ -68,4 +68,9 @@ pub fn dump(out: &mut dyn Write, half: Half) -> fmt::Result {
 /// Prints every mapping under a level 0 table: that of a space which need not be active.
 pub fn dump_of(out: &mut dyn Write, root: Table, base: VirtAddr) -> fmt::Result {
     Tables { door: &door(), is_memory: &is_memory }.dump(out, root, base)
+}
+
+/// Calls `found` with the first address and the descriptor of each page and block of a half.
+pub fn for_each_leaf(half: Half, found: &mut dyn FnMut(VirtAddr, Descriptor)) {
+    Tables { door: &door(), is_memory: &is_memory }.for_each_leaf(half.root(), half.base(), found);
 }

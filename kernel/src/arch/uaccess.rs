@@ -30,9 +30,22 @@ pub struct Fault;
 
 static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Installs what resolves faults: `true` means that the access shall be tried again.
-pub fn set_fault_hook(hook: fn(UserFault) -> bool) {
-    HOOK.store(hook as *mut (), Ordering::Release);
+/// What resolves faults: `true` means that the access shall be tried again.
+pub type FaultHook = fn(UserFault) -> bool;
+
+/// Installs what resolves faults.
+pub fn set_fault_hook(hook: FaultHook) {
+    replace_fault_hook(Some(hook));
+}
+
+/// Installs another hook, or none, and returns the one before.
+pub fn replace_fault_hook(hook: Option<FaultHook>) -> Option<FaultHook> {
+    from_pointer(HOOK.swap(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Ordering::AcqRel))
+}
+
+fn from_pointer(hook: *mut ()) -> Option<FaultHook> {
+    // SAFETY: only `replace_fault_hook` stores to HOOK, and it stores a `FaultHook` or null.
+    (!hook.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), FaultHook>(hook) })
 }
 
 /// Copies user memory into `to`.
@@ -90,10 +103,8 @@ pub(super) fn resolve(frame: &mut ExceptionFrame, syndrome: Syndrome) -> bool {
 }
 
 fn ask_hook(fault: UserFault) -> bool {
-    let hook = HOOK.load(Ordering::Acquire);
-    if hook.is_null() || matches!(fault.kind, FaultKind::Alignment | FaultKind::Other) {
+    if matches!(fault.kind, FaultKind::Alignment | FaultKind::Other) {
         return false;
     }
-    // SAFETY: only `set_fault_hook` stores here, and it stores a `fn(UserFault) -> bool`.
-    (unsafe { core::mem::transmute::<*mut (), fn(UserFault) -> bool>(hook) })(fault)
+    from_pointer(HOOK.load(Ordering::Acquire)).is_some_and(|hook| hook(fault))
 }

@@ -47,7 +47,16 @@ impl Write for Line {
 
 fn emit(bytes: &[u8]) {
     if !TO_HOST.load(Ordering::Relaxed) || !semihosting::write(bytes) {
+        uart(bytes);
+    }
+}
+
+/// Before the UART's driver is set up there is only what boot has.
+fn uart(bytes: &[u8]) {
+    if pl011::is_ready() {
         pl011::write(bytes);
+    } else if let Ok(text) = core::str::from_utf8(bytes) {
+        let _ = boot::console::Early.write_str(text);
     }
 }
 

@@ -34,6 +34,11 @@ pub fn init(uart: Uart) {
     BASE.store(boot::device_address(uart.registers.start), Ordering::Relaxed);
 }
 
+/// Whether [`init`] has been called.
+pub fn is_ready() -> bool {
+    BASE.load(Ordering::Relaxed) != 0
+}
+
 fn registers() -> Option<&'static Registers> {
     let base = BASE.load(Ordering::Relaxed) as *const Registers;
     // SAFETY: 0, or the registers that boot has mapped for ever.
