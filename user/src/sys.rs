@@ -12,6 +12,7 @@ pub mod number {
     pub const TGKILL: u64 = 131;
     pub const GETPID: u64 = 172;
     pub const GETTID: u64 = 178;
+    pub const BRK: u64 = 214;
     pub const MUNMAP: u64 = 215;
     pub const MMAP: u64 = 222;
     pub const MPROTECT: u64 = 226;

@@ -109,11 +109,8 @@ fn read_stream(to: u64, length: u64) -> Outcome {
     let mut done = 0;
     while done < length.min(MOST) {
         let room = (length - done).min(CHUNK as u64) as usize;
-        // The memory is tried before the input is taken, since what is taken can not be given back.
-        user::write_bytes(to.wrapping_add(done), &buffer[..room])?;
         let count = console::read(&mut buffer[..room]);
         user::write_bytes(to.wrapping_add(done), &buffer[..count])?;
-        buffer = [0; CHUNK];
         done += count as u64;
         if count < room {
             break;

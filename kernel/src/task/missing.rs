@@ -26,7 +26,7 @@ impl fmt::Display for Missing {
         }
         writeln!(out, "it asked for what is missing here:")?;
         for (what, count) in &self.0 {
-            writeln!(out, "  {count:>6} times  {what}")?;
+            writeln!(out, "  {count:>6} x  {what}")?;
         }
         Ok(())
     }
@@ -49,6 +49,6 @@ mod tests {
         missing.note("system call 99".into());
         let text = missing.to_string();
         assert_eq!(text.lines().count(), 65);
-        assert!(text.contains("     2 times  system call 0\n"));
+        assert!(text.contains("     2 x  system call 0\n"));
     }
 }

@@ -53,6 +53,9 @@ mod program {
             ("general registers keep their values over a call", general_registers),
             ("vector registers, FPCR and FPSR keep theirs over calls and faults", vector_registers),
             ("new memory is zero, and stays what was written", memory),
+            ("maps go where they are told, and never over another", placement),
+            ("the heap grows and shrinks", heap),
+            ("protection and MADV_DONTNEED do what they say", protection),
             ("getrandom fills all it is asked for", getrandom),
         ];
         let mut failed = 0;
@@ -263,6 +266,65 @@ mod program {
             pages().for_each(|(page, word)| word.write_volatile(page + 1));
             zero && pages().all(|(page, word)| word.read_volatile() == page + 1)
                 && sys::unmap(start, PAGES * PAGE).is_ok()
+        }
+    }
+
+    fn placement(_: &Args) -> bool {
+        const RW: u64 = sys::PROT_READ | sys::PROT_WRITE;
+        const FIXED: u64 = 0x10;
+        const FIXED_NOREPLACE: u64 = 0x10_0000;
+        // SAFETY: what is mapped over is a map of our own, which nothing refers to.
+        let mmap = |address, length, flags| unsafe {
+            sys::call(number::MMAP, [address, length, RW, 0x22 | flags, u64::MAX, 0])
+        };
+        let Ok(start) = mmap(0, 4 * PAGE, 0) else { return false };
+        let word = (start + PAGE) as *mut u64;
+        // SAFETY: words and pages of our own map.
+        unsafe {
+            word.write_volatile(5);
+            let taken = mmap(start + PAGE, PAGE, FIXED_NOREPLACE) == Err(sys::Error(17));
+            let kept = word.read_volatile() == 5;
+            let replaced = mmap(start + PAGE, PAGE, FIXED) == Ok(start + PAGE) && word.read_volatile() == 0;
+            let _ = sys::unmap(start, 4 * PAGE);
+            let hinted = mmap(start, 2 * PAGE, 0) == Ok(start);
+            let elsewhere = mmap(start + PAGE, PAGE, 0).is_ok_and(|other| other != start + PAGE);
+            taken && kept && replaced && hinted && elsewhere
+        }
+    }
+
+    fn heap(_: &Args) -> bool {
+        // SAFETY: this program has no heap of its own.
+        let brk = |end| unsafe { sys::call(number::BRK, [end, 0, 0, 0, 0, 0]) }.unwrap_or(0);
+        let start = brk(0);
+        let grown = brk(start + 3 * PAGE + 1) == start + 3 * PAGE + 1;
+        let word = (start + 3 * PAGE) as *mut u64;
+        // SAFETY: a word of the heap.
+        let usable = grown
+            && unsafe {
+                word.write_volatile(9);
+                word.read_volatile() == 9
+            };
+        let refused = brk(1) == start + 3 * PAGE + 1;
+        let shrunk = brk(start) == start && brk(start + 4 * PAGE) == start + 4 * PAGE;
+        // SAFETY: as above. What comes back is new, so zero.
+        usable && refused && shrunk && unsafe { word.read_volatile() } == 0 && brk(start) == start
+    }
+
+    fn protection(_: &Args) -> bool {
+        let Ok(start) = sys::map(4 * PAGE, sys::PROT_READ | sys::PROT_WRITE) else { return false };
+        let word = (start + 2 * PAGE) as *mut u64;
+        // SAFETY: pages of our own.
+        unsafe {
+            word.write_volatile(6);
+            let ok = sys::protect(start + PAGE, 2 * PAGE, sys::PROT_READ).is_ok() && word.read_volatile() == 6;
+            let unreadable = sys::protect(start + PAGE, 2 * PAGE, 0).is_ok()
+                && sys::write(1, core::slice::from_raw_parts(word.cast(), 8)) == Err(sys::Error(sys::error::EFAULT));
+            let back =
+                sys::protect(start, 4 * PAGE, sys::PROT_READ | sys::PROT_WRITE).is_ok() && word.read_volatile() == 6;
+            let dropped = sys::advise(start, 4 * PAGE, sys::advice::DONTNEED).is_ok() && word.read_volatile() == 0;
+            let hole = sys::unmap(start + PAGE, PAGE).is_ok()
+                && sys::protect(start, 4 * PAGE, sys::PROT_READ) == Err(sys::Error(sys::error::ENOMEM));
+            ok && unreadable && back && dropped && hole
         }
     }
 

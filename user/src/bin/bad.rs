@@ -238,7 +238,7 @@ mod program {
         let mut check = |what, number, arguments, expected| wrong |= expect(what, number, arguments, expected);
         check("mmap of nothing", number::MMAP, [0, 0, RW, ANONYMOUS, u64::MAX, 0], error::EINVAL);
         check("mmap of everything", number::MMAP, [0, u64::MAX, RW, ANONYMOUS, u64::MAX, 0], error::ENOMEM);
-        check("mmap of 2^47", number::MMAP, [0, 1 << 52, RW, ANONYMOUS, u64::MAX, 0], error::ENOMEM);
+        check("mmap of 2^52", number::MMAP, [0, 1 << 52, RW, ANONYMOUS, u64::MAX, 0], error::ENOMEM);
         check("mmap askew", number::MMAP, [page + 1, PAGE, RW, ANONYMOUS | FIXED, u64::MAX, 0], error::EINVAL);
         check("mmap in the kernel", number::MMAP, [KERNEL, PAGE, RW, ANONYMOUS | FIXED, u64::MAX, 0], error::ENOMEM);
         check("mmap neither private nor shared", number::MMAP, [0, PAGE, RW, 0x20, u64::MAX, 0], error::EINVAL);
