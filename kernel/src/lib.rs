@@ -24,4 +24,7 @@ pub mod dev;
 pub mod heap;
 #[cfg(target_os = "none")]
 pub mod start;
+// Until memory management is in: only what is pure, for its tests.
+#[cfg(not(target_os = "none"))]
+pub mod task;
 pub mod walk;
