@@ -10,8 +10,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 /// Boots unfold in QEMU: with no verb it runs the main job, which swaps 256 MiB out in three ways and prints what each cost.
 #[derive(Parser, Debug)]
 #[command(name = "qemu-run.sh", bin_name = "qemu-run.sh", version, disable_version_flag = true)]
-#[command(after_help = "Exit status: 0 only when the guest said so and QEMU agrees; 2 wrong command line; 124 time limit; \
-    125 guest and QEMU disagree, or QEMU failed; 130 interrupted; with `run`, the program's own (126 not runnable, 127 not found).")]
+#[command(
+    after_help = "Exit status: 0 only when the guest said so and QEMU agrees; 2 wrong command line; 124 time limit; \
+    125 guest and QEMU disagree, or QEMU failed; 130 interrupted; with `run`, the program's own (126 not runnable, 127 not found)."
+)]
 pub struct Cli {
     /// What every verb takes.
     #[command(flatten)]
@@ -201,7 +203,9 @@ mod tests {
 
     #[test]
     fn a_wrong_option_before_the_program_is_refused() {
-        for line in ["x run --bogus prog", "x --bogus", "x --swap 5", "x --swap 5Q", "x --policy unmap", "x --timeout 0"] {
+        for line in
+            ["x run --bogus prog", "x --bogus", "x --swap 5", "x --swap 5Q", "x --policy unmap", "x --timeout 0"]
+        {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
     }

@@ -39,3 +39,16 @@ pub fn quote(command: &Command) -> String {
     shlex::try_join(words.map(|word| word.into_owned()).collect::<Vec<_>>().iter().map(String::as_str))
         .unwrap_or_else(|_| format!("{command:?}"))
 }
+
+/// Has the host's kernel end what `command` starts if this program is killed before it can.
+#[cfg(target_os = "linux")]
+pub fn die_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    let set = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
+    // SAFETY: between fork and exec only a single system call is made, and nothing is allocated.
+    unsafe { command.pre_exec(set) };
+}
+
+/// Only Linux can.
+#[cfg(not(target_os = "linux"))]
+pub fn die_with_parent(_: &mut Command) {}

@@ -79,6 +79,18 @@ pub struct Judgement {
 }
 
 impl Outcome {
+    /// The last lines of both channels, for a failed test's report.
+    pub fn tail(&self) -> String {
+        const LINES: usize = 40;
+        let output = String::from_utf8_lossy(&self.output);
+        let output: Vec<_> = output.lines().collect();
+        let messages = &self.log.messages;
+        let mut text = format!("--- the end of the UART's output, after {:.1} s\n", self.time.as_secs_f64());
+        text += &output[output.len().saturating_sub(LINES)..].join("\n");
+        text += "\n--- the end of the messages\n";
+        text + &messages[messages.len().saturating_sub(LINES)..].join("\n")
+    }
+
     /// The status, believed only if the guest's verdict and QEMU's exit status agree.
     pub fn judge(&self) -> Judgement {
         let code = match self.end {
@@ -95,7 +107,10 @@ impl Outcome {
             }
             (Some(verdict), code) => {
                 let (said, exit) = (verdict.status, describe(code));
-                Judgement::bad(DISAGREED, format!("the kernel's verdict is status {said}, ok {}; QEMU {exit}", verdict.ok))
+                Judgement::bad(
+                    DISAGREED,
+                    format!("the kernel's verdict is status {said}, ok {}; QEMU {exit}", verdict.ok),
+                )
             }
             (None, code) => Judgement::bad(DISAGREED, format!("the kernel gave no verdict; QEMU {}", describe(code))),
         }
@@ -178,7 +193,9 @@ impl Boot<'_> {
         scope.spawn(move || {
             let mut collected = Vec::new();
             let mut buffer = [0; 4096];
-            while let Some(count) = uart.as_mut().and_then(|uart| uart.read(&mut buffer).ok()).filter(|&count| count > 0) {
+            while let Some(count) =
+                uart.as_mut().and_then(|uart| uart.read(&mut buffer).ok()).filter(|&count| count > 0)
+            {
                 if self.live {
                     // Whoever read our output may have gone; the run goes on without them.
                     let mut terminal = std::io::stdout().lock();
@@ -213,9 +230,10 @@ fn code_of(status: ExitStatus) -> Option<i32> {
 
 /// Starts QEMU with pipes for its standard streams: were the terminal its own, it would change the terminal's mode.
 fn spawn(qemu: &mut Command, input: bool) -> Result<Child> {
-    die_with_parent(qemu);
+    command::die_with_parent(qemu);
     qemu.stdin(if input { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = qemu.spawn().with_context(|| format!("cannot start {}", Path::new(qemu.get_program()).display()))?;
+    let mut child =
+        qemu.spawn().with_context(|| format!("cannot start {}", Path::new(qemu.get_program()).display()))?;
     if let Some(mut pipe) = child.stdin.take() {
         // Ends with the process: a read of the terminal can not be called off.
         std::thread::spawn(move || std::io::copy(&mut std::io::stdin().lock(), &mut Unbuffered(&mut pipe)));
@@ -236,18 +254,6 @@ impl<W: Write> Write for Unbuffered<'_, W> {
         self.0.flush()
     }
 }
-
-/// Has the host's kernel end QEMU if this program is killed before it can.
-#[cfg(target_os = "linux")]
-fn die_with_parent(qemu: &mut Command) {
-    use std::os::unix::process::CommandExt;
-    let set = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?);
-    // SAFETY: between fork and exec only a single system call is made, and nothing is allocated.
-    unsafe { qemu.pre_exec(set) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
 
 #[cfg(test)]
 mod tests {

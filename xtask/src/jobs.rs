@@ -14,8 +14,10 @@ use crate::command;
 use crate::guest::{Boot, Outcome};
 use crate::initrd::{self, Program};
 use crate::interrupt::Interrupt;
+use crate::plugin::Plugin;
 use crate::qemu::Qemu;
 use crate::report;
+use crate::verify;
 
 /// A main job that takes longer hangs.
 pub const MAIN_JOB_LIMIT: Duration = Duration::from_secs(300);
@@ -23,8 +25,15 @@ pub const MAIN_JOB_LIMIT: Duration = Duration::from_secs(300);
 pub const NOT_FOUND: u8 = 127;
 
 /// Bytes that stand for themselves among a program's arguments on the kernel's command line.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'/').remove(b'=').remove(b':').remove(b',').remove(b'+');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'/')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b',')
+    .remove(b'+');
 
 /// Everything that a verb works with.
 #[derive(Debug)]
@@ -59,6 +68,38 @@ impl Bench<'_> {
             input,
         };
         boot.run(self.interrupt)
+    }
+
+    /// A run that nobody watches, with all our programs.
+    pub fn quiet_boot<'b>(&'b self, options: &'b Options, command_line: String, limit: Duration) -> Boot<'b> {
+        Boot {
+            qemu: self.qemu,
+            options,
+            image: &self.build.image,
+            programs: self.build.programs.clone(),
+            command_line,
+            arguments: Vec::new(),
+            limit: Some(limit),
+            live: false,
+            input: false,
+        }
+    }
+
+    /// The main job under the plugin; 1 if anything differs.
+    pub fn verify_counts(&self) -> Result<u8> {
+        let plugin = Plugin::build(self.qemu)?;
+        let mut words = vec!["job=table".to_owned(), "log=uart".to_owned(), "verify=on".to_owned()];
+        words.extend(self.options.kernel_words());
+        let mut boot = self.quiet_boot(self.options, words.join(" "), MAIN_JOB_LIMIT);
+        boot.live = true;
+        let comparison = verify::verify(boot, &plugin, "main", self.interrupt)?;
+        println!(
+            "\nThe kernel's counts (and the plugin's, where they differ), for each marked interval:\n{}",
+            comparison.table
+        );
+        comparison.differences.iter().for_each(|difference| println!("{difference}"));
+        println!("{} passed, {} failed", comparison.passed, comparison.failed());
+        Ok(u8::from(!comparison.is_good()))
     }
 
     /// The main job: everything goes to standard output.

@@ -2,7 +2,8 @@
 //!
 //! `qemu-run.sh` starts this program; `cargo run` does too. A room a concept: [`cli`] reads the command line, [`toolchain`] and
 //! [`qemu`] find the tools ([`packages`] gets them), [`build`], [`image`] and [`initrd`] make what QEMU loads, [`guest`] runs it and
-//! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people.
+//! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people, [`plugin`] and [`verify`] count a second time, [`tests`] runs
+//! every test.
 
 mod build;
 mod cli;
@@ -13,10 +14,13 @@ mod initrd;
 mod interrupt;
 mod jobs;
 mod packages;
+mod plugin;
 mod qemu;
 mod records;
 mod report;
+mod tests;
 mod toolchain;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,6 +33,9 @@ use crate::interrupt::Interrupt;
 use crate::jobs::Bench;
 use crate::qemu::Qemu;
 use crate::toolchain::Toolchain;
+
+/// Exit status of a wrong command line, as clap has it.
+const BAD_USAGE: u8 = 2;
 
 static VERBOSE: OnceLock<bool> = OnceLock::new();
 
@@ -60,6 +67,10 @@ fn main() -> ExitCode {
 
 fn work(cli: &Cli) -> Result<u8> {
     let qemu = Qemu::find()?;
+    if let Err(message) = qemu.check_cpu(&cli.options.cpu) {
+        eprintln!("qemu-run: {message}");
+        return Ok(BAD_USAGE);
+    }
     let toolchain = Toolchain::find()?;
     if is_verbose() {
         eprintln!("qemu-run: {}; {}", toolchain.description, qemu.version_text);
@@ -69,11 +80,17 @@ fn work(cli: &Cli) -> Result<u8> {
         _ => build::build(&toolchain)?,
     };
     let interrupt = Interrupt::catch()?;
-    let bench =
-        Bench { options: &cli.options, qemu: &qemu, build: &build, compiler: &toolchain.version, interrupt: &interrupt };
+    let bench = Bench {
+        options: &cli.options,
+        qemu: &qemu,
+        build: &build,
+        compiler: &toolchain.version,
+        interrupt: &interrupt,
+    };
     match &cli.verb {
         None | Some(Verb::Boot { .. }) => bench.main_job(),
         Some(Verb::Run { command }) => bench.run(command),
-        Some(Verb::Test { .. }) | Some(Verb::VerifyCounts) => anyhow::bail!("not yet"),
+        Some(Verb::Test { filter }) => tests::run(&bench, &toolchain, filter.as_deref()),
+        Some(Verb::VerifyCounts) => bench.verify_counts(),
     }
 }

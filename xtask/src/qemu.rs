@@ -59,6 +59,33 @@ impl Qemu {
         Ok(Self { program, version, version_text: line, machine })
     }
 
+    /// Whether this QEMU has the CPU; otherwise the error names those that it has.
+    pub fn check_cpu(&self, cpu: &str) -> Result<(), String> {
+        let help =
+            command::output(Command::new(&self.program).args(["-M", "virt", "-cpu", "help"])).unwrap_or_default();
+        let known: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  ")).map(str::trim).collect();
+        // Features may follow: `max,lpa2=off`.
+        let name = cpu.split(',').next().unwrap_or_default();
+        if known.is_empty() || known.contains(&name) {
+            return Ok(());
+        }
+        let offered: Vec<&str> = known.into_iter().filter(|name| is_64_bit(name)).collect();
+        Err(format!("QEMU has no CPU `{cpu}`; it has {}", offered.join(", ")))
+    }
+
+    /// The version of the plugin interface to build for; none if this QEMU takes no plugins.
+    ///
+    /// Version 1 is QEMU 7.2's. 9.0 no longer takes it, and 9.1 brought version 3, with which an instruction's bytes are copied out.
+    /// Newer ones take 3 as well.
+    pub fn plugin_interface(&self) -> Option<u32> {
+        let help = command::output(Command::new(&self.program).arg("-help"))?;
+        help.contains("\n-plugin ").then_some(match self.version {
+            (..9, _) => 1,
+            (9, 0) => 2,
+            _ => 3,
+        })
+    }
+
     /// QEMU with the arguments for our machine.
     pub fn command(&self, options: &Options, files: &BootFiles) -> Command {
         let mut command = Command::new(&self.program);
@@ -82,6 +109,15 @@ impl Qemu {
     }
 }
 
+/// Whether a CPU of QEMU's is a 64-bit one of the A profile: of those called Cortex-A, numbers above 32 are.
+fn is_64_bit(name: &str) -> bool {
+    let cortex = name.strip_prefix("cortex-a").map(|number| number.trim_end_matches(|c: char| !c.is_ascii_digit()));
+    cortex.and_then(|number| number.parse().ok()).is_some_and(|number: u32| number > 32)
+        || name == "max"
+        || name == "a64fx"
+        || name.starts_with("neoverse")
+}
+
 /// The numbers in `QEMU emulator version 7.2.22 (...)`.
 fn version_in(line: &str) -> Option<(u32, u32)> {
     let mut numbers = line.split("version ").nth(1)?.split(['.', ' ']).map_while(|part| part.parse().ok());
@@ -91,6 +127,12 @@ fn version_in(line: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_can_run_the_kernel_is_offered() {
+        assert!(["max", "neoverse-v1", "cortex-a35", "cortex-a78ae", "cortex-a710"].into_iter().all(is_64_bit));
+        assert!(!["cortex-a7", "cortex-a15", "cortex-m33", "pxa270", "arm926"].into_iter().any(is_64_bit));
+    }
 
     #[test]
     fn versions() {

@@ -1,0 +1,55 @@
+//! `test`: every test there is, and one line at the end: `N passed, M failed`.
+
+mod case;
+mod determinism;
+mod door;
+mod files;
+mod guest;
+mod host;
+mod programs;
+mod tally;
+
+use anyhow::Result;
+
+use crate::jobs::Bench;
+use crate::plugin::Plugin;
+use crate::toolchain::Toolchain;
+use crate::verify;
+
+pub use tally::{Tally, Test};
+
+/// Runs everything whose name contains `filter`; 1 if anything failed.
+pub fn run(bench: &Bench, toolchain: &Toolchain, filter: Option<&str>) -> Result<u8> {
+    let tally = Tally::new(filter.unwrap_or_default(), bench.interrupt);
+    let steps: [&dyn Fn(&Tally); 6] = [
+        &|tally| host::run(toolchain, tally),
+        &|tally| guest::run(bench, tally),
+        &|tally| programs::run(bench, tally),
+        &|tally| door::run(bench, tally),
+        &|tally| determinism::run(bench, tally),
+        &|tally| counts(bench, tally),
+    ];
+    for step in steps {
+        step(&tally);
+    }
+    if let Some(status) = bench.interrupt.status() {
+        println!("interrupted");
+        tally.close();
+        return Ok(status);
+    }
+    Ok(u8::from(!tally.close()))
+}
+
+/// The kernel's counts against the plugin's, for a smaller main job.
+fn counts(bench: &Bench, tally: &Tally) {
+    for cpu in ["max", "cortex-a72"] {
+        tally.run(&format!("counts agree with the plugin's: {cpu}"), || {
+            let options = case::machine(bench, cpu);
+            let words = "job=table log=uart quick=on verify=on swap=512M".to_owned();
+            let boot = bench.quiet_boot(&options, words, case::LONG);
+            let comparison = verify::verify(boot, &Plugin::build(bench.qemu)?, cpu, bench.interrupt)?;
+            anyhow::ensure!(comparison.is_good(), "{}\n{}", comparison.table, comparison.differences.join("\n"));
+            Ok(())
+        });
+    }
+}

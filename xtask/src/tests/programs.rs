@@ -1,0 +1,193 @@
+//! Programs at EL0 and bad input: one table.
+
+use super::case::{Case, Machine, Subject};
+use super::files::FileKind;
+use super::{Tally, Test};
+use crate::jobs::Bench;
+
+use FileKind as F;
+use Subject::{Absent, File, Job, Ours};
+
+const A72: Machine = Machine::cpu("cortex-a72");
+const N1: Machine = Machine::cpu("neoverse-n1");
+const EL2: Machine = Machine { el2: true, ..Machine::cpu("max") };
+
+const SEGV: u8 = 128 + 11;
+const BUS: u8 = 128 + 7;
+const ILL: u8 = 128 + 4;
+const TRAP: u8 = 128 + 5;
+const ABRT: u8 = 128 + 6;
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+const BAD_COMMAND_LINE: u8 = 2;
+const PANIC: u8 = 101;
+
+/// A program of ours that must end well.
+const fn good(name: &'static str, command: &'static [&'static str]) -> Case {
+    Case::new(name, Ours(command))
+}
+
+/// `bad THING` must end with `status`, and the kernel say `messages`.
+const fn bad(
+    name: &'static str,
+    command: &'static [&'static str],
+    status: u8,
+    messages: &'static [&'static str],
+) -> Case {
+    Case { status, messages, ..Case::new(name, Ours(command)) }
+}
+
+/// A file that is no program must be refused with `message`.
+const fn refused(name: &'static str, kind: FileKind, messages: &'static [&'static str]) -> Case {
+    Case { status: NOT_EXECUTABLE, messages, ..Case::new(name, File(kind)) }
+}
+
+/// A wrong command line of the kernel must be refused with `messages`.
+const fn wrong(name: &'static str, words: &'static str, messages: &'static [&'static str]) -> Case {
+    Case { words, status: BAD_COMMAND_LINE, messages, kernel_fails: true, ..Case::new(name, Ours(&["hello"])) }
+}
+
+/// The kernel must report its own failure.
+const fn crash(name: &'static str, words: &'static str, messages: &'static [&'static str]) -> Case {
+    Case { words, status: PANIC, messages, kernel_fails: true, ..Case::new(name, Job("boot")) }
+}
+
+static CASES: &[Case] = &[
+    // What must work.
+    Case {
+        exactly: Some("hello from EL0\na b\n\n100%\n--cpu\n"),
+        ..good("hello, its output alone and its arguments whole", &["hello", "a b", "", "100%", "--cpu"])
+    },
+    Case { machine: A72, exactly: Some("hello from EL0\n"), ..good("hello on cortex-a72", &["hello"]) },
+    Case { machine: N1, exactly: Some("hello from EL0\n"), ..good("hello on neoverse-n1", &["hello"]) },
+    Case { machine: EL2, exactly: Some("hello from EL0\n"), ..good("hello from EL2", &["hello"]) },
+    good("Linux's binary interface", &["abi"]),
+    Case { machine: A72, ..good("Linux's binary interface on cortex-a72", &["abi"]) },
+    Case { machine: N1, ..good("Linux's binary interface on neoverse-n1", &["abi"]) },
+    good("touch: write, page out, read again", &["touch", "256K", "write", "pageout", "read:3", "check"]),
+    good(
+        "touch: drop and free",
+        &["touch", "1M", "write", "drop:3-40", "check", "pageout", "write:9", "check", "unmap"],
+    ),
+    // Each way, each size, on each CPU: every byte is checked after swap-in.
+    swapped("page, 64K", "unmap=page thp=64K=always"),
+    swapped("folio, 64K", "unmap=folio thp=64K=always"),
+    swapped("gather, 64K", "unmap=gather thp=64K=always"),
+    swapped("gather, 4K", "unmap=gather"),
+    swapped("folio, 16K", "unmap=folio thp=16K=always"),
+    swapped("gather, 2M", "unmap=gather thp=2M=always"),
+    swapped("folio, 256K", "unmap=folio thp=256K=always"),
+    swapped("gather, 64K, no contpte", "unmap=gather thp=64K=always contpte=off"),
+    Case { machine: A72, ..swapped("gather, 64K, cortex-a72", "unmap=gather thp=64K=always") },
+    Case { machine: N1, ..swapped("folio, 64K, neoverse-n1", "unmap=folio thp=64K=always") },
+    Case { machine: A72, ..swapped("page, 64K, cortex-a72", "unmap=page thp=64K=always") },
+    // A program's bugs are its own.
+    bad("null pointer", &["bad", "null"], SEGV, &["SIGSEGV", "0x0"]),
+    bad("wild write", &["bad", "write"], SEGV, &["SIGSEGV", "0x123456789000"]),
+    bad("reads the kernel", &["bad", "read-kernel"], SEGV, &["SIGSEGV", "0xffff800000200000"]),
+    bad("writes the kernel", &["bad", "write-kernel"], SEGV, &["SIGSEGV"]),
+    bad("address of neither half", &["bad", "noncanonical"], SEGV, &["SIGSEGV"]),
+    bad("jump to nowhere", &["bad", "jump"], SEGV, &["SIGSEGV", "0x123456789000"]),
+    bad("jump into the kernel", &["bad", "jump-kernel"], SEGV, &["SIGSEGV"]),
+    bad("jump into data", &["bad", "jump-data"], SEGV, &["SIGSEGV"]),
+    bad("writes its code", &["bad", "write-text"], SEGV, &["SIGSEGV"]),
+    bad("writes read-only memory", &["bad", "write-protected"], SEGV, &["SIGSEGV"]),
+    bad("reads after munmap", &["bad", "unmapped"], SEGV, &["SIGSEGV"]),
+    bad("stack overflow of a program", &["bad", "stack"], SEGV, &["SIGSEGV"]),
+    bad("misaligned jump", &["bad", "misaligned-pc"], BUS, &["SIGBUS"]),
+    bad("misaligned exclusive", &["bad", "misaligned-exclusive"], BUS, &["SIGBUS"]),
+    bad("undefined instruction", &["bad", "undefined"], ILL, &["SIGILL"]),
+    bad("register of EL1", &["bad", "privileged"], ILL, &["SIGILL"]),
+    bad("TLBI at EL0", &["bad", "tlbi"], ILL, &["SIGILL"]),
+    bad("semihosting at EL0", &["bad", "semihosting"], ILL, &["SIGILL"]),
+    bad("HVC at EL0", &["bad", "hypervisor"], ILL, &["SIGILL"]),
+    bad("breakpoint", &["bad", "breakpoint"], TRAP, &["SIGTRAP"]),
+    bad("abort", &["bad", "abort"], ABRT, &["SIGABRT"]),
+    bad("a program's panic", &["bad", "panic"], 101, &[]),
+    bad("wild pointers to system calls", &["bad", "pointers"], 0, &[]),
+    bad("senseless arguments to memory calls", &["bad", "arguments"], 0, &[]),
+    bad("unknown system call", &["bad", "call"], 0, &["missing"]),
+    bad("barriers and marks at EL0", &["bad", "barriers"], 0, &[]),
+    bad("forged verdict", &["bad", "verdict"], 3, &[]),
+    bad("a status of its own", &["bad", "status"], 77, &[]),
+    Case { machine: A72, ..bad("wild write on cortex-a72", &["bad", "write"], SEGV, &["SIGSEGV"]) },
+    Case { machine: A72, ..bad("stack overflow of a program on cortex-a72", &["bad", "stack"], SEGV, &["SIGSEGV"]) },
+    // No program.
+    Case { status: NOT_FOUND, messages: &["no such program"], ..Case::new("missing program", Absent) },
+    refused("empty file", F::Empty, &["file"]),
+    refused("a text", F::Text, &["not an ELF file"]),
+    refused("ELF cut in its header", F::CutInHeader, &["truncated"]),
+    refused("ELF cut in its program headers", F::CutInProgramHeaders, &["truncated"]),
+    refused("ELF cut in a segment", F::CutInSegment, &["truncated"]),
+    refused("ELF for x86-64", F::OtherMachine, &["x86-64", "not for arm64"]),
+    refused("32-bit ELF", F::ThirtyTwoBits, &["64-bit"]),
+    refused("big-endian ELF", F::BigEndian, &["little-endian"]),
+    refused("object file", F::ObjectFile, &["object file"]),
+    refused("dynamic program", F::Dynamic, &["-static"]),
+    refused("wild entry", F::WildEntry, &["entry"]),
+    refused("segment in the kernel's half", F::SegmentInKernel, &["segment"]),
+    refused("segment past the end of addresses", F::SegmentWraps, &["segment"]),
+    // Wrong words for the kernel.
+    wrong("unknown key", "bogus=1", &["bogus", "unmap"]),
+    wrong("no key at all", "bogus", &["bogus"]),
+    wrong("unknown way to unmap", "unmap=bogus", &["bogus", "page", "folio", "gather"]),
+    wrong("unknown value of contpte", "contpte=maybe", &["maybe", "on", "off"]),
+    wrong("unknown folio size", "thp=65K=always", &["65K"]),
+    wrong("wrong swap size", "swap=lots", &["lots"]),
+    // Too little.
+    Case {
+        swap: "0",
+        ..bad("page-out without a swap device", &["swapout", "16M", "--fill", "pattern", "--verify"], 0, &[])
+    },
+    Case {
+        swap: "4M",
+        ..bad("page-out to a small swap device", &["swapout", "16M", "--fill", "pattern", "--verify"], 0, &[])
+    },
+    Case {
+        machine: Machine { memory: "256M", ..Machine::cpu("max") },
+        swap: "0",
+        ..bad("a program that needs more memory than there is", &["swapout", "512M"], 137, &["memory"])
+    },
+    Case {
+        machine: Machine { memory: "128M", ..Machine::cpu("max") },
+        status: PANIC,
+        messages: &["memory"],
+        kernel_fails: true,
+        ..Case::new("swap device larger than memory", Ours(&["hello"]))
+    },
+    // The kernel's own failures are reported.
+    crash("kernel panic", "crash=panic", &["panic", "on purpose"]),
+    crash("kernel fault", "crash=fault", &["unexpected exception", "0xffff700012345678"]),
+    crash("kernel stack overflow", "crash=overflow", &["stack overflow"]),
+    crash("undefined instruction in the kernel", "crash=undefined", &["unexpected exception"]),
+];
+
+/// Pattern data swapped out and in, every byte checked.
+const fn swapped(name: &'static str, words: &'static str) -> Case {
+    Case {
+        words,
+        output: &["right after swap-in"],
+        ..good(name, &["swapout", "24M", "--fill", "pattern", "--repeat", "2", "--verify"])
+    }
+}
+
+/// Runs them all.
+pub fn run(bench: &Bench, tally: &Tally) {
+    let tests = CASES.iter().map(|case| {
+        let test: Test = (format!("program: {}", case.name), Box::new(move || case.run(bench)));
+        test
+    });
+    tally.run_all(tests.collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_distinct() {
+        let names: BTreeSet<_> = CASES.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), CASES.len());
+    }
+}
