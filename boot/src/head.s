@@ -1,13 +1,6 @@
 // From the first instruction to Rust in the upper half. Runs at the physical address, MMU and data cache off, until `high` below.
 // Kept through it all: x19 device tree (physical), x20 image (physical), x21 exception level at entry.
 
-.macro link                             // entry x1 of the table x5 points at the next page, which becomes the table
-    add     x2, x5, #0x1000
-    orr     x2, x2, #3
-    str     x2, [x5, x1, lsl #3]
-    add     x5, x5, #0x1000
-.endm
-
 .section .head.text, "ax"
 .global _start
 _start:                                 // the 64-byte header of Linux's arm64 boot protocol
@@ -35,8 +28,6 @@ enter:
     msr     cntvoff_el2, xzr
     mov     x0, #0x33ff                 // CPTR_EL2 (E2H = 0): FP and SIMD are not trapped
     msr     cptr_el2, x0
-    msr     hstr_el2, xzr
-    msr     vttbr_el2, xzr
     mrs     x0, midr_el1
     msr     vpidr_el2, x0
     mrs     x0, mpidr_el1
@@ -66,62 +57,20 @@ enter:
     eret
 
 at_el1:
-    ldr     x0, ={SCTLR_OFF}
-    msr     sctlr_el1, x0
-    isb
-    adrp    x0, early_tables            // six pages: levels 0, 1, 2 of the identity map, then of the upper half
-    mov     x1, #({TABLES} / 16)
-    mov     x2, x0
-4:  stp     xzr, xzr, [x2], #16
-    subs    x1, x1, #1
-    b.ne    4b
-    ldr     x3, ={NORMAL_BLOCK}
-    and     x4, x20, #~0x1fffff         // identity: the 2 MiB block that holds this code
-    orr     x4, x4, x3
-    mov     x5, x0
-    ubfx    x1, x20, #39, #9
-    link
-    ubfx    x1, x20, #30, #9
-    link
-    ubfx    x1, x20, #21, #9
-    str     x4, [x5, x1, lsl #3]
-    add     x5, x5, #0x1000             // upper half: a window of 1 GiB, the image at its link address 2 MiB into it
-    mov     x1, #256
-    link
-    mov     x1, xzr
-    link
-    add     x6, x5, #8
-    ldr     x1, =_image_blocks
-5:  str     x4, [x6], #8
-    add     x4, x4, #0x200000
-    subs    x1, x1, #1
-    b.ne    5b
-    and     x2, x19, #~0x1fffff         // the device tree: two blocks, not executable
-    orr     x2, x2, x3
-    orr     x2, x2, #{NEVER_EXECUTE}
-    str     x2, [x5, #(8 * {FDT_SLOT})]
-    add     x2, x2, #0x200000
-    str     x2, [x5, #(8 * {FDT_SLOT} + 8)]
-    dmb     sy                          // the walker must not find older lines of these pages in a cache
-    mov     x1, #{TABLES}
-6:  sub     x1, x1, #16
-    add     x2, x0, x1
-    dc      ivac, x2
-    cbnz    x1, 6b
-    dsb     sy
-    add     x1, x0, #0x3000
-    ldr     x2, ={TCR}
-    mrs     x3, id_aa64mmfr0_el1        // TCR_EL1.IPS = PARange, at most 48 bits
-    and     x3, x3, #0xf
-    mov     x4, #5
-    cmp     x3, x4
-    csel    x3, x3, x4, lo
-    bfi     x2, x3, #32, #3
+    adrp    x0, _boot_stack_top         // physical, as all addresses here: relative to PC
+    mov     sp, x0
+    adrp    x0, early_tables
+    mov     x1, x20
+    mov     x2, x19
+    ldr     x3, =_image_blocks
+    bl      map_early                   // returns TCR_EL1
+    adrp    x1, early_tables
+    add     x2, x1, #{UPPER_ROOT}
     ldr     x3, ={MAIR}
     msr     mair_el1, x3
-    msr     tcr_el1, x2
-    msr     ttbr0_el1, x0
-    msr     ttbr1_el1, x1
+    msr     tcr_el1, x0
+    msr     ttbr0_el1, x1
+    msr     ttbr1_el1, x2
     isb
     tlbi    vmalle1
     ic      iallu
@@ -134,7 +83,7 @@ at_el1:
     br      x0
 
 // TTBR1 becomes x0, TCR x2; x1 is an empty table for the moment between. Runs in the identity map, because between the
-// two no old and new block of the same address may be in the TLB together (DDI 0487, D8.17.1, break-before-make).
+// two no old and new block of the same address may be in the TLB together (DDI 0487, R_WHZWS: break-before-make).
 .global switch_upper_half
 switch_upper_half:
     msr     ttbr1_el1, x1
@@ -150,7 +99,6 @@ switch_upper_half:
 .text
 high:
     adrp    x0, _boot_stack_top
-    add     x0, x0, #:lo12:_boot_stack_top
     mov     sp, x0
     adrp    x0, _bss_start
     add     x0, x0, #:lo12:_bss_start

@@ -13,6 +13,8 @@ extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod console;
+#[cfg(target_os = "none")]
+mod early;
 pub mod fdt;
 mod info;
 pub mod map;

@@ -1,7 +1,7 @@
 //! Builds the kernel's own map: image, linear map of all memory, device registers.
 //!
 //! The tables are not in use while they are built, so they are written plainly; once they are active only the door touches them.
-//! Each piece uses the biggest blocks that fit, and the Contiguous bit for each aligned group of sixteen (DDI 0487, D8.7.1).
+//! Each piece uses the biggest blocks that fit, and the Contiguous bit for each aligned group of sixteen (DDI 0487, "The Contiguous bit").
 
 use mmu::{Descriptor, ENTRIES, PAGE_SIZE, PhysAddr, STAGE1, VirtAddr, level_shift};
 use tock_registers::fields::FieldValue;

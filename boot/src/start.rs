@@ -7,19 +7,12 @@ use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, TCR_E
 use mmu::{LINEAR_BASE, PerCpu, PhysAddr, Table, VirtAddr};
 
 use crate::console::{self, Early};
+use crate::early::{BLOCK, EARLY_TABLES, FDT_SLOT, UART_SLOT, UPPER, WINDOW};
 use crate::fdt::Fdt;
 use crate::info::{BootInfo, Machine};
 use crate::map::{KernelMap, TablePage, Use, device_address};
 use crate::memory::{PhysRange, Ranges};
 
-/// The gigabyte that head.s maps early; the image is linked 2 MiB into it.
-const WINDOW: u64 = 0xFFFF_8000_0000_0000;
-const BLOCK: u64 = 2 << 20;
-/// Blocks of the window where head.s maps the device tree, and where the UART goes.
-const FDT_SLOT: u64 = 504;
-const UART_SLOT: usize = 508;
-/// Pages that head.s needs: levels 0 to 2 of the identity map and of the upper half.
-const EARLY_TABLES: usize = 6;
 /// Table pages for the kernel's own map: about a dozen are used.
 const POOL_PAGES: usize = 64;
 
@@ -32,20 +25,12 @@ const SCTLR_OFF: u64 = 0x30d0_0800;
 /// CTR_EL0 (UCT), and WFE, but not WFI (nTWI clear), which would stop a machine that has no tick. SPAN is clear: an exception
 /// to EL1 sets PAN.
 const SCTLR_ON: u64 = (SCTLR_OFF & !(1 << 23)) | 0b1_1101 | (1 << 12) | (1 << 14) | (1 << 15) | (1 << 18) | (1 << 26);
-/// Two halves of 48 bits, 4 KiB granules, walks in write-back inner shareable memory. IPS is added by what the CPU has.
-const TCR: u64 = 16 | (1 << 8) | (1 << 10) | (3 << 12) | (16 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | (2 << 30);
-
 global_asm!(
     include_str!("head.s"),
     SCTLR_OFF = const SCTLR_OFF,
     SCTLR_ON = const SCTLR_ON,
-    TCR = const TCR,
     MAIR = const mmu::MAIR,
-    TABLES = const EARLY_TABLES * 4096,
-    FDT_SLOT = const FDT_SLOT,
-    // A block: valid, access flag, inner shareable, attribute 0 (Normal), UXN.
-    NORMAL_BLOCK = const 1_u64 | (3 << 8) | (1 << 10) | (1 << 54),
-    NEVER_EXECUTE = const 3_u64 << 53,
+    UPPER_ROOT = const UPPER * 4096,
 );
 
 #[unsafe(link_section = ".early_tables")]
@@ -90,7 +75,7 @@ extern "C" fn first_rust(device_tree: u64, image: u64, entry_level: u64) -> ! {
     if device_tree == 0 {
         console::stop("unfold: no device tree in x0: boot the flat image, not the ELF file\n");
     }
-    let early = WINDOW + FDT_SLOT * BLOCK + device_tree % BLOCK;
+    let early = WINDOW + FDT_SLOT as u64 * BLOCK + device_tree % BLOCK;
     // SAFETY: head.s has mapped the 2 MiB block that holds the first byte and the next one, so 2 MiB from there.
     let Ok(fdt) = Fdt::new(unsafe { core::slice::from_raw_parts(early as *const u8, BLOCK as usize) }) else {
         console::stop("unfold: x0 does not point at a device tree\n");

@@ -17,6 +17,8 @@ pub enum Job {
     Test,
     /// Print the banner and stop.
     Boot,
+    /// Print the kernel's own map and stop.
+    Map,
 }
 
 /// Where messages go.
@@ -90,8 +92,9 @@ type Setter = fn(&mut Options, &str) -> bool;
 
 /// Each key, the values that are right, and what takes them.
 const KEYS: &[(&str, &str, Setter)] = &[
-    ("job", "table, run, test, boot", |options, value| {
-        let jobs = [("table", Job::Table), ("run", Job::Run), ("test", Job::Test), ("boot", Job::Boot)];
+    ("job", "table, run, test, boot, map", |options, value| {
+        let jobs =
+            [("table", Job::Table), ("run", Job::Run), ("test", Job::Test), ("boot", Job::Boot), ("map", Job::Map)];
         choose(&jobs, value, &mut options.job)
     }),
     ("log", "uart, host", |options, value| {

@@ -6,6 +6,7 @@ use boot::{BootInfo, PhysRange, Ranges};
 
 use crate::arch::cpu::SpinLock;
 use crate::arch::features::Features;
+use crate::arch::tables::{self, Half};
 use crate::arch::{gic, pmu, psci};
 use crate::command_line::{self, Crash, Job, Options};
 use crate::dev::record::{self, Json};
@@ -128,6 +129,11 @@ fn run(options: &Options) -> ! {
     }
     match options.job {
         Job::Boot => kernel_log::finish(true, 0),
+        Job::Map => {
+            // Printing can not fail: the text goes to a device.
+            let _ = tables::dump(&mut kernel_log::Urgent, Half::Kernel);
+            kernel_log::finish(true, 0)
+        }
         Job::Test => tests(options.tests.as_deref().unwrap_or("")),
         _ => {
             log::error!("this job is not there yet");

@@ -123,7 +123,7 @@ impl fmt::Display for Walk {
             if level < 3 && descriptor.is_table() {
                 writeln!(out, "  table at {:#x}", descriptor.address().as_u64())?;
             } else {
-                writeln!(out, "  {}", Entry(descriptor))?;
+                writeln!(out, "  {}{}", Entry(descriptor), if descriptor.is_folded() { ", contiguous" } else { "" })?;
             }
         }
         match self.physical() {
@@ -166,7 +166,8 @@ impl fmt::Display for Run {
         write!(out, "{start:#018x}..{:#018x} {:>6} ", start.wrapping_add(size), Size(size))?;
         write!(out, "L{} x{:<5} {}", self.level, self.count, Entry(self.first))?;
         if self.first.is_folded() {
-            write!(out, ", {} contiguous blocks", self.count / CONT_PTES)?;
+            let blocks = self.count / CONT_PTES;
+            write!(out, ", {blocks} contiguous block{}", if blocks == 1 { "" } else { "s" })?;
         }
         Ok(())
     }
@@ -197,7 +198,6 @@ impl fmt::Display for Entry {
             (user && entry.is_dirty(), ", dirty"),
             (entry.is_special(), ", special"),
             (entry.is_uffd(), ", uffd"),
-            (entry.is_folded(), ", contiguous"),
         ];
         state.iter().filter(|(set, _)| *set).try_for_each(|(_, word)| out.write_str(word))
     }

@@ -61,7 +61,7 @@ const fn field(value: u64, shift: u32) -> u8 {
 }
 
 impl Features {
-    /// Reads the ID registers. Those that an older CPU has not got read as zero (DDI 0487, D23.3.1).
+    /// Reads the ID registers. Those that an older CPU has not got read as zero (DDI 0487, "Principles of the ID scheme").
     pub fn read() -> Self {
         let id = IdRegisters {
             pfr0: read!("id_aa64pfr0_el1"),

@@ -1,4 +1,4 @@
-//! ESR_EL1 in words (DDI 0487, D24.2.40).
+//! ESR_EL1 in words (DDI 0487, "ESR_EL1, Exception Syndrome Register").
 
 use core::fmt;
 
