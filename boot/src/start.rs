@@ -88,7 +88,7 @@ extern "C" fn first_rust(device_tree: u64, image: u64, entry_level: u64) -> ! {
         // The early window goes with the early tables.
         console::set(device_address(uart.registers.start));
     }
-    switch(root, image);
+    switch(root, &place);
     finish(&place, root, table_pages, entry_level)
 }
 
@@ -99,10 +99,14 @@ struct Place {
 }
 
 impl Place {
+    /// The physical address of a symbol of the image.
+    const fn physical(&self, address: u64) -> u64 {
+        address - (WINDOW + BLOCK) + self.image
+    }
+
     /// The physical range between two symbols of the image.
     const fn between(&self, start: u64, end: u64) -> PhysRange {
-        let base = WINDOW + BLOCK;
-        PhysRange { start: start - base + self.image, end: end - base + self.image }
+        PhysRange { start: self.physical(start), end: self.physical(end) }
     }
 }
 
@@ -128,7 +132,7 @@ fn first_character(machine: &Machine<'_>) {
 
 /// The kernel's own map. Returns its level 0 table and how many pages it took.
 fn build_map(machine: &Machine<'_>, place: &Place) -> (PhysAddr, usize) {
-    let pool_address = place.between(&raw const POOL as u64, 0).start;
+    let pool_address = place.physical(&raw const POOL as u64);
     // SAFETY: nothing else refers to the pool; its tables are not in use yet.
     let mut map = KernelMap::new(unsafe { &mut *(&raw mut POOL) }, PhysAddr::new(pool_address));
     let done = map_image(&mut map, place)
@@ -190,10 +194,9 @@ fn map_devices(map: &mut KernelMap<'_>, machine: &Machine<'_>) -> Result<(), cra
 }
 
 /// Leaves the early tables for the kernel's own, with the features of TCR_EL1 that the CPU has.
-fn switch(root: PhysAddr, image: u64) {
-    let physical = |address: u64| address - (WINDOW + BLOCK) + image;
-    let code = physical(switch_upper_half as *const () as u64);
-    let empty = physical(&raw const EMPTY_TABLE as u64);
+fn switch(root: PhysAddr, place: &Place) {
+    let code = place.physical(switch_upper_half as *const () as u64);
+    let empty = place.physical(&raw const EMPTY_TABLE as u64);
     // SAFETY: the code lies in the identity map and needs no stack. The new map has the image, stack included, where the old one
     // has it, so execution goes on after it.
     unsafe {
@@ -233,7 +236,7 @@ fn finish(place: &Place, root: PhysAddr, table_pages: usize, entry_level: u64) -
     }
     machine.reserved.as_slice().iter().for_each(|range| free.remove(range.pages_around()));
     let initrd = machine.initrd.map_or(&[][..], linear);
-    let empty = place.between(&raw const EMPTY_TABLE as u64, 0).start;
+    let empty = place.physical(&raw const EMPTY_TABLE as u64);
     static mut INFO: Option<BootInfo> = None;
     let info = BootInfo {
         machine,
