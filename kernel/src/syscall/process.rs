@@ -5,7 +5,7 @@ use alloc::format;
 use mm::Errno;
 
 use super::{Arguments, Call, Outcome, call, missing_part, time, user};
-use crate::task::{ExitStatus, Process};
+use crate::task::{ExitStatus, PID, Process};
 
 pub const CALLS: &[Call] = &[
     call(93, exit),
@@ -32,8 +32,6 @@ pub const CALLS: &[Call] = &[
     call(293, rseq),
 ];
 
-/// The process and its thread.
-pub const PID: u64 = 100;
 /// Who started it.
 const PARENT: u64 = 1;
 

@@ -2,11 +2,11 @@
 
 use mm::Errno;
 
-use super::process::{PID, is_self};
+use super::process::is_self;
 use super::{Arguments, Call, Outcome, call, missing_part, user};
-use crate::task::Process;
 use crate::task::signals::{Action, AlternateStack};
 use crate::task::status::Signal;
+use crate::task::{ExitStatus, PID, Process, deliver};
 
 pub const CALLS: &[Call] = &[
     call(129, kill),
@@ -16,6 +16,7 @@ pub const CALLS: &[Call] = &[
     call(134, rt_sigaction),
     call(135, rt_sigprocmask),
     call(136, rt_sigpending),
+    call(139, rt_sigreturn),
 ];
 
 /// Bytes of a set of signals.
@@ -103,6 +104,16 @@ fn rt_sigpending(process: &mut Process, &[to, size, ..]: &Arguments) -> Outcome 
     }
     let pending = process.signals.pending() & process.signals.blocked();
     user::write_bytes(to, &pending.to_le_bytes()[..size as usize])?;
+    Ok(0)
+}
+
+/// Gives x0 its old value, as all registers.
+fn rt_sigreturn(process: &mut Process, _: &Arguments) -> Outcome {
+    if deliver::sigreturn(process) {
+        return Ok(process.context.x[0]);
+    }
+    log::info!("{}: rt_sigreturn, and its stack has no frame of a signal", process.name);
+    process.end(ExitStatus::Killed(Signal::SEGV));
     Ok(0)
 }
 

@@ -4,16 +4,27 @@
 use mm::FaultError;
 use mmu::USER_END;
 
-use super::load::{STACK_GUARD, STACK_SIZE, STACK_TOP};
 use super::process::Process;
+use super::signal_frame::Info;
+use super::stack::{STACK_GUARD, STACK_SIZE, STACK_TOP};
 use super::status::Signal;
 use crate::arch::user::{Access, FaultKind, Trap, UserFault};
+
+/// A signal with its `si_code`.
+type Kind = (Signal, i32);
+const ILLEGAL: Kind = (Signal::ILL, 1);
+const BREAKPOINT: Kind = (Signal::TRAP, 1);
+const MISALIGNED: Kind = (Signal::BUS, 1);
+const BAD_MEMORY: Kind = (Signal::BUS, 2);
+const NOT_MAPPED: Kind = (Signal::SEGV, 1);
+const DENIED: Kind = (Signal::SEGV, 2);
+/// From the kernel itself.
+const NO_MEMORY: Kind = (Signal::KILL, 0x80);
 
 /// A bug of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Bug {
-    /// The signal that Linux has for it.
-    pub signal: Signal,
+    kind: Kind,
     /// What is wrong, in words.
     pub what: &'static str,
     /// The access and its address, if it is about one.
@@ -23,12 +34,22 @@ pub struct Bug {
 }
 
 impl Bug {
-    const fn new(signal: Signal, what: &'static str) -> Self {
-        Self { signal, what, access: None, instruction: None }
+    const fn new(kind: Kind, what: &'static str) -> Self {
+        Self { kind, what, access: None, instruction: None }
     }
 
-    const fn at(signal: Signal, what: &'static str, access: &'static str, address: u64) -> Self {
-        Self { access: Some((access, address)), ..Self::new(signal, what) }
+    const fn at(kind: Kind, what: &'static str, access: &'static str, address: u64) -> Self {
+        Self { access: Some((access, address)), ..Self::new(kind, what) }
+    }
+
+    /// The signal that Linux has for it.
+    pub const fn signal(&self) -> Signal {
+        self.kind.0
+    }
+
+    /// What a handler of that signal is told; `pc` is where the program is.
+    pub fn info(&self, pc: u64) -> Info {
+        Info { signal: self.kind.0, code: self.kind.1, value: self.access.map_or(pc, |(_, address)| address) }
     }
 }
 
@@ -42,16 +63,16 @@ pub fn handle(process: &Process, trap: Trap) -> Result<(), Bug> {
         Trap::Fault(fault) => memory_fault(process, fault),
         Trap::Undefined { instruction } => Err(Bug {
             instruction: Some(instruction),
-            ..Bug::new(Signal::ILL, "an instruction that does not exist, or not for programs")
+            ..Bug::new(ILLEGAL, "an instruction that does not exist, or not for programs")
         }),
-        Trap::Breakpoint => Err(Bug::new(Signal::TRAP, "a breakpoint, and no debugger")),
+        Trap::Breakpoint => Err(Bug::new(BREAKPOINT, "a breakpoint, and no debugger")),
         Trap::Alignment { address } if address == process.context.pc && address % 4 != 0 => {
-            Err(Bug::at(Signal::BUS, "the program counter is not a multiple of 4", "execute", address))
+            Err(Bug::at(MISALIGNED, "the program counter is not a multiple of 4", "execute", address))
         }
         Trap::Alignment { address } => {
-            Err(Bug::at(Signal::BUS, "the address is not aligned as it must be", "access", address))
+            Err(Bug::at(MISALIGNED, "the address is not aligned as it must be", "access", address))
         }
-        Trap::Other { .. } => Err(Bug::new(Signal::BUS, "an exception that is not expected from a program")),
+        Trap::Other { .. } => Err(Bug::new(BAD_MEMORY, "an exception that is not expected from a program")),
     }
 }
 
@@ -61,22 +82,22 @@ fn memory_fault(process: &Process, fault: UserFault) -> Result<(), Bug> {
         Access::Write => "write",
         Access::Execute => "execute",
     };
-    let bug = |signal, what| Err(Bug::at(signal, what, access, fault.address));
+    let bug = |kind, what| Err(Bug::at(kind, what, access, fault.address));
     if matches!(fault.kind, FaultKind::Alignment | FaultKind::Other) {
-        return bug(Signal::BUS, "the memory system refused the access");
+        return bug(BAD_MEMORY, "the memory system refused the access");
     }
     if fault.address >= USER_END {
-        return bug(Signal::SEGV, "the address is not in a program's half of the addresses");
+        return bug(NOT_MAPPED, "the address is not in a program's half of the addresses");
     }
     match process.space.fault(fault.address, fault.access) {
         Ok(()) => Ok(()),
-        Err(_) if is_stack_guard(fault.address) => bug(Signal::SEGV, "the stack is full: 8 MiB are used"),
-        Err(FaultError::NotMapped) => bug(Signal::SEGV, "nothing is mapped there"),
-        Err(FaultError::Denied) => bug(Signal::SEGV, "what is mapped there does not allow it"),
+        Err(_) if is_stack_guard(fault.address) => bug(DENIED, "the stack is full: 8 MiB are used"),
+        Err(FaultError::NotMapped) => bug(NOT_MAPPED, "nothing is mapped there"),
+        Err(FaultError::Denied) => bug(DENIED, "what is mapped there does not allow it"),
         Err(FaultError::OutOfMemory) => {
-            bug(Signal::KILL, "memory is used up: give the machine more (--mem), or swap (--swap)")
+            bug(NO_MEMORY, "memory is used up: give the machine more (--mem), or swap (--swap)")
         }
-        Err(FaultError::SwapRead) => bug(Signal::BUS, "the page could not be read back from the swap device"),
+        Err(FaultError::SwapRead) => bug(BAD_MEMORY, "the page could not be read back from the swap device"),
     }
 }
 

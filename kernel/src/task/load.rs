@@ -11,17 +11,11 @@ use super::process::Process;
 use super::random::Random;
 use super::run::Launch;
 use super::space::{Map, Placement, UserSpace};
-use super::stack;
+use super::stack::{self, STACK_GUARD, STACK_SIZE, STACK_TOP};
 use crate::arch::features::Features;
 use crate::arch::uaccess;
 use crate::arch::user::UserContext;
 
-/// One past a program's stack: below the last 2 MiB of its addresses, and 2 MiB-aligned.
-pub const STACK_TOP: u64 = 0xFFFF_FFE0_0000;
-/// The size of the stack, Linux's default; pages are there when they are touched.
-pub const STACK_SIZE: u64 = 8 << 20;
-/// What lies below the stack and can not be touched, so that an overflow is noticed: as large as Linux keeps free.
-pub const STACK_GUARD: u64 = 1 << 20;
 /// Arguments and environment may take a quarter of the stack, as on Linux.
 const ARGUMENTS: usize = STACK_SIZE as usize / 4;
 

@@ -11,12 +11,15 @@ pub mod hwcap;
 pub mod initrd;
 pub mod missing;
 pub mod random;
+pub mod signal_frame;
 pub mod signals;
 pub mod stack;
 pub mod status;
 
 #[cfg(target_os = "none")]
 pub mod console;
+#[cfg(target_os = "none")]
+pub mod deliver;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
@@ -30,10 +33,12 @@ mod run;
 #[cfg(target_os = "none")]
 pub mod space;
 
+pub use stack::STACK_SIZE;
 pub use status::ExitStatus;
 
-#[cfg(target_os = "none")]
-pub use load::STACK_SIZE;
+/// The number of the one process, and of its one thread.
+pub const PID: u64 = 100;
+
 #[cfg(target_os = "none")]
 pub use process::Process;
 #[cfg(target_os = "none")]

@@ -31,6 +31,8 @@ pub struct Process {
     pub started: u64,
     /// What it calls its thread (PR_SET_NAME).
     pub thread_name: [u8; 16],
+    /// Whether its space has the code that handlers return to.
+    pub(super) has_trampoline: bool,
     ended: Option<ExitStatus>,
 }
 
@@ -51,6 +53,7 @@ impl Process {
             missing: Missing::default(),
             started: crate::arch::timer::now_ns(),
             thread_name,
+            has_trampoline: false,
             ended: None,
         }
     }

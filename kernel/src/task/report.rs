@@ -20,7 +20,7 @@ pub fn bug(process: &Process, bug: &Bug) {
 }
 
 fn describe(out: &mut String, process: &Process, bug: &Bug) {
-    let _ = write!(out, "{}: {}: {}", process.name, bug.signal, bug.what);
+    let _ = write!(out, "{}: {}: {}", process.name, bug.signal(), bug.what);
     if let Some((access, address)) = bug.access {
         let _ = write!(out, ": {access} at {address:#x}");
     }
@@ -28,9 +28,6 @@ fn describe(out: &mut String, process: &Process, bug: &Bug) {
         let _ = write!(out, ": {instruction:#010x}");
     }
     let _ = writeln!(out);
-    if process.signals.action(bug.signal).handler > 1 {
-        let _ = writeln!(out, "  it has a handler for this signal; handlers can not run here yet");
-    }
     registers(out, process);
     if let Some((_, address)) = bug.access.filter(|(_, address)| *address < USER_END) {
         let _ = write!(out, "{}", process.space.walk(address));
@@ -53,10 +50,9 @@ fn registers(out: &mut String, process: &Process) {
     }
 }
 
-/// Reports a signal that the program sent to itself.
+/// Reports a signal that the program sent to itself and did not handle.
 pub fn signalled(process: &Process, signal: Signal) {
-    let handler = if process.signals.action(signal).handler > 1 { "; its handler can not run here yet" } else { "" };
-    log::info!("{}: ended by {signal}, which it sent to itself{handler}", process.name);
+    log::info!("{}: ended by {signal}, which it sent to itself", process.name);
 }
 
 /// Lists what the program asked for in vain.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::process::Process;
 use super::status::ExitStatus;
-use super::{fault, initrd, load, report};
+use super::{deliver, fault, initrd, load, report};
 use crate::arch::user::{self, Trap};
 
 /// What to run.
@@ -60,13 +60,13 @@ fn run_to_end(process: &mut Process, system_call: fn(&mut Process)) -> ExitStatu
         if trap == Trap::Syscall {
             system_call(process);
         } else if let Err(bug) = fault::handle(process, trap) {
-            report::bug(process, &bug);
-            return ExitStatus::Killed(bug.signal);
+            let info = bug.info(process.context.pc);
+            if !deliver::bug(process, info) {
+                report::bug(process, &bug);
+                return ExitStatus::Killed(bug.signal());
+            }
         }
-        if let Some(signal) = process.signals.take() {
-            report::signalled(process, signal);
-            return ExitStatus::Killed(signal);
-        }
+        deliver::pending(process);
         if let Some(status) = process.ended() {
             return status;
         }

@@ -1,7 +1,6 @@
 //! A program's signals: what it asked for, what it blocks, what waits.
 //!
-//! A program can only send signals to itself, and its bugs send it some. What ends a program by default ends it; a handler is
-//! remembered and given back, but can not run yet: a signal that has one ends the program too, and the report says so.
+//! A program can only send signals to itself, and its bugs send it some. How they reach it is in `deliver`.
 
 use super::status::Signal;
 

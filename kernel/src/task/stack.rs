@@ -5,6 +5,13 @@
 
 use alloc::vec::Vec;
 
+/// One past a program's stack: below the last 2 MiB of its addresses, and 2 MiB-aligned.
+pub const STACK_TOP: u64 = 0xFFFF_FFE0_0000;
+/// The size of the stack, Linux's default; pages are there when they are touched.
+pub const STACK_SIZE: u64 = 8 << 20;
+/// What lies below the stack and can not be touched, so that an overflow is noticed: as large as Linux keeps free.
+pub const STACK_GUARD: u64 = 1 << 20;
+
 /// Keys of the auxiliary vector, with the values of `<elf.h>`.
 #[expect(missing_docs, reason = "the names are Linux's own")]
 pub mod at {

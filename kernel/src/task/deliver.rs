@@ -1,0 +1,129 @@
+//! Signals reach their program: a handler is called, or the program ends.
+
+use super::process::Process;
+use super::report;
+use super::signal_frame::{self, CONTEXT, Frame, Info, RECORD, Registers, SIZE};
+use super::signals::{Action, AlternateStack, DEFAULT, IGNORE};
+use super::space::{Map, Placement};
+use super::stack::STACK_TOP;
+use super::status::{ExitStatus, Signal};
+use crate::arch::uaccess;
+
+/// Flags of an action, with Linux's values.
+mod flag {
+    pub const SIGINFO: u64 = 4;
+    pub const RESTORER: u64 = 0x0400_0000;
+    pub const ONSTACK: u64 = 0x0800_0000;
+    pub const NODEFER: u64 = 0x4000_0000;
+    pub const RESETHAND: u64 = 0x8000_0000;
+}
+
+/// Where handlers return to if the program does not say: above its stack. Linux has this in its vDSO.
+const TRAMPOLINE: u64 = STACK_TOP + (1 << 20);
+/// `mov x8, #139` (rt_sigreturn), `svc #0`.
+const TRAMPOLINE_CODE: [u32; 2] = [0xD280_1168, 0xD400_0001];
+
+/// Delivers every signal that waits and is not blocked.
+pub fn pending(process: &mut Process) {
+    const SI_USER: i32 = 0;
+    while process.ended().is_none() {
+        let Some(signal) = process.signals.take() else { return };
+        let action = process.signals.action(signal);
+        let info = Info { signal, code: SI_USER, value: super::PID };
+        if matches!(action.handler, DEFAULT | IGNORE) || !call(process, action, info) {
+            report::signalled(process, signal);
+            process.end(ExitStatus::Killed(signal));
+        }
+    }
+}
+
+/// Delivers the signal of a bug, if the program has a handler that may run. False if it has not: the bug ends the program.
+#[must_use]
+pub fn bug(process: &mut Process, info: Info) -> bool {
+    let action = process.signals.action(info.signal);
+    let blocked = process.signals.blocked() & info.signal.bit() != 0;
+    !blocked && !matches!(action.handler, DEFAULT | IGNORE) && call(process, action, info)
+}
+
+/// Makes the program go on in its handler. False if its stack has no room.
+fn call(process: &mut Process, action: Action, info: Info) -> bool {
+    let signals = &process.signals;
+    let frame = Frame { registers: registers(process), mask: signals.blocked(), stack: signals.stack };
+    let top = stack_for(process, action) & !15;
+    let Some(bottom) = top.checked_sub((SIZE + RECORD) as u64) else { return false };
+    if uaccess::copy_out(bottom, &signal_frame::build(&frame, info)).is_err() || !return_path(process, action) {
+        return false;
+    }
+    let context = &mut process.context;
+    context.x[0] = info.signal.0.into();
+    if action.flags & flag::SIGINFO != 0 {
+        context.x[1] = bottom;
+        context.x[2] = bottom + CONTEXT as u64;
+    }
+    context.x[29] = bottom + SIZE as u64;
+    context.x[30] = if action.flags & flag::RESTORER != 0 { action.restorer } else { TRAMPOLINE };
+    context.sp = bottom;
+    context.pc = action.handler;
+    let itself = if action.flags & flag::NODEFER != 0 { 0 } else { info.signal.bit() };
+    process.signals.set_blocked(frame.mask | action.mask | itself);
+    if action.flags & flag::RESETHAND != 0 {
+        // It was accepted for this signal before, so it is again.
+        let _ = process.signals.set_action(info.signal, Action { handler: DEFAULT, ..action });
+    }
+    true
+}
+
+/// The top of the stack that the handler runs on.
+fn stack_for(process: &Process, action: Action) -> u64 {
+    let AlternateStack { address, flags, size } = process.signals.stack;
+    let sp = process.context.sp;
+    let on_it = sp > address && sp - address <= size;
+    let wanted = action.flags & flag::ONSTACK != 0 && flags & AlternateStack::DISABLED == 0;
+    if wanted && !on_it { address + size } else { sp }
+}
+
+/// Makes the trampoline the first time that it is needed.
+fn return_path(process: &mut Process, action: Action) -> bool {
+    const READ_WRITE: u64 = 3;
+    const READ_EXECUTE: u64 = 5;
+    const PAGE: u64 = 4096;
+    if action.flags & flag::RESTORER != 0 || process.has_trampoline {
+        return true;
+    }
+    let map = Map { address: TRAMPOLINE, length: PAGE, protection: READ_WRITE, placement: Placement::FixedNoReplace };
+    process.has_trampoline = process.space.mmap(map).is_ok()
+        && uaccess::copy_out(TRAMPOLINE, TRAMPOLINE_CODE.map(u32::to_le_bytes).as_flattened()).is_ok()
+        && process.space.mprotect(TRAMPOLINE, PAGE, READ_EXECUTE).is_ok();
+    process.has_trampoline
+}
+
+/// Makes the program go on where a signal interrupted it (`rt_sigreturn`). False if its stack holds no frame of a signal.
+#[must_use]
+pub fn sigreturn(process: &mut Process) -> bool {
+    let mut bytes = [0; SIZE];
+    let aligned = process.context.sp % 16 == 0;
+    if !aligned || uaccess::copy_in(&mut bytes, process.context.sp).is_err() {
+        return false;
+    }
+    let Some(frame) = signal_frame::parse(&bytes) else { return false };
+    set_registers(process, &frame.registers);
+    process.signals.set_blocked(frame.mask);
+    true
+}
+
+fn registers(process: &Process) -> Registers {
+    let context = &process.context;
+    let mut general = [0; 34];
+    general[..31].copy_from_slice(&context.x);
+    general[31..].copy_from_slice(&[context.sp, context.pc, context.pstate]);
+    Registers { general, control: [context.fpsr as u32, context.fpcr as u32], vectors: context.v }
+}
+
+/// PSTATE is taken as it is: what of it is not a program's to choose is masked at the entry to EL0.
+fn set_registers(process: &mut Process, registers: &Registers) {
+    let context = &mut process.context;
+    context.x.copy_from_slice(&registers.general[..31]);
+    [context.sp, context.pc, context.pstate] = [registers.general[31], registers.general[32], registers.general[33]];
+    [context.fpsr, context.fpcr] = registers.control.map(u64::from);
+    context.v = registers.vectors;
+}
