@@ -5,7 +5,7 @@ use mm::Errno;
 use super::{Arguments, Call, Outcome, call, missing_part};
 use crate::arch::cpu::Yield;
 use crate::task::Process;
-use crate::task::space::{Map, Placement};
+use crate::task::space::Map;
 
 pub const CALLS: &[Call] =
     &[call(214, brk), call(215, munmap), call(222, mmap), call(226, mprotect), call(233, madvise)];
@@ -14,17 +14,13 @@ const PAGE: u64 = 4096;
 /// PROT_READ, PROT_WRITE and PROT_EXEC; PROT_SEM is accepted and means nothing, as on Linux.
 const PROT: u64 = 0xF;
 
-/// Flags of mmap, with Linux's values.
+/// Flags of mmap that matter here, with Linux's values.
 mod map {
     pub const SHARED: u64 = 0x01;
-    pub const PRIVATE: u64 = 0x02;
+    pub const SHARED_VALIDATE: u64 = 0x03;
     pub const TYPE: u64 = 0x0F;
-    pub const FIXED: u64 = 0x10;
     pub const ANONYMOUS: u64 = 0x20;
-    pub const GROWSDOWN: u64 = 0x100;
-    pub const POPULATE: u64 = 0x8000;
     pub const HUGETLB: u64 = 0x4_0000;
-    pub const FIXED_NOREPLACE: u64 = 0x10_0000;
 }
 
 fn brk(process: &mut Process, arguments: &Arguments) -> Outcome {
@@ -44,33 +40,13 @@ fn mmap(process: &mut Process, &[address, length, protection, flags, descriptor,
         // Nothing that a descriptor can stand for here can be mapped; Linux says ENODEV for such.
         return Err(if process.files.get(descriptor).is_some() { Errno::ENODEV } else { Errno::EBADF });
     }
-    match flags & map::TYPE {
-        map::PRIVATE => {}
-        map::SHARED => return Err(missing_part(process, "mmap of shared memory")),
-        _ => return Err(Errno::EINVAL),
+    if matches!(flags & map::TYPE, map::SHARED | map::SHARED_VALIDATE) {
+        return Err(missing_part(process, "mmap of shared memory"));
     }
-    if flags & (map::HUGETLB | map::GROWSDOWN) != 0 {
-        return Err(missing_part(process, "mmap with MAP_HUGETLB or MAP_GROWSDOWN"));
+    if flags & map::HUGETLB != 0 {
+        return Err(missing_part(process, "mmap with MAP_HUGETLB"));
     }
-    let placement = match (flags & map::FIXED_NOREPLACE != 0, flags & map::FIXED != 0) {
-        (true, _) => Placement::FixedNoReplace,
-        (_, true) => Placement::Fixed,
-        _ => Placement::Hint,
-    };
-    let start = process.space.mmap(Map { address, length, protection: protection & PROT, placement })?;
-    if flags & map::POPULATE != 0 {
-        populate(process, start, length, protection);
-    }
-    Ok(start)
-}
-
-/// MAP_POPULATE, which does what it can and never makes mmap fail.
-fn populate(process: &Process, start: u64, length: u64, protection: u64) {
-    const WRITE: u64 = 2;
-    const POPULATE_READ: u64 = 22;
-    const POPULATE_WRITE: u64 = 23;
-    let advice = if protection & WRITE != 0 { POPULATE_WRITE } else { POPULATE_READ };
-    let _ = process.space.madvise(start, length.next_multiple_of(PAGE), advice);
+    process.space.mmap(Map { address, length, protection: protection & PROT, flags })
 }
 
 fn mprotect(process: &mut Process, &[address, length, protection, ..]: &Arguments) -> Outcome {

@@ -4,7 +4,7 @@ use super::process::Process;
 use super::report;
 use super::signal_frame::{self, CONTEXT, Frame, Info, RECORD, Registers, SIZE};
 use super::signals::{Action, AlternateStack, DEFAULT, IGNORE};
-use super::space::{Map, Placement};
+use super::space::Map;
 use super::stack::STACK_TOP;
 use super::status::{ExitStatus, Signal};
 use crate::arch::uaccess;
@@ -90,7 +90,7 @@ fn return_path(process: &mut Process, action: Action) -> bool {
     if action.flags & flag::RESTORER != 0 || process.has_trampoline {
         return true;
     }
-    let map = Map { address: TRAMPOLINE, length: PAGE, protection: READ_WRITE, placement: Placement::FixedNoReplace };
+    let map = Map { address: TRAMPOLINE, length: PAGE, protection: READ_WRITE, flags: Map::NEW_THERE };
     process.has_trampoline = process.space.mmap(map).is_ok()
         && uaccess::copy_out(TRAMPOLINE, TRAMPOLINE_CODE.map(u32::to_le_bytes).as_flattened()).is_ok()
         && process.space.mprotect(TRAMPOLINE, PAGE, READ_EXECUTE).is_ok();

@@ -1,7 +1,7 @@
 //! What becomes of a program at an exception that is no system call: its memory is made to fit, or the exception is a bug of the
 //! program, and has a signal.
 
-use mm::FaultError;
+use mm::fault::FaultError;
 use mmu::USER_END;
 
 use super::process::Process;

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use mm::Errno;
 
@@ -10,7 +11,7 @@ use super::hwcap::{Identification, hwcap, hwcap2};
 use super::process::Process;
 use super::random::Random;
 use super::run::Launch;
-use super::space::{Map, Placement, UserSpace};
+use super::space::{Map, UserSpace};
 use super::stack::{self, STACK_GUARD, STACK_SIZE, STACK_TOP};
 use crate::arch::features::Features;
 use crate::arch::uaccess;
@@ -36,9 +37,22 @@ pub fn load(launch: &Launch<'_>, file: &[u8]) -> Result<Process, String> {
     }
     space.set_heap_start(image.end());
     let mut random = Random::new();
-    let pointer = load_stack(&space, launch, &image, &mut random)?;
+    let mut bytes = [0; 16];
+    random.fill(&mut bytes);
+    let path = format!("/{}", launch.path.trim_start_matches('/'));
+    let arguments: Vec<&str> = core::iter::once(launch.name()).chain(launch.arguments.iter().copied()).collect();
+    let start = stack::Start {
+        path: &path,
+        arguments: &arguments,
+        environment: launch.environment,
+        random: bytes,
+        headers: (image.headers, image.header_count),
+        entry: image.entry,
+        hwcap: capabilities(),
+    };
+    let pointer = load_stack(&space, &start)?;
     let context = UserContext::new(image.entry, pointer);
-    Ok(Process::new(launch.name, context, space, random))
+    Ok(Process::new(launch.name(), context, space, random))
 }
 
 fn no_room(what: &str, size: u64, error: Errno) -> String {
@@ -49,7 +63,7 @@ fn no_room(what: &str, size: u64, error: Errno) -> String {
 fn load_segment(space: &UserSpace, segment: &Segment, file: &[u8]) -> Result<(), Errno> {
     let pages = segment.pages();
     let (address, length) = (pages.start, pages.end - pages.start);
-    space.mmap(Map { address, length, protection: READ | WRITE, placement: Placement::FixedNoReplace })?;
+    space.mmap(Map { address, length, protection: READ | WRITE, flags: Map::NEW_THERE })?;
     // What the file does not give is zero, as new memory is.
     uaccess::copy_out(segment.address, &file[segment.file.clone()]).map_err(|_| Errno::ENOMEM)?;
     let protection = [(segment.read, READ), (segment.write, WRITE), (segment.execute, EXECUTE)];
@@ -58,13 +72,12 @@ fn load_segment(space: &UserSpace, segment: &Segment, file: &[u8]) -> Result<(),
 }
 
 /// Maps the stack with the guard below it and writes its start; the stack pointer.
-fn load_stack(space: &UserSpace, launch: &Launch<'_>, image: &Image, random: &mut Random) -> Result<u64, String> {
-    let stack = stack::build(&start(launch, image, random), STACK_TOP, ARGUMENTS).map_err(|too_large| {
+fn load_stack(space: &UserSpace, start: &stack::Start<'_>) -> Result<u64, String> {
+    let stack = stack::build(start, STACK_TOP, ARGUMENTS).map_err(|too_large| {
         format!("its arguments take more than {} KiB: give it fewer or shorter ones", too_large.limit >> 10)
     })?;
     let bottom = STACK_TOP - STACK_SIZE;
-    let map =
-        Map { address: bottom, length: STACK_SIZE, protection: READ | WRITE, placement: Placement::FixedNoReplace };
+    let map = Map { address: bottom, length: STACK_SIZE, protection: READ | WRITE, flags: Map::NEW_THERE };
     let guard = Map { address: bottom - STACK_GUARD, length: STACK_GUARD, protection: 0, ..map };
     for part in [map, guard] {
         space.mmap(part).map_err(|error| no_room("its stack", STACK_SIZE, error))?;
@@ -73,24 +86,9 @@ fn load_stack(space: &UserSpace, launch: &Launch<'_>, image: &Image, random: &mu
     Ok(stack.pointer)
 }
 
-fn start<'a>(launch: &Launch<'a>, image: &Image, random: &mut Random) -> stack::Start<'a> {
-    let mut bytes = [0; 16];
-    random.fill(&mut bytes);
-    let features = Features::read();
-    let id = Identification {
-        pfr0: features.id.pfr0,
-        isar0: features.id.isar0,
-        isar1: features.id.isar1,
-        isar2: features.id.isar2,
-        mmfr2: features.id.mmfr2,
-    };
-    stack::Start {
-        path: launch.name,
-        arguments: launch.arguments,
-        environment: launch.environment,
-        random: bytes,
-        headers: (image.headers, image.header_count),
-        entry: image.entry,
-        hwcap: (hwcap(id), hwcap2(id)),
-    }
+/// AT_HWCAP and AT_HWCAP2.
+fn capabilities() -> (u64, u64) {
+    let id = Features::read().id;
+    let id = Identification { pfr0: id.pfr0, isar0: id.isar0, isar1: id.isar1, isar2: id.isar2, mmfr2: id.mmfr2 };
+    (hwcap(id), hwcap2(id))
 }

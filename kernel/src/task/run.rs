@@ -1,5 +1,6 @@
 //! Runs one program of the initrd to its end.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -13,9 +14,9 @@ use crate::arch::user::{self, Trap};
 pub struct Launch<'a> {
     /// The archive that has the program.
     pub initrd: &'a [u8],
-    /// Its path in the archive.
-    pub name: &'a str,
-    /// Its arguments, its own name the first.
+    /// Its path in the archive; what it may leave out is `bin/`.
+    pub path: &'a str,
+    /// Its arguments, without its own name.
     pub arguments: &'a [&'a str],
     /// Its environment.
     pub environment: &'a [&'a str],
@@ -23,16 +24,23 @@ pub struct Launch<'a> {
     pub system_call: fn(&mut Process),
 }
 
+impl<'a> Launch<'a> {
+    /// The program's name: the last part of its path.
+    pub fn name(&self) -> &'a str {
+        self.path.rsplit('/').next().unwrap_or(self.path)
+    }
+}
+
 /// Runs a program to its end.
 pub fn run(launch: &Launch<'_>) -> ExitStatus {
-    let file = match initrd::find(launch.initrd, launch.name) {
+    let file = match find(launch) {
         Ok(Some(file)) => file,
         Ok(None) => {
-            log::error!("{}: there is no such program; the initrd has: {}", launch.name, names(launch.initrd));
+            log::error!("{}: there is no such program; there are: {}", launch.path, names(launch.initrd));
             return ExitStatus::NotFound;
         }
         Err(damaged) => {
-            log::error!("{}: {damaged}", launch.name);
+            log::error!("{}: {damaged}", launch.path);
             return ExitStatus::NotFound;
         }
     };
@@ -43,10 +51,18 @@ pub fn run(launch: &Launch<'_>) -> ExitStatus {
             status
         }
         Err(why) => {
-            log::error!("{}: can not be run: {why}", launch.name);
+            log::error!("{}: can not be run: {why}", launch.name());
             ExitStatus::NotExecutable
         }
     }
+}
+
+fn find<'a>(launch: &Launch<'a>) -> Result<Option<initrd::File<'a>>, initrd::Damaged> {
+    let file = initrd::find(launch.initrd, launch.path)?;
+    if file.is_some() {
+        return Ok(file);
+    }
+    initrd::find(launch.initrd, &format!("bin/{}", launch.path))
 }
 
 fn names(archive: &[u8]) -> String {

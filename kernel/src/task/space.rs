@@ -2,7 +2,10 @@
 
 use alloc::sync::Arc;
 
-use mm::{Errno, FaultError, MapFlags, MapRequest, Prot, Space};
+use mm::fault::FaultError;
+use mm::map::{MapFlags, MapRequest};
+use mm::vma::Prot;
+use mm::{Errno, Space};
 use mmu::VirtAddr;
 
 use crate::arch::cpu::SpinLock;
@@ -13,28 +16,22 @@ use crate::walk::{Tables, Walk};
 /// An address space; its memory goes when it is dropped.
 pub struct UserSpace(Arc<Space>);
 
-/// Where a new map may go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Placement {
-    /// At the address if that is free, else anywhere.
-    Hint,
-    /// At the address, in place of what is there.
-    Fixed,
-    /// At the address, or not at all.
-    FixedNoReplace,
-}
-
-/// A private anonymous map to make.
+/// A map to make.
 #[derive(Clone, Copy, Debug)]
 pub struct Map {
-    /// Where; 0 for a hint that says nothing.
+    /// Where; 0 for anywhere.
     pub address: u64,
     /// Bytes.
     pub length: u64,
     /// PROT_… bits of Linux.
     pub protection: u64,
-    /// How `address` is meant.
-    pub placement: Placement,
+    /// MAP_… bits of Linux.
+    pub flags: u64,
+}
+
+impl Map {
+    /// MAP_PRIVATE, MAP_ANONYMOUS and MAP_FIXED_NOREPLACE: new memory at the address, or none.
+    pub const NEW_THERE: u64 = 0x10_0022;
 }
 
 /// Memory and swap of the machine, in bytes.
@@ -62,9 +59,9 @@ fn kernel_copy_fault(fault: UserFault) -> bool {
 
 fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
     let access = match access {
-        Access::Read => mm::Access::Read,
-        Access::Write => mm::Access::Write,
-        Access::Execute => mm::Access::Execute,
+        Access::Read => mm::fault::Access::Read,
+        Access::Write => mm::fault::Access::Write,
+        Access::Execute => mm::fault::Access::Execute,
     };
     crate::memory().fault(space, VirtAddr::new(address), access)
 }
@@ -76,9 +73,9 @@ impl UserSpace {
     /// When there is no memory for its tables.
     pub fn enter_new() -> Result<Self, Errno> {
         let space = crate::memory().create_space()?;
-        crate::memory().activate(&space);
-        *current().lock() = Some(space.clone());
         uaccess::set_fault_hook(kernel_copy_fault);
+        *current().lock() = Some(space.clone());
+        crate::memory().activate(&space);
         Ok(Self(space))
     }
 
@@ -95,11 +92,7 @@ impl UserSpace {
     /// # Errors
     /// Linux's.
     pub fn mmap(&self, map: Map) -> Result<u64, Errno> {
-        let flags = match map.placement {
-            Placement::Hint => MapFlags::empty(),
-            Placement::Fixed => MapFlags::FIXED,
-            Placement::FixedNoReplace => MapFlags::FIXED_NOREPLACE,
-        };
+        let flags = MapFlags::from_bits_retain(map.flags as u32);
         let prot = Prot::from_bits_truncate(map.protection as u32);
         crate::memory().mmap(&self.0, MapRequest { address: map.address, length: map.length, prot, flags })
     }
@@ -147,13 +140,17 @@ impl UserSpace {
 
     /// What the machine has, for sysinfo.
     pub fn totals(&self) -> Totals {
-        Totals::default()
+        const PAGE: u64 = mmu::PAGE_SIZE;
+        let frames = &crate::memory().frames;
+        Totals { total: frames.total() as u64 * PAGE, free: frames.free_count() as u64 * PAGE, ..Totals::default() }
     }
 }
 
 impl Drop for UserSpace {
     fn drop(&mut self) {
+        let memory = crate::memory();
+        memory.deactivate();
         *current().lock() = None;
-        crate::memory().destroy_space(self.0.clone());
+        memory.destroy_space(&self.0);
     }
 }
