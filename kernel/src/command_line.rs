@@ -66,6 +66,8 @@ pub struct Options {
     pub verify: bool,
     /// `crash=`
     pub crash: Option<Crash>,
+    /// `qemu=`: QEMU's version, to be printed beside figures.
+    pub qemu: Option<String>,
     /// Keys of memory management and their values, in order.
     pub policy: Vec<(String, String)>,
 }
@@ -83,6 +85,7 @@ impl Default for Options {
             quick: false,
             verify: false,
             crash: None,
+            qemu: None,
             policy: Vec::new(),
         }
     }
@@ -114,6 +117,9 @@ const KEYS: &[(&str, &str, Setter)] = &[
             ("undefined", Some(Crash::Undefined)),
         ];
         choose(&ways, value, &mut options.crash)
+    }),
+    ("qemu", "QEMU's version, percent-encoded", |options, value| {
+        decode(value).is_ok_and(|version| text(&version, &mut options.qemu))
     }),
 ];
 
@@ -200,9 +206,11 @@ mod tests {
 
     #[test]
     fn keys_policy_and_arguments() {
-        let options = parse("job=run  init=hello swap=512M unmap=folio -- a%20b %25 --", &["unmap"]).unwrap();
+        let line = "job=run  init=hello swap=512M unmap=folio qemu=7.2.22%20(Debian) -- a%20b %25 --";
+        let options = parse(line, &["unmap"]).unwrap();
         assert_eq!((options.job, options.swap), (Job::Run, 512 << 20));
         assert_eq!(options.init.as_deref(), Some("hello"));
+        assert_eq!(options.qemu.as_deref(), Some("7.2.22 (Debian)"));
         assert_eq!(options.arguments, ["a b", "%", "--"]);
         assert_eq!(options.policy, [("unmap".into(), "folio".into())]);
     }
