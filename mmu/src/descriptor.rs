@@ -5,38 +5,45 @@
 
 use core::fmt;
 use tock_registers::fields::Field;
-use tock_registers::register_bitfields;
 
 use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, Pfn};
 
-register_bitfields![u64,
-    /// The bits of a stage 1 page or block descriptor.
-    pub STAGE1 [
-        VALID OFFSET(0) NUMBITS(1) [],
-        /// Page (level 3) or table (levels 0 to 2) when set; a block when clear.
-        TABLE_OR_PAGE OFFSET(1) NUMBITS(1) [],
-        ATTR_INDEX OFFSET(2) NUMBITS(3) [Normal = 0, Device = 1],
-        /// AP[1]: EL0 may access.
-        USER OFFSET(6) NUMBITS(1) [],
-        /// AP[2]: writes fault, or set the dirty state where DBM is on.
-        READ_ONLY OFFSET(7) NUMBITS(1) [],
-        SHAREABILITY OFFSET(8) NUMBITS(2) [Inner = 3],
-        ACCESS OFFSET(10) NUMBITS(1) [],
-        NOT_GLOBAL OFFSET(11) NUMBITS(1) [],
-        ADDRESS OFFSET(12) NUMBITS(36) [],
-        /// DBM; Linux's PTE_WRITE.
-        WRITE OFFSET(51) NUMBITS(1) [],
-        CONTIGUOUS OFFSET(52) NUMBITS(1) [],
-        PXN OFFSET(53) NUMBITS(1) [],
-        UXN OFFSET(54) NUMBITS(1) [],
-        /// Software: dirty, whatever hardware says.
-        DIRTY OFFSET(55) NUMBITS(1) [],
-        /// Software: no folio behind it (the zero page).
-        SPECIAL OFFSET(56) NUMBITS(1) [],
-        /// Software: write-protected by userfaultfd.
-        UFFD OFFSET(58) NUMBITS(1) []
-    ]
-];
+/// The bits of a stage 1 page or block descriptor.
+#[expect(missing_docs, reason = "the macro makes items that can not be documented")]
+mod fields {
+    use tock_registers::register_bitfields;
+
+    register_bitfields![u64,
+        /// The bits of a stage 1 page or block descriptor.
+        pub STAGE1 [
+            VALID OFFSET(0) NUMBITS(1) [],
+            /// Page (level 3) or table (levels 0 to 2) when set; a block when clear.
+            TABLE_OR_PAGE OFFSET(1) NUMBITS(1) [],
+            ATTR_INDEX OFFSET(2) NUMBITS(3) [Normal = 0, Device = 1],
+            /// AP[1]: EL0 may access.
+            USER OFFSET(6) NUMBITS(1) [],
+            /// AP[2]: writes fault, or set the dirty state where DBM is on.
+            READ_ONLY OFFSET(7) NUMBITS(1) [],
+            SHAREABILITY OFFSET(8) NUMBITS(2) [Inner = 3],
+            ACCESS OFFSET(10) NUMBITS(1) [],
+            NOT_GLOBAL OFFSET(11) NUMBITS(1) [],
+            ADDRESS OFFSET(12) NUMBITS(36) [],
+            /// DBM; Linux's PTE_WRITE.
+            WRITE OFFSET(51) NUMBITS(1) [],
+            CONTIGUOUS OFFSET(52) NUMBITS(1) [],
+            PXN OFFSET(53) NUMBITS(1) [],
+            UXN OFFSET(54) NUMBITS(1) [],
+            /// Software: dirty, whatever hardware says.
+            DIRTY OFFSET(55) NUMBITS(1) [],
+            /// Software: no folio behind it (the zero page).
+            SPECIAL OFFSET(56) NUMBITS(1) [],
+            /// Software: write-protected by userfaultfd.
+            UFFD OFFSET(58) NUMBITS(1) []
+        ]
+    ];
+}
+
+pub use fields::STAGE1;
 
 const fn mask(field: Field<u64, STAGE1::Register>) -> u64 {
     field.mask << field.shift
@@ -201,6 +208,11 @@ impl Descriptor {
         self.0 & UXN == 0
     }
 
+    /// Whether a TLB may use it under every ASID.
+    pub const fn is_global(self) -> bool {
+        self.0 & NOT_GLOBAL == 0
+    }
+
     /// Whether EL0 may access it at all.
     pub const fn is_user(self) -> bool {
         self.0 & USER != 0
@@ -225,6 +237,11 @@ impl Descriptor {
     pub const fn make_dirty(self) -> Self {
         let bits = self.0 | DIRTY;
         if bits & WRITE != 0 { Self(bits & !READ_ONLY) } else { Self(bits) }
+    }
+
+    /// As hardware that manages dirty state leaves it after a store: READ_ONLY clear.
+    pub const fn record_write(self) -> Self {
+        Self(self.0 & !READ_ONLY)
     }
 
     /// Clean: the software bit off and READ_ONLY on, so that the next store is seen.
@@ -269,6 +286,17 @@ impl Descriptor {
             sum = sum.make_dirty();
         }
         sum
+    }
+
+    /// With the access flag, WRITE and dirty state that `wanted` has added to its own: how an access flag fault is answered.
+    pub const fn raise(self, wanted: Self) -> Self {
+        let bits = self.0 | (wanted.0 & (ACCESS | WRITE | DIRTY));
+        if wanted.0 & READ_ONLY == 0 { Self(bits & !READ_ONLY) } else { Self(bits) }
+    }
+
+    /// Whether access flag, WRITE and dirty bits are those of `other`, bit by bit.
+    pub const fn same_access(self, other: Self) -> bool {
+        (self.0 ^ other.0) & (ACCESS | WRITE | DIRTY | READ_ONLY) == 0
     }
 
     const fn preserve_dirty(self) -> Self {

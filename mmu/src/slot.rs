@@ -83,6 +83,11 @@ impl Slot {
         Self(self.0.add_bytes(8 * count as u64))
     }
 
+    /// The entry `count` before, if the table starts no later.
+    pub const fn sub(self, count: usize) -> Option<Self> {
+        if count > self.index() { None } else { Some(Self(PhysAddr::new(self.0.as_u64() - 8 * count as u64))) }
+    }
+
     /// The contiguous block it belongs to.
     pub const fn block(self) -> ContBlock {
         ContBlock(Self(PhysAddr::new(self.0.as_u64() & !(8 * CONT_PTES as u64 - 1))))

@@ -1,1 +1,109 @@
 //! The one value that holds the state of memory management.
+
+use mmu::{Door, Fact, Pfn};
+
+use core::ops::Range;
+
+use crate::MAX_CPUS;
+use crate::count::Counters;
+use crate::errno::Errno;
+use crate::frame::{Frames, Orphan};
+use crate::inject::Inject;
+use crate::lru::Lru;
+use crate::policy::Policy;
+use crate::rmap::AnonVmas;
+use crate::space::Asids;
+use crate::swap::Swap;
+use crate::tlb::Flushed;
+
+/// All of memory management: frames, swap, lists, policy, counters. Used through `&Memory` by every CPU; it has no lock of its own.
+#[derive(Debug)]
+pub struct Memory {
+    /// The door to tables, TLBs and frames.
+    pub door: Door,
+    /// All frames.
+    pub frames: Frames,
+    /// The swap device with its slots and cache.
+    pub swap: Swap,
+    /// The lists that reclaim takes from.
+    pub lru: Lru,
+    /// Places that can be told to fail.
+    pub inject: Inject,
+    /// Which areas may map which folio.
+    pub anon: AnonVmas,
+    pub(crate) asids: Asids,
+    policy: Policy,
+    counters: [Counters; MAX_CPUS],
+    zero_frame: Pfn,
+    defects: mmu::Counter,
+}
+
+impl Memory {
+    /// Memory management over `door`, with the frames of `usable`.
+    ///
+    /// # Errors
+    /// `ENOMEM` if the frame array or the zero page do not fit.
+    pub fn new(door: Door, usable: &[Range<Pfn>]) -> Result<Self, Errno> {
+        let frames = Frames::new(usable)?;
+        let asids = Asids::new(door.features().asid_bits);
+        let zero = frames.alloc_table().ok_or(Errno::ENOMEM)?.frame();
+        door.clear_pages(zero, 1);
+        Ok(Self {
+            door,
+            frames,
+            swap: Swap::new(),
+            lru: Lru::new(),
+            inject: Inject::new(),
+            anon: AnonVmas::new(),
+            asids,
+            policy: Policy::new(),
+            counters: core::array::from_fn(|_| Counters::default()),
+            zero_frame: zero,
+            defects: mmu::Counter::new(),
+        })
+    }
+
+    /// The switches.
+    #[inline(always)]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The counters of this CPU.
+    #[inline(always)]
+    pub fn count(&self) -> &Counters {
+        &self.counters[self.door.cpu() % MAX_CPUS]
+    }
+
+    /// The counters of all CPUs, added up, in the order of [`Counters::NAMES`].
+    pub fn count_all(&self) -> [u64; Counters::NAMES.len()] {
+        let mut sum = [0; Counters::NAMES.len()];
+        for counters in &self.counters {
+            for (total, value) in sum.iter_mut().zip(counters.values()) {
+                *total += value;
+            }
+        }
+        sum
+    }
+
+    /// The frame full of zeros that reads of untouched memory see.
+    pub fn zero_frame(&self) -> Pfn {
+        self.zero_frame
+    }
+
+    /// Frees a folio that no CPU can reach.
+    pub fn free_folio(&self, folio: Flushed<Orphan>) {
+        self.frames.free(folio);
+    }
+
+    /// Records that something went wrong that could be mended on the spot. Tests look that there are none.
+    pub(crate) fn note_defect(&self, what: &'static str) {
+        self.defects.add(1);
+        self.door.fact(Fact::Begin(what));
+    }
+
+    /// Defects noted so far.
+    pub fn defects(&self) -> u64 {
+        self.defects.get()
+    }
+}

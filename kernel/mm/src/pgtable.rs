@@ -1,1 +1,178 @@
-//! (being written)
+//! A space's translation tables: finding and allocating table pages, the lock of each last-level table, and freeing them.
+//!
+//! Four levels of 4 KiB granules. Tables of levels 0 to 2 change only under the space's `upper` lock; entries of a last-level table
+//! only under that table's own lock, whose guard every function that touches entries takes.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use mmu::{Descriptor, Slot, TABLE_SPAN, Table, VirtAddr};
+
+use crate::errno::Errno;
+use crate::memory::Memory;
+use crate::space::Space;
+use crate::sync::{Held, Lock, Rank, assert_may_wait};
+use crate::tlb::Gather;
+
+/// The tables of one space.
+#[derive(Debug)]
+pub struct Tables {
+    root: Table,
+    upper: Lock<()>,
+}
+
+impl Tables {
+    /// An empty tree: its root alone.
+    ///
+    /// # Errors
+    /// `ENOMEM` if no frame is left.
+    pub fn new(memory: &Memory) -> Result<Self, Errno> {
+        let root = memory.alloc_table().ok_or(Errno::ENOMEM)?;
+        Ok(Self { root: memory.door.new_table(root, 0), upper: Lock::new(Rank::Table, ()) })
+    }
+
+    /// The table of level 0.
+    pub fn root(&self) -> Table {
+        self.root
+    }
+
+    /// The last-level table that translates `address`, if there is one.
+    #[inline]
+    pub fn find(&self, memory: &Memory, address: VirtAddr) -> Option<Table> {
+        let mut table = self.root;
+        for level in 0..3 {
+            let entry = memory.door.load_table(table.upper_slot(address));
+            if !entry.is_table() {
+                return None;
+            }
+            table = Table::new(entry.address(), level + 1);
+        }
+        Some(table)
+    }
+
+    /// The last-level table that translates `address`, allocated with those above it where they are missing. May not be called
+    /// under a table's lock.
+    ///
+    /// # Errors
+    /// `ENOMEM` if a table page can not be had. What was linked on the way stays, empty.
+    pub fn ensure(&self, memory: &Memory, address: VirtAddr) -> Result<Table, Errno> {
+        let mut table = self.root;
+        for level in 0..3 {
+            let slot = table.upper_slot(address);
+            let entry = memory.door.load_table(slot);
+            let next = if entry.is_table() { entry } else { self.link_new(memory, table, address)? };
+            table = Table::new(next.address(), level + 1);
+        }
+        Ok(table)
+    }
+
+    /// Links a new table under `parent`, unless another CPU was faster. Invalid to valid needs no invalidation (reference 3.1).
+    fn link_new(&self, memory: &Memory, parent: Table, address: VirtAddr) -> Result<Descriptor, Errno> {
+        assert_may_wait();
+        let frame = memory.alloc_table().ok_or(Errno::ENOMEM)?;
+        let table = memory.door.new_table(frame, parent.level() + 1);
+        let slot = parent.upper_slot(address);
+        let guard = self.upper.lock();
+        let now = memory.door.load_table(slot);
+        if now.is_table() {
+            drop(guard);
+            memory.frames.free_table(crate::tlb::Flushed::never_linked(memory, table));
+            return Ok(now);
+        }
+        let entry = Descriptor::table(frame);
+        memory.door.swap_table(slot, entry);
+        Ok(entry)
+    }
+
+    /// Unlinks every table below `start..end` whose whole span lies within `floor..ceiling`, a range that no area uses any more. The
+    /// tables go to `gather`, which frees them once no CPU can walk through them.
+    pub fn free_range(&self, memory: &Memory, range: (VirtAddr, VirtAddr), limits: (VirtAddr, VirtAddr), gather: &mut Gather<'_>) {
+        let _guard = self.upper.lock();
+        self.free_below(memory, self.root, range, limits, gather);
+    }
+
+    fn free_below(
+        &self,
+        memory: &Memory,
+        table: Table,
+        (start, end): (VirtAddr, VirtAddr),
+        limits: (VirtAddr, VirtAddr),
+        gather: &mut Gather<'_>,
+    ) {
+        let span = 1u64 << mmu::level_shift(table.level());
+        let mut address = start.align_down(span);
+        while address < end {
+            let next = address.add_bytes(span);
+            let slot = table.upper_slot(address);
+            let entry = memory.door.load_table(slot);
+            if entry.is_table() {
+                let child = Table::new(entry.address(), table.level() + 1);
+                if child.level() < 3 {
+                    let inner = (address.max(start), next.min(end));
+                    self.free_below(memory, child, inner, limits, gather);
+                }
+                if address >= limits.0 && next <= limits.1 {
+                    memory.door.swap_table(slot, Descriptor::NONE);
+                    gather.table(child, address, next);
+                }
+            }
+            address = next;
+        }
+    }
+}
+
+/// The lock of one last-level table, held. It proves that no other CPU changes the entries; hardware may still set access flags and
+/// dirty state in valid ones.
+#[derive(Debug)]
+pub struct TableGuard<'a> {
+    pub(crate) memory: &'a Memory,
+    pub(crate) space: &'a Space,
+    table: Table,
+    base: VirtAddr,
+    word: &'a AtomicU32,
+    _held: Held,
+}
+
+impl<'a> TableGuard<'a> {
+    /// Locks the table that translates `address`; `None` if there is none.
+    #[inline]
+    pub fn lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
+        let table = space.tables.find(memory, address)?;
+        mmu::switch_point();
+        let held = Held::take(Rank::Table);
+        let word = memory.frames.lock_word(table.address().frame());
+        while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            mmu::relax();
+        }
+        Some(Self { memory, space, table, base: address.align_down(TABLE_SPAN), word, _held: held })
+    }
+
+    /// The entry for `address`, which lies in the table's 2 MiB.
+    #[inline]
+    pub fn slot(&self, address: VirtAddr) -> Slot {
+        debug_assert_eq!(address.align_down(TABLE_SPAN), self.base);
+        self.table.slot(address)
+    }
+
+    /// The address that `slot` translates.
+    #[inline]
+    pub fn address(&self, slot: Slot) -> VirtAddr {
+        self.base.add_pages(slot.index())
+    }
+
+    /// The first address that the table translates.
+    pub fn start(&self) -> VirtAddr {
+        self.base
+    }
+
+    /// One past the last address that the table translates.
+    pub fn end(&self) -> VirtAddr {
+        self.base.add_bytes(TABLE_SPAN)
+    }
+}
+
+impl Drop for TableGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.word.store(0, Ordering::Release);
+    }
+}

@@ -1,1 +1,145 @@
-//! (being written)
+//! Reclaim: writing isolated folios to the swap device and freeing them.
+//!
+//! One isolation list is reclaimed in one of two orders. `page` and `folio` take a folio at a time: unmap, complete the flush if it
+//! was dirty, write, free. `gather` takes the list in steps: unmap all with one flush, write all, free all. In both, data is copied
+//! only after every translation through which a CPU could still write it is gone (rule MS-42).
+
+use alloc::vec::Vec;
+
+use crate::folio::{Folio, FolioLock};
+use crate::frame::{Orphan, OrphanList};
+use crate::lru::FolioList;
+use crate::memory::Memory;
+use crate::policy::Unmap;
+use crate::tlb::{BatchFlush, Deferred};
+use crate::unmap::{try_to_unmap, unmap_batch};
+
+/// Folios that wait to be freed before the flush is completed for them (Linux's folio_batch).
+const FREE_BATCH: usize = 31;
+
+/// Reclaims the folios of `list`: they were isolated from the LRU lists, each with a reference of the list's own. Those that can not
+/// be reclaimed go back to the lists. Returns the pages freed.
+pub(crate) fn reclaim_folios(memory: &Memory, list: &mut FolioList) -> usize {
+    let mut batch = Vec::new();
+    let together = memory.policy().unmap() == Unmap::Gather && batch.try_reserve_exact(list.len()).is_ok();
+    if together { reclaim_together(memory, list, batch) } else { reclaim_one_by_one(memory, list) }
+}
+
+fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
+    let mut deferred = Deferred::new();
+    let mut owed = Owed::default();
+    while let Some(folio) = list.pop_front(&memory.frames) {
+        let Some(locked) = make_ready(memory, folio, &mut owed) else { continue };
+        if !try_to_unmap(memory, &locked, &mut deferred) {
+            owed.keep(memory, locked);
+            continue;
+        }
+        if locked.is_dirty() {
+            deferred.flush_dirty(memory);
+        }
+        write_and_detach(memory, locked, &mut owed);
+        if owed.folios >= FREE_BATCH {
+            deferred.free(memory, &mut owed.orphans);
+            owed.folios = 0;
+        }
+    }
+    deferred.free(memory, &mut owed.orphans);
+    owed.pages
+}
+
+/// `batch` has room for all.
+fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec<FolioLock<'m>>) -> usize {
+    let mut owed = Owed::default();
+    while let Some(folio) = list.pop_front(&memory.frames) {
+        batch.extend(make_ready(memory, folio, &mut owed));
+    }
+    let mut flush = BatchFlush::with_room_for(batch.len() + 1);
+    unmap_batch(memory, &batch, &mut flush);
+    for locked in batch {
+        if locked.is_mapped() {
+            owed.keep(memory, locked);
+        } else {
+            write_and_detach(memory, locked, &mut owed);
+        }
+    }
+    flush.free(memory, &mut owed.orphans);
+    owed.pages
+}
+
+/// What became of the folios so far: those to free wait for the flush.
+#[derive(Debug, Default)]
+struct Owed {
+    orphans: OrphanList,
+    folios: usize,
+    pages: usize,
+}
+
+impl Owed {
+    fn free(&mut self, memory: &Memory, orphan: Orphan, pages: usize) {
+        self.folios += 1;
+        self.pages += pages;
+        self.orphans.push(memory, orphan);
+    }
+
+    /// The folio is in use: it goes to the active list.
+    fn keep(&mut self, memory: &Memory, folio: FolioLock<'_>) {
+        folio.set_active(true);
+        let plain = folio.folio();
+        drop(folio);
+        self.put_back(memory, plain);
+    }
+
+    /// The folio goes to its list, unless the list's reference turns out to be the last.
+    fn put_back(&mut self, memory: &Memory, folio: Folio<'_>) {
+        let pages = folio.pages();
+        if let Some(orphan) = memory.lru.putback(folio) {
+            self.free(memory, orphan, pages);
+        }
+    }
+}
+
+/// Locks an isolated folio and gives it swap slots. A folio that is busy, pinned or finds no slots goes back to its list.
+fn make_ready<'m>(memory: &'m Memory, folio: Folio<'m>, owed: &mut Owed) -> Option<FolioLock<'m>> {
+    let Some(locked) = folio.try_lock() else {
+        owed.put_back(memory, folio);
+        return None;
+    };
+    if locked.maybe_pinned() || (!locked.is_swap_cache() && !get_swap_slots(memory, &locked)) {
+        owed.keep(memory, locked);
+        return None;
+    }
+    // Swap-backed memory is written even if no entry says so: a page may have been dirtied through an entry that is gone.
+    locked.set_dirty(true);
+    Some(locked)
+}
+
+/// Swap slots for the folio. References beyond those of its mappings and the list's own say that somebody uses it.
+fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>) -> bool {
+    if folio.refs() != folio.expected_refs() + 1 {
+        return false;
+    }
+    let got = memory.swap.alloc(memory, folio).is_ok();
+    if !got {
+        memory.count().swap_fallbacks.add(1);
+    }
+    got
+}
+
+/// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or somebody
+/// has got hold of it meanwhile.
+fn write_and_detach(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
+    if folio.is_dirty() {
+        if memory.swap.write_out(memory, &folio).is_err() {
+            return owed.keep(memory, folio);
+        }
+        let count = memory.count();
+        count.folios_swapped_out.add(1);
+        count.pages_swapped_out.add(folio.pages() as u64);
+    }
+    if folio.is_dirty() || !folio.freeze(1 + folio.pages()) {
+        return owed.keep(memory, folio);
+    }
+    memory.swap.remove_from_cache(&folio);
+    let pages = folio.pages();
+    owed.free(memory, folio.into_orphan(), pages);
+}

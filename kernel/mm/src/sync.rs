@@ -49,7 +49,7 @@ pub struct Lock<T> {
 /// Holding it means: this CPU alone may use the value. Dropping it unlocks.
 #[derive(Debug)]
 pub struct Guard<'a, T> {
-    inner: spin::mutex::SpinMutexGuard<'a, T>,
+    inner: spin::mutex::SpinMutexGuard<'a, T, Relax>,
     _held: Held,
 }
 
@@ -88,27 +88,27 @@ impl<T> DerefMut for Guard<'_, T> {
 #[derive(Debug)]
 pub struct RwLock<T> {
     rank: Rank,
-    inner: spin::RwLock<T, Relax>,
+    inner: spin::rwlock::RwLock<T, Relax>,
 }
 
 /// Holding it means: nobody writes the value.
 #[derive(Debug)]
 pub struct ReadGuard<'a, T> {
-    inner: spin::RwLockReadGuard<'a, T>,
+    inner: spin::rwlock::RwLockReadGuard<'a, T, Relax>,
     _held: Held,
 }
 
 /// Holding it means: this CPU alone uses the value.
 #[derive(Debug)]
 pub struct WriteGuard<'a, T> {
-    inner: spin::RwLockWriteGuard<'a, T, Relax>,
+    inner: spin::rwlock::RwLockWriteGuard<'a, T, Relax>,
     _held: Held,
 }
 
 impl<T> RwLock<T> {
     /// A lock of this rank around `value`.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, inner: spin::RwLock::new(value) }
+        Self { rank, inner: spin::rwlock::RwLock::new(value) }
     }
 
     /// Waits until nobody writes.

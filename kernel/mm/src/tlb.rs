@@ -1,1 +1,402 @@
-//! (being written)
+//! Forgetting translations: flushing runs and spaces, what an operation gathers before it frees, and the flush that reclaim defers.
+//!
+//! The template is always the same (reference 3.1): DSB ISHST, so that walkers see the changed descriptors; the TLBI; DSB ISH, which
+//! completes them on every CPU. User addresses need no ISB: the return to EL0 synchronizes.
+
+use core::mem;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use mmu::range::{Means, Run, plan};
+use mmu::{Cause, Depth, Dsb, Scope, Table, TlbOp, VirtAddr};
+
+use crate::frame::{Orphan, OrphanList};
+use crate::memory::Memory;
+use crate::policy::Tlbi;
+use crate::space::Space;
+
+/// Something that no CPU can reach by a translation any more, so that its frames may be used again. Only this file makes one.
+///
+/// A frame can not be freed without it:
+/// ```compile_fail
+/// fn free_at_once(memory: &mm::Memory, orphan: mm::Orphan) {
+///     memory.free_folio(orphan); // takes a Flushed<Orphan>
+/// }
+/// ```
+/// and nobody else can make one:
+/// ```compile_fail
+/// fn forge(orphan: mm::Orphan) -> mm::Flushed<mm::Orphan> {
+///     mm::Flushed(orphan) // the field is private
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Flushed<T>(T);
+
+impl<T> Flushed<T> {
+    /// What was flushed.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl Flushed<Table> {
+    /// A table that was never linked, so that no walk can have cached anything of it.
+    pub(crate) fn never_linked(memory: &Memory, table: Table) -> Self {
+        memory.door.free_table(table);
+        Self(table)
+    }
+}
+
+/// A run of pages of a space, mapped at the last level.
+#[inline]
+fn leaf_run(space: &Space, start: VirtAddr, pages: usize, depth: Depth, scope: Scope) -> Run {
+    Run { asid: space.asid(), start, pages, level: if depth as u8 == Depth::Leaf as u8 { 3 } else { 0 }, depth, scope }
+}
+
+/// What CPU and policy allow.
+#[inline]
+fn means(memory: &Memory) -> Means {
+    let features = memory.door.features();
+    Means { range: features.range_tlbi && memory.policy().tlbi() == Tlbi::Range, level_hint: features.level_hint }
+}
+
+/// Issues the TLBI of `run` without barriers, except where it is so long that the whole ASID is flushed, complete in itself.
+fn issue(memory: &Memory, run: Run, cause: Cause) {
+    plan(run, means(memory)).for_each(|op| memory.door.invalidate(op, cause));
+}
+
+/// Orders the descriptor stores, then issues the TLBI of `pages` pages from `start` on, leaf entries only, for every CPU. It is not
+/// complete before a DSB ISH.
+pub fn flush_leaf_no_sync(memory: &Memory, space: &Space, start: VirtAddr, pages: usize, cause: Cause) {
+    let run = leaf_run(space, start, pages, Depth::Leaf, Scope::Broadcast);
+    let whole = plan(run, means(memory)).is_whole_asid();
+    memory.door.dsb(Dsb::IshSt);
+    issue(memory, run, cause);
+    if whole {
+        memory.door.dsb(Dsb::Ish);
+    }
+}
+
+/// Flushes a run, complete on return.
+pub fn flush_range(memory: &Memory, space: &Space, start: VirtAddr, pages: usize, depth: Depth, cause: Cause) {
+    memory.door.dsb(Dsb::IshSt);
+    issue(memory, leaf_run(space, start, pages, depth, Scope::Broadcast), cause);
+    memory.door.dsb(Dsb::Ish);
+}
+
+/// Flushes a run of leaf entries on this CPU alone: enough where a permission was relaxed, as other CPUs take a spurious fault.
+pub fn flush_local(memory: &Memory, space: &Space, start: VirtAddr, pages: usize) {
+    memory.door.dsb(Dsb::NshSt);
+    issue(memory, leaf_run(space, start, pages, Depth::Leaf, Scope::Local), Cause::Access);
+    memory.door.dsb(Dsb::Nsh);
+}
+
+/// Flushes all that a space has, complete on return.
+pub fn flush_space(memory: &Memory, space: &Space, cause: Cause) {
+    memory.door.dsb(Dsb::IshSt);
+    memory.door.invalidate(TlbOp::asid(space.asid(), Scope::Broadcast), cause);
+    memory.door.dsb(Dsb::Ish);
+}
+
+/// Whether a space has invalidations that were issued and perhaps not completed: two generations, of what was deferred and of what
+/// was flushed since (reference 3.5). Low 15 bits: pending; bits 16 to 30: flushed.
+#[derive(Debug, Default)]
+pub struct PendingFlush(AtomicU32);
+
+const GENERATION: u32 = 0x7fff;
+const FLUSHED_SHIFT: u32 = 16;
+
+impl PendingFlush {
+    /// Nothing pending.
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// [`add`](Self::add) for a batch that will complete its own flush, and keeps in `own` whether it is alone.
+    pub(crate) fn add_own(&self, memory: &Memory, own: &mut OwnDeferral) {
+        let before = self.0.load(Ordering::Acquire);
+        own.alone &= match own.last {
+            Some(last) => last == before,
+            None => !Self::owes(before),
+        };
+        self.add(memory);
+        let after = self.0.load(Ordering::Acquire);
+        own.alone &= after == before + 1;
+        own.last = Some(after);
+    }
+
+    /// The batch's flush is complete: if nobody else has deferred anything meanwhile, nothing is owed.
+    pub(crate) fn settle_own(&self, own: OwnDeferral) {
+        if let OwnDeferral { last: Some(word), alone: true } = own {
+            self.settle(word);
+        }
+    }
+
+    /// One more deferral. Called under the table's lock, after the descriptors changed. When the pending half has used half its room,
+    /// both restart at 1 and 0, which still differ (T-T-2).
+    pub fn add(&self, memory: &Memory) {
+        memory.count().generations.add(1);
+        let next = |word: u32| {
+            let pending = word & GENERATION;
+            if pending > GENERATION / 2 { 1 } else { word + 1 }
+        };
+        let mut word = self.0.load(Ordering::Relaxed);
+        while let Err(now) = self.0.compare_exchange_weak(word, next(word), Ordering::Release, Ordering::Relaxed) {
+            word = now;
+        }
+    }
+
+    /// Whether a deferral may be incomplete.
+    pub fn is_pending(&self) -> bool {
+        Self::owes(self.0.load(Ordering::Acquire))
+    }
+
+    fn owes(word: u32) -> bool {
+        word & GENERATION != word >> FLUSHED_SHIFT
+    }
+
+    /// Completes what was deferred: every operation that relies on "not present means not cached" calls this right after taking a
+    /// table's lock (reference 3.6). A DSB here would not complete another CPU's TLBI, hence a flush of our own.
+    pub fn flush(&self, memory: &Memory, space: &Space) {
+        let word = self.0.load(Ordering::Acquire);
+        if !Self::owes(word) {
+            return;
+        }
+        memory.count().pending_flushes.add(1);
+        flush_space(memory, space, Cause::Pending);
+        self.settle(word);
+    }
+
+    /// Records that all that was pending at `word` is complete. If somebody has deferred more since, it stays owed.
+    fn settle(&self, word: u32) {
+        let pending = word & GENERATION;
+        let settled = pending | (pending << FLUSHED_SHIFT);
+        // A lost race leaves the flush owed, which costs time and nothing else.
+        let _ = self.0.compare_exchange(word, settled, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+/// The deferrals that one batch has added to a space.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnDeferral {
+    last: Option<u32>,
+    alone: bool,
+}
+
+impl OwnDeferral {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self { last: None, alone: true }
+    }
+}
+
+/// What a removal has taken out of the tables and must not free before the flush: pages and table pages (Linux's mmu_gather).
+/// [`finish`](Self::finish) flushes once and frees. Dropped unfinished it finishes itself, and counts a defect.
+#[derive(Debug)]
+#[must_use]
+pub struct Gather<'a> {
+    memory: &'a Memory,
+    space: &'a Space,
+    cause: Cause,
+    start: VirtAddr,
+    end: VirtAddr,
+    orphans: OrphanList,
+    tables: OrphanList,
+    has_tables: bool,
+    finished: bool,
+}
+
+impl<'a> Gather<'a> {
+    /// Nothing gathered yet.
+    pub fn new(memory: &'a Memory, space: &'a Space, cause: Cause) -> Self {
+        let nothing = VirtAddr::new(u64::MAX);
+        Self {
+            memory,
+            space,
+            cause,
+            start: nothing,
+            end: VirtAddr::new(0),
+            orphans: OrphanList::new(),
+            tables: OrphanList::new(),
+            has_tables: false,
+            finished: false,
+        }
+    }
+
+    /// `pages` valid entries from `start` on were taken out or tightened.
+    pub fn add(&mut self, start: VirtAddr, pages: usize) {
+        self.start = self.start.min(start);
+        self.end = self.end.max(start.add_pages(pages));
+    }
+
+    /// A folio that lost its last reference.
+    pub fn orphan(&mut self, orphan: Orphan) {
+        self.orphans.push(self.memory, orphan);
+    }
+
+    /// A table that was unlinked; it translated `start..end`.
+    pub fn table(&mut self, table: Table, start: VirtAddr, end: VirtAddr) {
+        self.has_tables = true;
+        self.start = self.start.min(start);
+        self.end = self.end.max(end);
+        self.tables.push_table(self.memory, table);
+    }
+
+    /// Flushes what was gathered, then frees it.
+    pub fn finish(mut self) {
+        self.flush_gathered();
+        self.free_gathered();
+    }
+
+    /// Flushes all that the space has, then frees what was gathered: for the end of a space.
+    pub fn finish_space(mut self) {
+        flush_space(self.memory, self.space, self.cause);
+        self.free_gathered();
+    }
+
+    fn flush_gathered(&self) {
+        if self.start < self.end {
+            let pages = (self.end.page_number() - self.start.page_number()) as usize;
+            // Unlinked tables may be in walk caches, which leaf operations leave alone (rule MS-26).
+            let depth = if self.has_tables { Depth::WalkCaches } else { Depth::Leaf };
+            flush_range(self.memory, self.space, self.start, pages, depth, self.cause);
+        }
+    }
+
+    fn free_gathered(&mut self) {
+        self.finished = true;
+        free_flushed(self.memory, &mut self.orphans);
+        while let Some(table) = self.tables.pop_table(self.memory) {
+            self.memory.door.free_table(table);
+            self.memory.frames.free_table(Flushed(table));
+        }
+    }
+}
+
+impl Drop for Gather<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.memory.note_defect("a Gather was dropped unfinished");
+            self.flush_gathered();
+            self.free_gathered();
+        }
+    }
+}
+
+/// The flush that one reclaim task owes: TLBI were issued for it at once, their DSB comes later (reference 3.5).
+#[derive(Debug, Default)]
+pub struct Deferred {
+    required: bool,
+    writable: bool,
+}
+
+impl Deferred {
+    /// Nothing owed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `pages` entries from `start` on were cleared under the table's lock; `dirty` as their old values say.
+    pub fn add(&mut self, memory: &Memory, space: &Space, start: VirtAddr, pages: usize, dirty: bool) {
+        flush_leaf_no_sync(memory, space, start, pages, Cause::Unmap);
+        space.tlb.add(memory);
+        self.required = true;
+        self.writable |= dirty;
+    }
+
+    /// Completes the flush if a page that could still be written through a stale entry is about to be copied out.
+    pub fn flush_dirty(&mut self, memory: &Memory) {
+        if self.writable {
+            self.flush(memory);
+        }
+    }
+
+    /// Completes the flush.
+    pub fn flush(&mut self, memory: &Memory) {
+        if mem::take(&mut self.required) {
+            memory.door.dsb(Dsb::Ish);
+        }
+        self.writable = false;
+    }
+
+    /// Completes the flush, then frees what waited for it.
+    pub fn free(&mut self, memory: &Memory, owed: &mut OrphanList) {
+        self.flush(memory);
+        free_flushed(memory, owed);
+    }
+}
+
+/// Frees folios after the flush that their last user has just completed.
+fn free_flushed(memory: &Memory, owed: &mut OrphanList) {
+    while let Some(orphan) = owed.pop(memory) {
+        memory.free_folio(Flushed(orphan));
+    }
+}
+
+/// The runs of addresses that a batch has taken out, over any number of tables and spaces: flushed with one pair of DSB.
+#[derive(Debug)]
+pub struct BatchFlush {
+    runs: alloc::vec::Vec<Run>,
+}
+
+impl BatchFlush {
+    /// Room for `runs` runs, or for none if memory is that short: then each is flushed by itself.
+    pub fn with_room_for(runs: usize) -> Self {
+        let mut list = alloc::vec::Vec::new();
+        let _ = list.try_reserve_exact(runs);
+        Self { runs: list }
+    }
+
+    /// `pages` entries from `start` on hold no translation any more. Joined to the run before where it continues it. When there is no
+    /// room, what there is gets flushed, since nothing may be allocated under a table's lock.
+    pub fn add(&mut self, memory: &Memory, space: &Space, start: VirtAddr, pages: usize) {
+        let asid = space.asid();
+        if let Some(last) = self.runs.last_mut() {
+            if last.asid == asid && last.start.add_pages(last.pages) == start {
+                last.pages += pages;
+                return;
+            }
+        }
+        if self.runs.len() == self.runs.capacity() {
+            self.flush(memory);
+        }
+        if self.runs.capacity() == 0 {
+            return flush_range(memory, space, start, pages, Depth::Leaf, Cause::Unmap);
+        }
+        self.runs.push(leaf_run(space, start, pages, Depth::Leaf, Scope::Broadcast));
+    }
+
+    /// Flushes every run, complete on return: one planner call a run, one pair of DSB in all.
+    pub fn flush(&mut self, memory: &Memory) {
+        if self.runs.is_empty() {
+            return;
+        }
+        self.join_neighbours();
+        memory.door.dsb(Dsb::IshSt);
+        for run in self.runs.drain(..) {
+            issue(memory, run, Cause::Unmap);
+        }
+        memory.door.dsb(Dsb::Ish);
+    }
+
+    /// Sorts the runs and makes one of those that touch, as the folios of a batch come in any order.
+    fn join_neighbours(&mut self) {
+        if self.runs.len() < 2 {
+            return;
+        }
+        self.runs.sort_unstable_by_key(|run| (run.asid, run.start));
+        self.runs.dedup_by(|next, last| {
+            let touches = last.asid == next.asid && last.start.add_pages(last.pages) == next.start;
+            if touches {
+                last.pages += next.pages;
+            }
+            touches
+        });
+    }
+
+    /// Completes the flush, then frees what waited for it.
+    pub fn free(&mut self, memory: &Memory, owed: &mut OrphanList) {
+        self.flush(memory);
+        free_flushed(memory, owed);
+    }
+}

@@ -1,1 +1,125 @@
-//! (being written)
+//! Unmapping anonymous folios for reclaim: every entry that maps the folio becomes a swap entry.
+//!
+//! | way | unit of clearing | flush |
+//! |---|---|---|
+//! | `page` | one entry, as Linux 7.3 does for swap-backed anonymous folios | a TLBI a page at once, a DSB before write-out |
+//! | `folio` | all entries of the folio in one table, as the series proposes | a TLBI a run at once, a DSB before write-out |
+//! | `gather` | all entries of a reclaim batch (`gather.rs`) | a TLBI a run of addresses and one pair of DSB for the batch |
+//!
+//! `page` and `folio` are one routine with another limit on the batch length. The folio is locked and in the swap cache throughout,
+//! so a fault on a page that is already out waits for the lock.
+
+mod gather;
+mod swap_out;
+mod walk;
+
+pub use gather::unmap_batch;
+
+use mmu::{Mark, Slot};
+
+use crate::contpte::BatchRules;
+use crate::folio::FolioLock;
+use crate::memory::Memory;
+use crate::pgtable::TableGuard;
+use crate::policy::Unmap;
+use crate::rmap::Extent;
+use crate::tlb::{self, Deferred};
+
+use walk::FolioWalk;
+
+/// Takes `folio` out of every space that maps it, page by page or whole as the policy says. Invalidations are issued, and owed to
+/// `deferred` for completion. Whether no mapping is left.
+///
+/// The folio is swap-backed and has its swap slots. On failure the pages done so far stay out, and all others are as before but for
+/// the access and dirty flags, which the batch shares.
+pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) -> bool {
+    let began = memory.door.mark(Mark::Unmap);
+    unmap_everywhere(memory, folio, deferred);
+    let ended = memory.door.mark(Mark::Other);
+    memory.count().instructions_unmap.add(u64::from(ended.wrapping_sub(began)));
+    !folio.is_mapped()
+}
+
+fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) {
+    let Some((id, index)) = folio.mapping() else { return };
+    let Some(anon) = memory.anon.get(id) else { return };
+    for extent in anon.extents().iter() {
+        let Some((start, end)) = extent.addresses(index, folio.pages()) else { continue };
+        let mut walk = FolioWalk::new(memory, extent, folio, start, end);
+        if !unmap_one(memory, folio, extent, &mut walk, deferred) || !folio.is_mapped() {
+            return;
+        }
+    }
+}
+
+/// Unmaps the folio from one area. False if something was put back, which ends the whole walk.
+fn unmap_one(memory: &Memory, folio: &FolioLock<'_>, extent: &Extent, walk: &mut FolioWalk<'_>, deferred: &mut Deferred) -> bool {
+    while let Some((table, slot, left)) = walk.next() {
+        // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
+        let count = unmap_run(memory, folio, extent, table, slot, left, deferred);
+        match count {
+            Ok(count) if count == folio.pages() => return true,
+            Ok(_) => {}
+            Err(swap_out::PutBack) => {
+                memory.count().unmap_failures.add(1);
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Clears one batch of entries, starts its invalidation, and writes swap entries in their place. Returns the length of the batch.
+fn unmap_run(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    extent: &Extent,
+    table: &TableGuard<'_>,
+    slot: Slot,
+    left: usize,
+    deferred: &mut Deferred,
+) -> Result<usize, swap_out::PutBack> {
+    let entry = table.get(slot);
+    let first = folio.index_of(entry.frame());
+    let count = match memory.policy().unmap() {
+        Unmap::Page => 1,
+        _ => batch_length(table, slot, entry, left.min(folio.pages() - first)),
+    };
+    let old = table.clear(slot, count);
+    if old.is_valid() || extent.space.tlb.is_pending() {
+        start_flush(memory, extent, table, slot, count, old.is_dirty(), deferred);
+    }
+    if old.is_dirty() {
+        folio.set_dirty(true);
+    }
+    if memory.policy().uffd_check() {
+        // Whether a marker must be left is asked once a batch; anonymous areas never need one (reference 1.5).
+        let _ = table.get(slot);
+    }
+    swap_out::replace(memory, folio, table, first, slot, old, count)?;
+    Ok(count)
+}
+
+/// How many entries may be cleared together: they agree in all but dirty state and access flag, so that putting them back can not
+/// widen a permission (reference 1.9, 1.13 R12).
+fn batch_length(table: &TableGuard<'_>, slot: Slot, entry: mmu::Descriptor, max: usize) -> usize {
+    let rules = BatchRules { respect_dirty: false, respect_write: true };
+    if max == 1 { 1 } else { table.batch(slot, entry, max, rules).0 }
+}
+
+fn start_flush(
+    memory: &Memory,
+    extent: &Extent,
+    table: &TableGuard<'_>,
+    slot: Slot,
+    count: usize,
+    dirty: bool,
+    deferred: &mut Deferred,
+) {
+    let address = table.address(slot);
+    if memory.policy().flush_deferred() {
+        deferred.add(memory, &extent.space, address, count, dirty);
+    } else {
+        tlb::flush_range(memory, &extent.space, address, count, mmu::Depth::WalkCaches, mmu::Cause::Unmap);
+    }
+}

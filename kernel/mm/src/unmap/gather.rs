@@ -1,0 +1,281 @@
+//! The third way: all entries of a reclaim batch are taken out first, with one flush for the lot.
+//!
+//! Each entry is swapped for its swap entry in one pass, since the swap returns the old value: no clearing, no second store. What
+//! stays in order is what the architecture asks for: entries no longer valid; flush complete; only then data copied and frames freed
+//! (the caller, `reclaim`). Counts, references and exclusive marks change once a run. The table's lock is kept from one folio to the
+//! next while they share the table.
+//!
+//! Swap counts are raised before anything is touched, so a failure there leaves the entries alone. A pin can only be looked for
+//! after the entries are gone; if there is one, they are put back.
+
+use core::sync::atomic::{Ordering, fence};
+
+use alloc::sync::Arc;
+
+use mmu::{Descriptor, Mark, Slot, VirtAddr};
+
+use crate::folio::FolioLock;
+use crate::inject::Point;
+use crate::memory::Memory;
+use crate::pgtable::TableGuard;
+use crate::rmap::{AnonVma, AnonVmaId, Extent};
+use crate::space::Space;
+use crate::tlb::{BatchFlush, OwnDeferral};
+
+use super::swap_out::{account, leave, raise_swap_counts};
+
+/// Spaces whose deferral a batch can settle by itself; those beyond stay owed, which costs a flush later and nothing else.
+const SETTLED_SPACES: usize = 16;
+
+/// Takes every folio of `batch` out of every space that maps it. On return the flush is complete. A folio that could not be taken out
+/// whole is still mapped; the others are not affected.
+pub fn unmap_batch(memory: &Memory, batch: &[FolioLock<'_>], flush: &mut BatchFlush) {
+    let began = memory.door.mark(Mark::Unmap);
+    let mut owed = Owed::default();
+    let mut at = 0;
+    while at < batch.len() {
+        at += unmap_alike(memory, &batch[at..], flush, &mut owed);
+    }
+    flush.flush(memory);
+    owed.settle();
+    let ended = memory.door.mark(Mark::Other);
+    memory.count().instructions_unmap.add(u64::from(ended.wrapping_sub(began)));
+}
+
+/// Unmaps the folios at the head of `batch` that share an anon_vma, under one hold of its lock. Returns how many there were.
+fn unmap_alike(
+    memory: &Memory,
+    batch: &[FolioLock<'_>],
+    flush: &mut BatchFlush,
+    owed: &mut Owed,
+) -> usize {
+    let Some((id, _)) = batch[0].mapping() else { return 1 };
+    let Some(anon) = memory.anon.get(id) else { return 1 };
+    let alike = batch.iter().take_while(|folio| folio.mapping().is_some_and(|(other, _)| other == id)).count();
+    unmap_from(memory, &anon, id, &batch[..alike], flush, owed);
+    alike
+}
+
+fn unmap_from(
+    memory: &Memory,
+    anon: &AnonVma,
+    id: AnonVmaId,
+    folios: &[FolioLock<'_>],
+    flush: &mut BatchFlush,
+    owed: &mut Owed,
+) {
+    let extents = anon.extents();
+    let mut pass = Pass { memory, flush, owed, table: None, deferred: false };
+    for folio in folios {
+        let Some((_, index)) = folio.mapping().filter(|&(mapped, _)| mapped == id) else { continue };
+        for extent in extents.iter() {
+            let Some((start, end)) = extent.addresses(index, folio.pages()) else { continue };
+            if !pass.unmap_one(folio, extent, start, end) || !folio.is_mapped() {
+                break;
+            }
+        }
+    }
+}
+
+/// The spaces in which the batch has entries whose flush is not complete.
+#[derive(Default)]
+struct Owed {
+    spaces: [Option<(Arc<Space>, OwnDeferral)>; SETTLED_SPACES],
+}
+
+impl Owed {
+    fn add(&mut self, memory: &Memory, space: &Arc<Space>) {
+        let mine = |entry: &&mut Option<(Arc<Space>, OwnDeferral)>| {
+            entry.as_ref().is_none_or(|(known, _)| Arc::ptr_eq(known, space))
+        };
+        match self.spaces.iter_mut().find(mine) {
+            Some(entry) => {
+                let (space, own) = entry.get_or_insert_with(|| (space.clone(), OwnDeferral::new()));
+                space.tlb.add_own(memory, own);
+            }
+            None => space.tlb.add(memory),
+        }
+    }
+
+    fn settle(self) {
+        for (space, own) in self.spaces.into_iter().flatten() {
+            space.tlb.settle_own(own);
+        }
+    }
+}
+
+/// Entries of one table that map consecutive pages of a folio alike.
+#[derive(Clone, Copy)]
+struct Entries {
+    slot: Slot,
+    /// The folio's page that the first maps.
+    page: usize,
+    count: usize,
+    uffd: bool,
+}
+
+/// The state of one pass over folios of an anon_vma: the table whose lock is held, and what is owed so far.
+struct Pass<'a, 'b> {
+    memory: &'a Memory,
+    flush: &'b mut BatchFlush,
+    owed: &'b mut Owed,
+    table: Option<TableGuard<'a>>,
+    /// Whether the deferral of this table's space was recorded under the present lock.
+    deferred: bool,
+}
+
+impl<'a> Pass<'a, '_> {
+    /// Unmaps the folio from one area. False if a step failed.
+    fn unmap_one(&mut self, folio: &FolioLock<'_>, extent: &'a Extent, start: VirtAddr, end: VirtAddr) -> bool {
+        let mut address = start;
+        while address < end {
+            if !self.enter_table(extent, address) {
+                address = address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
+                continue;
+            }
+            let Some(table) = self.table.take() else { return true };
+            let stop = end.min(table.end());
+            let done = self.unmap_in_table(&table, folio, extent, address, stop);
+            self.table = Some(table);
+            if !done {
+                self.memory.count().unmap_failures.add(1);
+                return false;
+            }
+            address = stop;
+        }
+        true
+    }
+
+    /// Locks the table for `address` unless it is held already. False if there is none.
+    fn enter_table(&mut self, extent: &'a Extent, address: VirtAddr) -> bool {
+        let held = self.table.as_ref().is_some_and(|table| {
+            core::ptr::eq(table.space, Arc::as_ptr(&extent.space)) && table.start() == address.align_down(mmu::TABLE_SPAN)
+        });
+        if !held {
+            self.table = None;
+            self.deferred = false;
+            self.memory.count().walk_turns.add(1);
+            self.table = TableGuard::lock(self.memory, &extent.space, address);
+        }
+        self.table.is_some()
+    }
+
+    fn unmap_in_table(
+        &mut self,
+        table: &TableGuard<'_>,
+        folio: &FolioLock<'_>,
+        extent: &Extent,
+        start: VirtAddr,
+        stop: VirtAddr,
+    ) -> bool {
+        let mut slot = table.slot(start);
+        let mut left = (stop.page_number() - start.page_number()) as usize;
+        loop {
+            let entry = self.memory.door.load(slot);
+            let mut count = 1;
+            if entry.is_present() && folio.contains(entry.frame()) {
+                let page = folio.index_of(entry.frame());
+                count = table.run(slot, entry, left.min(folio.pages() - page));
+                let out = self.unmap_run(table, folio, extent, Entries { slot, page, count, uffd: entry.is_uffd() });
+                if out < count {
+                    return false;
+                }
+            }
+            left -= count;
+            if left == 0 {
+                return true;
+            }
+            slot = slot.add(count);
+        }
+    }
+
+    /// Swaps the entries for swap entries. Returns how many of them are out now.
+    fn unmap_run(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, extent: &Extent, run: Entries) -> usize {
+        let counted = self.raise_counts(folio, run);
+        if counted == 0 {
+            return 0;
+        }
+        if counted < run.count {
+            // A part of a folded block is about to go: the block is unfolded as for any other operation on a part.
+            table.unfold_cut_blocks(run.slot, counted);
+        }
+        let run = Entries { count: counted, ..run };
+        let old = self.swap_entries(table, folio, run);
+        self.defer(extent);
+        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
+        if old.is_dirty() {
+            folio.set_dirty(true);
+        }
+        let out = self.share_or_put_back(table, folio, run, old);
+        if out > 0 {
+            account(self.memory, table, out);
+            leave(self.memory, folio, run.page, out);
+        }
+        out
+    }
+
+    /// Raises the swap counts, a run of equal exclusivity at a time. Returns for how many pages.
+    fn raise_counts(&self, folio: &FolioLock<'_>, run: Entries) -> usize {
+        let mut done = 0;
+        while done < run.count {
+            let (_, length) = folio.exclusive_run(run.page + done, run.count - done);
+            if !(folio.is_swap_cache() && raise_swap_counts(self.memory, folio, run.page + done, length)) {
+                break;
+            }
+            done += length;
+        }
+        done
+    }
+
+    /// One pass over the entries. Returns the first old one with the flags of all.
+    fn swap_entries(&self, table: &TableGuard<'_>, folio: &FolioLock<'_>, run: Entries) -> Descriptor {
+        table.space.prepare_for_swap(self.memory);
+        let mut done = 0;
+        let mut old = None::<Descriptor>;
+        while done < run.count {
+            let (exclusive, length) = folio.exclusive_run(run.page + done, run.count - done);
+            let swap = folio.swap_entry(run.page + done).to_descriptor(exclusive, run.uffd);
+            let taken = self.memory.door.swap_run(run.slot.add(done), swap, length);
+            old = Some(old.map_or(taken, |first| first.gather(taken)));
+            done += length;
+        }
+        old.unwrap_or(Descriptor::NONE)
+    }
+
+    /// Records, once under this lock, that the space has entries whose flush is not complete.
+    fn defer(&mut self, extent: &Extent) {
+        if !core::mem::replace(&mut self.deferred, true) {
+            self.owed.add(self.memory, &extent.space);
+        }
+    }
+
+    /// Takes the exclusive marks off, a pair of barriers for the run. If the folio is pinned, the pages from the first exclusive one on
+    /// go back into the table. Returns how many pages stay out.
+    fn share_or_put_back(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, run: Entries, old: Descriptor) -> usize {
+        let (exclusive, length) = folio.exclusive_run(run.page, run.count);
+        let shared = if exclusive { 0 } else { length };
+        if shared == run.count {
+            return run.count;
+        }
+        let rest = Entries { slot: run.slot.add(shared), page: run.page + shared, count: run.count - shared, ..run };
+        self.memory.count().full_barriers.add(1);
+        fence(Ordering::SeqCst);
+        if self.memory.inject.strikes(Point::Share, rest.count) || folio.maybe_pinned() {
+            self.put_back(table, folio, rest, old.advance(shared));
+            return shared;
+        }
+        folio.clear_exclusive(rest.page, rest.count);
+        self.memory.count().full_barriers.add(1);
+        fence(Ordering::SeqCst);
+        run.count
+    }
+
+    /// The entries come back in the place of their swap entries, which nobody saw, as the lock is held. What may be cached of them is
+    /// flushed first, since they may come back in another form (reference 1.14, H4).
+    fn put_back(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, run: Entries, old: Descriptor) {
+        self.flush.flush(self.memory);
+        self.memory.door.store_run_none(run.slot, run.count);
+        table.set_run(run.slot, old, run.count);
+        self.memory.swap.put(folio, run.page, run.count);
+    }
+}

@@ -1,0 +1,103 @@
+//! Swap entries for a batch of cleared entries: by runs of equal exclusivity, each accounted for as it is done, everything not done
+//! put back when a step fails (reference 1.9, A8).
+
+use core::sync::atomic::{Ordering, fence};
+
+use mmu::{Descriptor, Slot};
+
+use crate::folio::FolioLock;
+use crate::inject::Point;
+use crate::memory::Memory;
+use crate::pgtable::TableGuard;
+
+/// A step failed, and what was not done yet is in the table again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PutBack;
+
+/// Writes swap entries over `count` entries that were just cleared: they mapped the pages from `first` on, and `old` is the first of
+/// them with the flags of all.
+pub(super) fn replace(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    table: &TableGuard<'_>,
+    first: usize,
+    slot: Slot,
+    old: Descriptor,
+    count: usize,
+) -> Result<(), PutBack> {
+    let mut done = 0;
+    while done < count {
+        let (exclusive, length) = folio.exclusive_run(first + done, count - done);
+        let prepared = folio.is_swap_cache() && prepare(memory, folio, first + done, length, exclusive);
+        if !prepared {
+            put_back(table, slot.add(done), old.advance(done), count - done);
+            return Err(PutBack);
+        }
+        account(memory, table, length);
+        let entry = folio.swap_entry(first + done).to_descriptor(exclusive, old.is_uffd());
+        for index in 0..length {
+            table.set(slot.add(done + index), entry.advance(index));
+        }
+        leave(memory, folio, first + done, length);
+        done += length;
+    }
+    Ok(())
+}
+
+/// Raises the swap counts and, for exclusive pages, shares them with the swap entries to come. All or nothing.
+fn prepare(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize, exclusive: bool) -> bool {
+    if !raise_swap_counts(memory, folio, first, count) {
+        return false;
+    }
+    if exclusive && !share(memory, folio, first, count) {
+        memory.swap.put(folio, first, count);
+        return false;
+    }
+    true
+}
+
+/// One more swap entry for each of `count` pages. All or nothing.
+pub(super) fn raise_swap_counts(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize) -> bool {
+    memory.count().swap_dups.add(1);
+    !memory.inject.strikes(Point::SwapDup, count) && memory.swap.dup(folio, first, count).is_ok()
+}
+
+/// Takes the exclusive mark off pages whose entries are gone, unless the folio is pinned. The barriers pair with a pinner that takes
+/// its pin, then reads the entry again, and for a read-only entry the mark (reference 4.28).
+pub(super) fn share(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize) -> bool {
+    assert!(count > 0, "nothing to share");
+    memory.count().full_barriers.add(1);
+    fence(Ordering::SeqCst);
+    if memory.inject.strikes(Point::Share, count) || folio.maybe_pinned() {
+        return false;
+    }
+    folio.clear_exclusive(first, count);
+    memory.count().full_barriers.add(1);
+    fence(Ordering::SeqCst);
+    true
+}
+
+/// Moves `count` pages from the space's resident pages to its swapped ones. The space is listed for swapoff before the first entry.
+pub(super) fn account(memory: &Memory, table: &TableGuard<'_>, count: usize) {
+    let space = table.space;
+    space.prepare_for_swap(memory);
+    space.add_anon(-(count as i64));
+    space.add_swap(count as i64);
+    memory.count().space_counts.add(2);
+}
+
+/// The mappings and references of `count` pages go.
+pub(super) fn leave(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize) {
+    folio.remove_maps(first, count);
+    memory.count().ref_drops.add(1);
+    let orphan = folio.put(count);
+    debug_assert!(orphan.is_none(), "a folio in the swap cache lost its last reference");
+    core::mem::forget(orphan);
+}
+
+/// Puts entries back as they were, but for the flags that the batch shares. Whole blocks are folded again; where a part of one comes
+/// back, what was issued for it completes first.
+fn put_back(table: &TableGuard<'_>, slot: Slot, old: Descriptor, count: usize) {
+    table.complete_before_restore(slot, count);
+    table.set_run(slot, old, count);
+}

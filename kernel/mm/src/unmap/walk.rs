@@ -1,0 +1,102 @@
+//! The walk over the entries of one area that map a folio (Linux's page_vma_mapped_walk, always synchronous: the table's lock is
+//! taken before the first look).
+//!
+//! The walk knows nothing of batches. After one it looks at each entry again: a swap entry or an empty one is not the folio's, so it
+//! steps on (reference 1.10).
+
+use mmu::{Slot, VirtAddr};
+
+use crate::folio::FolioLock;
+use crate::memory::Memory;
+use crate::pgtable::TableGuard;
+use crate::rmap::Extent;
+
+/// Where the walk is.
+pub(super) struct FolioWalk<'a> {
+    memory: &'a Memory,
+    extent: &'a Extent,
+    folio: &'a FolioLock<'a>,
+    address: VirtAddr,
+    end: VirtAddr,
+    table: Option<TableGuard<'a>>,
+    started: bool,
+}
+
+impl<'a> FolioWalk<'a> {
+    /// A walk over the addresses `start..end`, where the extent may map the folio.
+    pub(super) fn new(
+        memory: &'a Memory,
+        extent: &'a Extent,
+        folio: &'a FolioLock<'a>,
+        start: VirtAddr,
+        end: VirtAddr,
+    ) -> Self {
+        Self { memory, extent, folio, address: start, end, table: None, started: false }
+    }
+
+    /// The next entry that maps a page of the folio, under its table's lock, with the number of entries up to the end of the area's
+    /// range or of the table.
+    pub(super) fn next(&mut self) -> Option<(&TableGuard<'a>, Slot, usize)> {
+        self.memory.count().walk_turns.add(1);
+        if self.started && !self.step() {
+            self.table = None;
+            return None;
+        }
+        self.started = true;
+        loop {
+            if self.table.is_none() && !self.enter_table() {
+                return None;
+            }
+            if let Some(slot) = self.mapped_here() {
+                let left = self.left();
+                return self.table.as_ref().map(|table| (table, slot, left));
+            }
+            if !self.step() {
+                self.table = None;
+                return None;
+            }
+        }
+    }
+
+    /// Locks the table for the address, passing over spans that have none. False at the end.
+    fn enter_table(&mut self) -> bool {
+        while self.address < self.end {
+            self.table = TableGuard::lock(self.memory, &self.extent.space, self.address);
+            if self.table.is_some() {
+                return true;
+            }
+            self.address = self.address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
+        }
+        false
+    }
+
+    /// Goes to the next entry that is not empty, or to the start of the next table. False at the end, which costs no look.
+    fn step(&mut self) -> bool {
+        loop {
+            self.address = self.address.add_pages(1);
+            if self.address >= self.end {
+                return false;
+            }
+            if self.address.is_aligned(mmu::TABLE_SPAN) {
+                self.table = None;
+                return true;
+            }
+            let Some(table) = &self.table else { return true };
+            if !table.get(table.slot(self.address)).is_none() {
+                return true;
+            }
+        }
+    }
+
+    fn mapped_here(&self) -> Option<Slot> {
+        let table = self.table.as_ref()?;
+        let slot = table.slot(self.address);
+        let entry = table.get(slot);
+        (entry.is_present() && self.folio.contains(entry.frame())).then_some(slot)
+    }
+
+    fn left(&self) -> usize {
+        let next_table = self.address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
+        (self.end.min(next_table).page_number() - self.address.page_number()) as usize
+    }
+}

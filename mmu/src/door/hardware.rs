@@ -1,0 +1,325 @@
+//! The machine behind the door in the kernel: real descriptors through the linear map, real TLBI, real barriers.
+
+use core::arch::asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use aarch64_cpu::asm::barrier;
+
+use super::{Door, Fact, Mark, Run, page_data};
+use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
+use crate::events::{Dsb, Events};
+use crate::features::Features;
+use crate::tlb_op::{Depth, Form, Scope, TlbOp};
+
+/// What TPIDR_EL1 points at: one for each CPU, from before the first use of the door.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct PerCpu {
+    /// The number of the CPU, from 0.
+    pub index: usize,
+    /// For the kernel above: whatever it keeps for each CPU.
+    pub kernel: AtomicU64,
+    events: Events,
+}
+
+impl PerCpu {
+    /// The block of CPU `index`.
+    pub const fn new(index: usize) -> Self {
+        Self { index, kernel: AtomicU64::new(0), events: Events::new() }
+    }
+}
+
+struct FeatureCell(UnsafeCell<Features>);
+
+// SAFETY: written once by `set_features`, before any other CPU runs and before any Door exists; only read afterwards.
+unsafe impl Sync for FeatureCell {}
+
+static FEATURES: FeatureCell = FeatureCell(UnsafeCell::new(Features {
+    range_tlbi: false,
+    level_hint: false,
+    bbm_level: 0,
+    hardware_access: false,
+    hardware_dirty: false,
+    lse: false,
+    asid_bits: 8,
+}));
+/// The one feature that every access looks at, apart from the rest.
+static LSE: AtomicBool = AtomicBool::new(false);
+
+/// Says what the CPUs can do.
+///
+/// # Safety
+/// Called once, on the first CPU, before [`Door::open`].
+pub unsafe fn set_features(features: Features) {
+    // SAFETY: the caller promises that nobody else can be looking.
+    unsafe { *FEATURES.0.get() = features };
+    LSE.store(features.lse, Ordering::Relaxed);
+}
+
+/// The hardware: nothing to hold.
+#[derive(Debug)]
+pub(super) struct Machine(());
+
+impl Door {
+    /// Opens the door to the hardware.
+    ///
+    /// # Safety
+    /// The linear map is in place and writable for all RAM, TPIDR_EL1 of every CPU that uses the door points at its own
+    /// [`PerCpu`], and [`set_features`] has been called.
+    pub const unsafe fn open() -> Self {
+        Self { machine: Machine(()) }
+    }
+}
+
+#[inline(always)]
+fn pointer(address: PhysAddr) -> *mut u64 {
+    (address.as_u64() | LINEAR_BASE) as *mut u64
+}
+
+#[inline(always)]
+fn atomic(address: PhysAddr) -> &'static AtomicU64 {
+    // SAFETY: `Door::open`'s caller promised the linear map; descriptors are only ever accessed as atomics.
+    unsafe { AtomicU64::from_ptr(pointer(address)) }
+}
+
+#[inline(always)]
+fn lse() -> bool {
+    LSE.load(Ordering::Relaxed)
+}
+
+/// SWP of FEAT_LSE, relaxed: the lock of the table orders it, and the DSB before the TLBI.
+#[inline(always)]
+fn swap_lse(address: PhysAddr, value: u64) -> u64 {
+    let old;
+    // SAFETY: as `atomic`; the CPU has FEAT_LSE, or `lse()` would be false.
+    unsafe {
+        asm!(".arch_extension lse", "swp {new}, {old}, [{p}]", new = in(reg) value, old = lateout(reg) old,
+             p = in(reg) pointer(address), options(nostack, preserves_flags));
+    }
+    old
+}
+
+/// CAS of FEAT_LSE, relaxed.
+#[inline(always)]
+fn compare_lse(address: PhysAddr, old: u64, new: u64) -> u64 {
+    let mut seen = old;
+    // SAFETY: as `swap_lse`.
+    unsafe {
+        asm!(".arch_extension lse", "cas {seen}, {new}, [{p}]", seen = inout(reg) seen, new = in(reg) new,
+             p = in(reg) pointer(address), options(nostack, preserves_flags));
+    }
+    seen
+}
+
+impl Machine {
+    #[inline(always)]
+    pub(super) fn load(&self, address: PhysAddr) -> u64 {
+        atomic(address).load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(super) fn store(&self, address: PhysAddr, value: u64) {
+        // Release: a page's contents are visible before the descriptor that maps it (reference 4.28).
+        atomic(address).store(value, Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(super) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
+        let mut value = first;
+        for index in 0..count as u64 {
+            self.store(address.add_bytes(8 * index), value);
+            value = value.wrapping_add(step);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn swap(&self, address: PhysAddr, value: u64) -> u64 {
+        if lse() { swap_lse(address, value) } else { atomic(address).swap(value, Ordering::Relaxed) }
+    }
+
+    #[inline(always)]
+    pub(super) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
+        if lse() {
+            run(address, count, first, step, swap_lse)
+        } else {
+            run(address, count, first, step, |at, value| atomic(at).swap(value, Ordering::Relaxed))
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn compare_exchange(&self, address: PhysAddr, old: u64, new: u64) -> Result<u64, u64> {
+        if lse() {
+            let seen = compare_lse(address, old, new);
+            if seen == old { Ok(seen) } else { Err(seen) }
+        } else {
+            atomic(address).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
+        }
+    }
+
+    pub(super) fn activate(&self, root: PhysAddr, asid: Asid) {
+        let value = ((asid.as_u16() as u64) << 48) | root.as_u64();
+        // SAFETY: the kernel runs from TTBR1; user addresses are only reached through the fixed-up copy routines.
+        unsafe { asm!("msr ttbr0_el1, {}", in(reg) value, options(nostack, preserves_flags)) };
+    }
+
+    #[inline(always)]
+    pub(super) fn tlbi(&self, op: TlbOp) {
+        issue(op);
+    }
+
+    #[inline(always)]
+    pub(super) fn dsb(&self, kind: Dsb) {
+        match kind {
+            Dsb::IshSt => barrier::dsb(barrier::ISHST),
+            Dsb::Ish => barrier::dsb(barrier::ISH),
+            Dsb::NshSt => barrier::dsb(barrier::NSHST),
+            Dsb::Nsh => barrier::dsb(barrier::NSH),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn isb(&self) {
+        barrier::isb(barrier::SY);
+    }
+
+    #[inline(always)]
+    pub(super) fn mark(&self, mark: Mark) -> u32 {
+        let count: u64;
+        macro_rules! hint {
+            ($number:literal) => {
+                // SAFETY: a hint that is not allocated is a no-op; reading the event counter changes nothing.
+                unsafe { asm!(concat!("hint #", $number), "mrs {}, pmevcntr0_el0", out(reg) count, options(nostack, preserves_flags)) }
+            };
+        }
+        match mark {
+            Mark::Begin => hint!("0x60"),
+            Mark::End => hint!("0x61"),
+            Mark::Unmap => hint!("0x62"),
+            Mark::Scan => hint!("0x63"),
+            Mark::Copy => hint!("0x64"),
+            Mark::Other => hint!("0x65"),
+        }
+        count as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn fact(&self, _fact: Fact) {}
+
+    pub(super) fn clear_pages(&self, frame: Pfn, count: usize) {
+        // SAFETY: whole frames of RAM through the linear map, which the caller owns.
+        unsafe { page_data::clear(pointer(frame.start()).cast(), count) };
+    }
+
+    pub(super) fn copy_pages(&self, to: Pfn, from: Pfn, count: usize) {
+        // SAFETY: as `clear_pages`; two different folios do not overlap.
+        unsafe { page_data::copy(pointer(to.start()).cast(), pointer(from.start()).cast(), count) };
+    }
+
+    pub(super) fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {
+        // SAFETY: as `clear_pages`.
+        unsafe { page_data::is_zero(pointer(frame.start()).cast(), count) }
+    }
+
+    pub(super) fn read_bytes(&self, from: PhysAddr, buffer: &mut [u8]) {
+        debug_assert!(from.as_u64() % PAGE_SIZE + buffer.len() as u64 <= PAGE_SIZE);
+        // SAFETY: within one frame of RAM, through the linear map; `buffer` is the kernel's own.
+        unsafe { core::ptr::copy_nonoverlapping(pointer(from).cast::<u8>(), buffer.as_mut_ptr(), buffer.len()) };
+    }
+
+    pub(super) fn write_bytes(&self, to: PhysAddr, bytes: &[u8]) {
+        debug_assert!(to.as_u64() % PAGE_SIZE + bytes.len() as u64 <= PAGE_SIZE);
+        // SAFETY: as `read_bytes`.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), pointer(to).cast::<u8>(), bytes.len()) };
+    }
+
+    pub(super) fn clean_to_unification(&self, frame: Pfn, count: usize) {
+        const LINE: usize = 16; // the smallest line that CTR_EL0 can name, so that every line is met
+        let start = pointer(frame.start()) as usize;
+        for line in (start..start + count * PAGE_SIZE as usize).step_by(LINE) {
+            // SAFETY: cleaning a cache line changes no data.
+            unsafe { asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags)) };
+        }
+    }
+
+    pub(super) fn invalidate_instructions(&self) {
+        // SAFETY: invalidating the instruction caches only makes fetches look again.
+        unsafe { asm!("ic ialluis", options(nostack, preserves_flags)) };
+    }
+
+    #[inline(always)]
+    pub(super) fn features(&self) -> Features {
+        // SAFETY: written before `Door::open`, only read since.
+        unsafe { *FEATURES.0.get() }
+    }
+
+    #[inline(always)]
+    pub(super) fn cpu(&self) -> usize {
+        per_cpu().index
+    }
+
+    #[inline(always)]
+    pub(super) fn events(&self) -> &'static Events {
+        &per_cpu().events
+    }
+}
+
+#[inline(always)]
+fn per_cpu() -> &'static PerCpu {
+    let block: *const PerCpu;
+    // SAFETY: `Door::open`'s caller promised that TPIDR_EL1 points at this CPU's block, which lives for ever.
+    unsafe {
+        asm!("mrs {}, tpidr_el1", out(reg) block, options(nostack, nomem, preserves_flags, pure));
+        &*block
+    }
+}
+
+/// The number of the CPU that asks.
+#[inline(always)]
+pub(crate) fn current_cpu() -> usize {
+    per_cpu().index
+}
+
+#[inline(always)]
+fn run(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(PhysAddr, u64) -> u64) -> Run {
+    let old = swap(address, first);
+    let mut sum = Run { first: old, any: old, all: old };
+    let mut value = first;
+    for index in 1..count as u64 {
+        value = value.wrapping_add(step);
+        let old = swap(address.add_bytes(8 * index), value);
+        sum.any |= old;
+        sum.all &= old;
+    }
+    sum
+}
+
+/// The `tlbi` instruction of an operation. The range forms are written as SYS, which every assembler takes.
+#[inline(always)]
+fn issue(op: TlbOp) {
+    macro_rules! tlbi {
+        ($($instruction:literal),+) => {
+            // SAFETY: forgetting translations is always allowed; what is owed for it is the caller's to complete.
+            unsafe { asm!($($instruction),+, in(reg) op.operand, options(nostack, preserves_flags)) }
+        };
+    }
+    match (op.form, op.depth, op.scope) {
+        (Form::Page, Depth::Leaf, Scope::Broadcast) => tlbi!("tlbi vale1is, {}"),
+        (Form::Page, Depth::WalkCaches, Scope::Broadcast) => tlbi!("tlbi vae1is, {}"),
+        (Form::Page, Depth::Leaf, Scope::Local) => tlbi!("tlbi vale1, {}"),
+        (Form::Page, Depth::WalkCaches, Scope::Local) => tlbi!("tlbi vae1, {}"),
+        // RVALE1IS, RVAE1IS, RVALE1, RVAE1
+        (Form::Range, Depth::Leaf, Scope::Broadcast) => tlbi!("sys #0, c8, c2, #5, {}"),
+        (Form::Range, Depth::WalkCaches, Scope::Broadcast) => tlbi!("sys #0, c8, c2, #1, {}"),
+        (Form::Range, Depth::Leaf, Scope::Local) => tlbi!("sys #0, c8, c6, #5, {}"),
+        (Form::Range, Depth::WalkCaches, Scope::Local) => tlbi!("sys #0, c8, c6, #1, {}"),
+        (Form::Asid, _, Scope::Broadcast) => tlbi!("tlbi aside1is, {}"),
+        (Form::Asid, _, Scope::Local) => tlbi!("tlbi aside1, {}"),
+        (Form::All, _, Scope::Broadcast) => tlbi!("tlbi vmalle1is // {}"),
+        (Form::All, _, Scope::Local) => tlbi!("tlbi vmalle1 // {}"),
+        (Form::PageAnyAsid, Depth::Leaf, Scope::Broadcast) => tlbi!("tlbi vaale1is, {}"),
+        (Form::PageAnyAsid, Depth::WalkCaches, Scope::Broadcast) => tlbi!("tlbi vaae1is, {}"),
+        (Form::PageAnyAsid, Depth::Leaf, Scope::Local) => tlbi!("tlbi vaale1, {}"),
+        (Form::PageAnyAsid, Depth::WalkCaches, Scope::Local) => tlbi!("tlbi vaae1, {}"),
+    }
+}
