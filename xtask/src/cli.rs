@@ -108,9 +108,10 @@ impl Options {
     pub fn kernel_words(&self) -> Vec<String> {
         let mut words = vec![format!("swap={}", self.swap)];
         if let Some(thp) = &self.thp {
-            words.push(if thp.contains('=') { format!("thp={thp}") } else { format!("thp={thp}=always") });
+            let names_its_use = thp.contains(['=', ':']);
+            words.push(if names_its_use { format!("thp={thp}") } else { format!("thp={thp}=always") });
         }
-        words.extend(self.policy.iter().flat_map(|policy| policy.split(',')).map(str::to_owned));
+        words.extend(self.policy.iter().flat_map(|policy| policy_words(policy)));
         words.extend(self.append.iter().flat_map(|words| words.split_whitespace()).map(str::to_owned));
         words
     }
@@ -139,6 +140,18 @@ pub fn parse() -> Cli {
 fn option_names() -> Vec<String> {
     let command = Cli::command();
     command.get_arguments().filter_map(|argument| argument.get_long()).map(|name| format!("--{name}")).collect()
+}
+
+/// The words of `KEY=VALUE,...`. One value has a comma in it: `bbm=elide,assume=noabort`.
+fn policy_words(policy: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for part in policy.split(',') {
+        match words.last_mut() {
+            Some(word) if part.starts_with("assume=") => *word = format!("{word},{part}"),
+            _ => words.push(part.to_owned()),
+        }
+    }
+    words
 }
 
 /// A size as QEMU and the kernel both read it: digits and K, M or G.
@@ -212,7 +225,13 @@ mod tests {
 
     #[test]
     fn words_for_the_kernel() {
-        let cli = Cli::try_parse_from("x --thp 64K --policy unmap=page,contpte=off --swap 1g".split(' ')).unwrap();
-        assert_eq!(cli.options.kernel_words(), ["swap=1G", "thp=64K=always", "unmap=page", "contpte=off"]);
+        let cli = Cli::try_parse_from(
+            "x --thp 64K --policy unmap=page,bbm=elide,assume=noabort,contpte=off --swap 1g".split(' '),
+        )
+        .unwrap();
+        assert_eq!(
+            cli.options.kernel_words(),
+            ["swap=1G", "thp=64K=always", "unmap=page", "bbm=elide,assume=noabort", "contpte=off"]
+        );
     }
 }

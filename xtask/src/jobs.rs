@@ -61,7 +61,7 @@ impl Bench<'_> {
             options: self.options,
             image: &self.build.image,
             programs,
-            command_line: words.join(" "),
+            command_line: self.command_line(&words.join(" ")),
             arguments: Vec::new(),
             limit,
             live: true,
@@ -70,14 +70,20 @@ impl Bench<'_> {
         boot.run(self.interrupt)
     }
 
+    /// The kernel's command line: QEMU's version first, for figures depend on it, and arguments stay last.
+    fn command_line(&self, words: &str) -> String {
+        let version = self.qemu.version_text.trim_start_matches("QEMU emulator version ");
+        format!("qemu={} {words}", percent_encode(version.as_bytes(), PLAIN))
+    }
+
     /// A run that nobody watches, with all our programs.
-    pub fn quiet_boot<'b>(&'b self, options: &'b Options, command_line: String, limit: Duration) -> Boot<'b> {
+    pub fn quiet_boot<'b>(&'b self, options: &'b Options, words: &str, limit: Duration) -> Boot<'b> {
         Boot {
             qemu: self.qemu,
             options,
             image: &self.build.image,
             programs: self.build.programs.clone(),
-            command_line,
+            command_line: self.command_line(words),
             arguments: Vec::new(),
             limit: Some(limit),
             live: false,
@@ -90,7 +96,7 @@ impl Bench<'_> {
         let plugin = Plugin::build(self.qemu)?;
         let mut words = vec!["job=table".to_owned(), "log=uart".to_owned(), "verify=on".to_owned()];
         words.extend(self.options.kernel_words());
-        let mut boot = self.quiet_boot(self.options, words.join(" "), MAIN_JOB_LIMIT);
+        let mut boot = self.quiet_boot(self.options, &words.join(" "), MAIN_JOB_LIMIT);
         boot.live = true;
         let comparison = verify::verify(boot, &plugin, "main", self.interrupt)?;
         println!(

@@ -100,7 +100,7 @@ impl Case {
     pub fn run(&self, bench: &Bench) -> Result<()> {
         let (words, extra) = self.command_line()?;
         let options = machine_of(bench, &self.machine);
-        let mut boot = bench.quiet_boot(&options, words, SHORT);
+        let mut boot = bench.quiet_boot(&options, &words, SHORT);
         boot.programs.extend(extra);
         let outcome = boot.run(bench.interrupt)?;
         let wrong = self.wrong(&outcome);

@@ -26,7 +26,7 @@ pub fn run(bench: &Bench, tally: &Tally) {
 /// What one run printed, and its records.
 fn once(bench: &Bench) -> Result<(String, String)> {
     let options = case::machine(bench, "max");
-    let words = "job=table log=uart quick=on verify=on swap=512M".to_owned();
+    let words = "job=table log=uart quick=on verify=on swap=512M";
     let outcome = bench.quiet_boot(&options, words, LONG).run(bench.interrupt)?;
     let judgement = outcome.judge();
     ensure!(judgement.status == 0, "status {}, {:?}\n{}", judgement.status, judgement.complaint, outcome.tail());

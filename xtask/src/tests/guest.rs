@@ -28,7 +28,7 @@ pub fn run(bench: &Bench, tally: &Tally) {
 /// Boots one machine with `job=test`; each record is a test of its own.
 fn one(bench: &Bench, machine: &Machine, label: &str, tally: &Tally) -> Result<()> {
     let options = machine_of(bench, machine);
-    let outcome = bench.quiet_boot(&options, "job=test log=uart swap=512M".to_owned(), LONG).run(bench.interrupt)?;
+    let outcome = bench.quiet_boot(&options, "job=test log=uart swap=512M", LONG).run(bench.interrupt)?;
     let mut passed = 0;
     let mut failed = 0;
     for record in outcome.log.of_kind("test") {

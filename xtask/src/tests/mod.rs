@@ -45,7 +45,7 @@ fn counts(bench: &Bench, tally: &Tally) {
     for cpu in ["max", "cortex-a72"] {
         tally.run(&format!("counts agree with the plugin's: {cpu}"), || {
             let options = case::machine(bench, cpu);
-            let words = "job=table log=uart quick=on verify=on swap=512M".to_owned();
+            let words = "job=table log=uart quick=on verify=on swap=512M";
             let boot = bench.quiet_boot(&options, words, case::LONG);
             let comparison = verify::verify(boot, &Plugin::build(bench.qemu)?, cpu, bench.interrupt)?;
             anyhow::ensure!(comparison.is_good(), "{}\n{}", comparison.table, comparison.differences.join("\n"));
