@@ -6,7 +6,7 @@
 use core::fmt;
 use tock_registers::fields::Field;
 
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, Pfn};
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr};
 
 /// The bits of a stage 1 page or block descriptor.
 #[expect(missing_docs, reason = "the macro makes items that can not be documented")]
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(bits(by_hardware.make_clean()), (true, true, false));
         assert!(!page(RW).is_dirty() && !page(RO).is_dirty());
         assert!(page(RO).make_dirty().make_writable().is_dirty());
-        assert_eq!(bits(page(RO).make_dirty().make_writable()).0, false);
+        assert!(!bits(page(RO).make_dirty().make_writable()).0);
     }
 
     #[test]

@@ -21,13 +21,15 @@ pub mod host;
 pub mod range;
 mod slot;
 mod tlb_op;
+mod wait;
 
 pub use addr::*;
 pub use descriptor::{Descriptor, MAIR, NEXT_PAGE, Protection, STAGE1};
-pub use door::{Door, Fact, Role};
+pub use door::{Door, Fact, Mark, Role};
 #[cfg(target_os = "none")]
 pub use door::{PerCpu, set_features};
 pub use events::{Counter, Dsb, Events};
 pub use features::Features;
 pub use slot::{CONT_PTES, ContBlock, Slot, Table, UpperSlot};
 pub use tlb_op::{Cause, Depth, Form, KINDS, Scope, TlbOp};
+pub use wait::{current_cpu, relax, switch_point};

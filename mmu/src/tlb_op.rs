@@ -75,9 +75,8 @@ impl Cause {
     /// How many there are.
     pub const COUNT: usize = 11;
     /// Their names, in order.
-    pub const NAMES: [&str; Self::COUNT] = [
-        "convert", "unmap", "pending", "zap", "protect", "access", "replace", "table", "rollover", "kernel", "test",
-    ];
+    pub const NAMES: [&str; Self::COUNT] =
+        ["convert", "unmap", "pending", "zap", "protect", "access", "replace", "table", "rollover", "kernel", "test"];
 }
 
 /// One TLBI instruction with its operand.
@@ -113,7 +112,15 @@ impl TlbOp {
     }
 
     /// `(num + 1) << (5 * scale + 1)` pages from `address` on.
-    pub const fn range(asid: Asid, address: VirtAddr, scale: u8, num: u8, level: u8, depth: Depth, scope: Scope) -> Self {
+    pub const fn range(
+        asid: Asid,
+        address: VirtAddr,
+        scale: u8,
+        num: u8,
+        level: u8,
+        depth: Depth,
+        scope: Scope,
+    ) -> Self {
         debug_assert!(scale <= 3 && num <= 31 && level <= 3);
         let operand = ((asid.as_u16() as u64) << 48)
             | (GRANULE_4K << 46)
@@ -142,9 +149,7 @@ impl TlbOp {
     /// The user addresses that it covers: first page and number of pages; `None` if it names no addresses.
     pub const fn pages(self) -> Option<(VirtAddr, usize)> {
         match self.form {
-            Form::Page | Form::PageAnyAsid => {
-                Some((VirtAddr::new((self.operand & ((1 << 44) - 1)) << PAGE_SHIFT), 1))
-            }
+            Form::Page | Form::PageAnyAsid => Some((VirtAddr::new((self.operand & ((1 << 44) - 1)) << PAGE_SHIFT), 1)),
             Form::Range => {
                 let scale = (self.operand >> 44) & 3;
                 let num = (self.operand >> 39) & 31;

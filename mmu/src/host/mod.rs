@@ -1,0 +1,26 @@
+//! The simulated machine that the door opens to on the host: physical memory, table walks, TLBs, and CPUs that interleave.
+//!
+//! 1. `mm` runs on it unchanged: [`Machine`] answers the door's verbs, and a test program's own loads and stores go through
+//!    [`Machine::access`], so that stale data is really read.
+//! 2. The TLBs are ordinary ones: they keep what was walked until an invalidation names it, and forget at once when one does. They
+//!    never evict, and may hold a folded block as one entry.
+//! 3. Several CPUs run each on a call stack of its own, one at a time; see [`Machine::run`]. Outside of it CPU 0 is implied.
+//! 4. Every event can be logged ([`Machine::log_on`]) with its place in the source.
+
+mod access;
+mod event;
+mod machine;
+mod memory;
+mod random;
+mod schedule;
+mod tlb;
+mod turns;
+mod walk;
+
+pub use access::{Access, Fault, FaultKind};
+pub use event::{Event, Record};
+pub use machine::{Config, Machine};
+pub use schedule::{Failure, FailureKind, Program, Report, Schedule, program};
+pub use walk::Walk;
+
+pub(crate) use turns::{current_cpu, relax, switch_point};

@@ -1,0 +1,255 @@
+//! Simulated CPUs as threads of the host that pass one turn around: each has its own call stack, and one runs at a time. Outside of a
+//! run nothing here costs more than a look at a thread's own flag.
+
+use std::any::Any;
+use std::boxed::Box;
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::string::String;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+use std::{format, thread_local};
+
+use super::event::Event;
+use super::machine::{Machine, RUNNING, lock};
+use super::schedule::{Failure, FailureKind, Program, Report, Schedule, State};
+
+/// A run under way.
+#[derive(Debug)]
+struct Turns {
+    state: Mutex<State>,
+    seats: Box<[Seat]>,
+    /// The run failed: whoever is still inside leaves.
+    ended: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Seat {
+    turn: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+/// What a CPU unwinds with when another has ended the run.
+struct Stopped;
+
+/// The CPU that a thread is.
+struct Here {
+    turns: Arc<Turns>,
+    cpu: usize,
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    static CPU: Cell<usize> = const { Cell::new(0) };
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
+    /// Since when a thread outside of any run waits.
+    static ALONE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// How long a thread that is no simulated CPU may wait for a lock.
+const ALONE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The simulated CPU that this thread is, 0 outside of a run.
+#[inline]
+pub(crate) fn current_cpu() -> usize {
+    CPU.get()
+}
+
+/// A possible switch at a lock or unlock.
+#[inline]
+pub(crate) fn switch_point() {
+    if INSIDE.get() {
+        here(|turns, cpu| turns.perhaps_switch(cpu, |state| state.lock_point(cpu)));
+    } else {
+        ALONE.set(None);
+    }
+}
+
+/// A possible switch before an event.
+#[inline]
+pub(super) fn before(event: Event, location: &'static Location<'static>) {
+    if INSIDE.get() {
+        here(|turns, cpu| turns.perhaps_switch(cpu, |state| state.event(cpu, event, location)));
+    }
+}
+
+/// This CPU waits: another goes on.
+pub(crate) fn relax() {
+    if INSIDE.get() { here(Turns::relax) } else { relax_alone() }
+}
+
+fn relax_alone() {
+    let since = ALONE.get().unwrap_or_else(Instant::now);
+    ALONE.set(Some(since));
+    assert!(since.elapsed() < ALONE_LIMIT, "deadlock: CPU 0 waits, and there is no other CPU that could end that");
+    thread::yield_now();
+}
+
+#[cold]
+fn here(work: impl FnOnce(&Turns, usize)) {
+    HERE.with_borrow(|here| {
+        if let Some(here) = here {
+            work(&here.turns, here.cpu);
+        }
+    });
+}
+
+impl Turns {
+    fn perhaps_switch(&self, cpu: usize, decide: impl FnOnce(&mut State) -> Option<usize>) {
+        if thread::panicking() {
+            return; // on the way out
+        }
+        if self.ended.load(Ordering::Acquire) {
+            stop();
+        }
+        let next = decide(&mut lock(&self.state));
+        if let Some(next) = next {
+            self.hand(cpu, next);
+        }
+    }
+
+    fn relax(&self, cpu: usize) {
+        if thread::panicking() {
+            // A guard's drop waits for a lock. The others leave too, and release what they hold.
+            self.end();
+            return relax_alone();
+        }
+        if self.ended.load(Ordering::Acquire) {
+            stop();
+        }
+        let next = lock(&self.state).wait(cpu);
+        match next {
+            Ok(next) => self.hand(cpu, next),
+            Err(()) => {
+                lock(&self.state).fail(FailureKind::Deadlock, cpu, "deadlock: every CPU waits, and nothing changes");
+                self.end();
+                stop();
+            }
+        }
+    }
+
+    fn hand(&self, from: usize, to: usize) {
+        if from != to {
+            lock(&self.state).report.switches += 1;
+            self.give(to);
+            self.sit(from);
+        }
+    }
+
+    fn give(&self, cpu: usize) {
+        self.seats[cpu].turn.store(true, Ordering::Release);
+        self.wake(cpu);
+    }
+
+    fn wake(&self, cpu: usize) {
+        if let Some(thread) = self.seats[cpu].thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Waits for the turn.
+    fn sit(&self, cpu: usize) {
+        while !self.seats[cpu].turn.swap(false, Ordering::Acquire) {
+            if self.ended.load(Ordering::Acquire) {
+                stop();
+                return;
+            }
+            thread::park();
+        }
+    }
+
+    fn end(&self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            (0..self.seats.len()).for_each(|cpu| self.wake(cpu));
+        }
+    }
+
+    /// The life of one CPU.
+    fn live(self: &Arc<Self>, cpu: usize, program: Program<'_>) {
+        CPU.set(cpu);
+        HERE.set(Some(Here { turns: Arc::clone(self), cpu }));
+        INSIDE.set(true);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.sit(cpu);
+            program();
+        }));
+        INSIDE.set(false);
+        HERE.set(None);
+        match result {
+            Ok(()) => {
+                let next = lock(&self.state).finish(cpu);
+                if let Some(next) = next {
+                    self.give(next);
+                }
+            }
+            Err(payload) => {
+                if !payload.is::<Stopped>() {
+                    let message = format!("CPU {cpu} panicked: {}", text(payload.as_ref()));
+                    lock(&self.state).fail(FailureKind::Panic, cpu, &message);
+                }
+                self.end();
+            }
+        }
+    }
+}
+
+/// Leaves the program of this CPU, without a message.
+fn stop() {
+    if !thread::panicking() {
+        panic::resume_unwind(Box::new(Stopped));
+    }
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").into()
+}
+
+impl Machine {
+    /// Runs one program on each CPU, from CPU 0 on, switching where the seed says. The same seed gives the same run.
+    ///
+    /// # Panics
+    /// If a CPU panics or all wait for ever, with the seed.
+    #[track_caller]
+    pub fn run(&self, seed: u64, programs: Vec<Program<'_>>) -> Report {
+        match self.run_by(Schedule::seeded(seed), programs) {
+            Ok(report) => report,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    /// Runs one program on each CPU by a schedule.
+    ///
+    /// # Errors
+    /// The first failure.
+    #[track_caller]
+    pub fn run_by(&self, schedule: Schedule, programs: Vec<Program<'_>>) -> Result<Report, Failure> {
+        let cpus = programs.len();
+        assert!((1..=self.cpus()).contains(&cpus), "{cpus} programs for {} CPUs", self.cpus());
+        let before = self.0.watched.fetch_or(RUNNING, Ordering::AcqRel);
+        assert!(before & RUNNING == 0, "the machine runs already");
+        let turns = Arc::new(Turns {
+            state: Mutex::new(State::new(schedule, cpus)),
+            seats: (0..cpus).map(|_| Seat::default()).collect(),
+            ended: AtomicBool::new(false),
+        });
+        thread::scope(|scope| {
+            for (cpu, program) in programs.into_iter().enumerate() {
+                let mine = Arc::clone(&turns);
+                let builder = thread::Builder::new().name(format!("CPU {cpu}"));
+                let handle =
+                    builder.spawn_scoped(scope, move || mine.live(cpu, program)).expect("a thread of the host");
+                let _ = turns.seats[cpu].thread.set(handle.thread().clone());
+            }
+            let first = lock(&turns.state).first();
+            turns.give(first);
+        });
+        self.0.watched.fetch_and(!RUNNING, Ordering::AcqRel);
+        let mut state = lock(&turns.state);
+        state.end();
+        state.failure.take().map_or(Ok(state.report), Err)
+    }
+}
