@@ -4,6 +4,7 @@ mod case;
 mod determinism;
 mod door;
 mod files;
+mod foreign;
 mod guest;
 mod host;
 mod programs;
@@ -21,10 +22,11 @@ pub use tally::{Tally, Test};
 /// Runs everything whose name contains `filter`; 1 if anything failed.
 pub fn run(bench: &Bench, toolchain: &Toolchain, filter: Option<&str>) -> Result<u8> {
     let tally = Tally::new(filter.unwrap_or_default(), bench.interrupt);
-    let steps: [&dyn Fn(&Tally); 6] = [
+    let steps: [&dyn Fn(&Tally); 7] = [
         &|tally| host::run(toolchain, tally),
         &|tally| guest::run(bench, tally),
         &|tally| programs::run(bench, tally),
+        &|tally| foreign::run(bench, tally),
         &|tally| door::run(bench, tally),
         &|tally| determinism::run(bench, tally),
         &|tally| counts(bench, tally),
