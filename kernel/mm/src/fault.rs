@@ -1,1 +1,200 @@
-//! (being written)
+//! Page faults: from an access that the tables do not allow to one that they do, or to an error (reference 4.29).
+//!
+//! Every way through has the same shape: look at the entry under its table's lock; get what is needed with no lock of a table held;
+//! lock again, and go on only if the entry is as it was. Whatever has changed meanwhile, the fault begins anew. The areas stay
+//! locked for reading throughout, so that the area looked at is the area mapped into.
+
+mod anonymous;
+mod copy;
+mod swap_in;
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use mmu::{Descriptor, VirtAddr};
+
+use crate::errno::Errno;
+use crate::memory::Memory;
+use crate::pgtable::TableGuard;
+use crate::space::{Layout, Space};
+use crate::tlb;
+use crate::vma::{Area, Prot};
+
+/// What a program tried to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch.
+    Execute,
+}
+
+impl Access {
+    /// Whether an area allows it. On arm64 writable and executable memory can be read.
+    fn is_allowed(self, area: &Area) -> bool {
+        match self {
+            Self::Read => !area.prot.is_empty(),
+            Self::Write => area.prot.contains(Prot::WRITE),
+            Self::Execute => area.prot.contains(Prot::EXECUTE),
+        }
+    }
+}
+
+/// Why an access can not be allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultError {
+    /// No area has the address: SIGSEGV with SEGV_MAPERR.
+    NotMapped,
+    /// The area does not allow it: SIGSEGV with SEGV_ACCERR.
+    Denied,
+    /// There is no memory for it.
+    OutOfMemory,
+    /// The swap device does not give the page back: SIGBUS.
+    SwapRead,
+}
+
+impl fmt::Display for FaultError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::NotMapped => "nothing is mapped there",
+            Self::Denied => "the mapping does not allow it",
+            Self::OutOfMemory => "out of memory",
+            Self::SwapRead => "the swap device failed to give the page back",
+        })
+    }
+}
+
+impl core::error::Error for FaultError {}
+
+impl From<Errno> for FaultError {
+    /// On the way of a fault only allocations return error numbers.
+    fn from(_: Errno) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// How far a fault came.
+enum Outcome {
+    /// The access will succeed.
+    Resolved,
+    /// Something has changed, or was prepared: begin anew.
+    Again,
+    /// The area needs an anon_vma first.
+    NeedsAnonVma,
+}
+
+type Handled = Result<Outcome, FaultError>;
+
+/// A fault under way, in an area that stays what it is.
+struct Fault<'a> {
+    memory: &'a Memory,
+    space: &'a Space,
+    area: &'a Area,
+    /// The page.
+    address: VirtAddr,
+    access: Access,
+}
+
+impl Memory {
+    /// Makes an access possible that a program, or the kernel for it, tried in vain.
+    ///
+    /// # Errors
+    /// If the program must not do that, or memory or the swap device fail.
+    pub fn fault(&self, space: &Arc<Space>, address: VirtAddr, access: Access) -> Result<(), FaultError> {
+        let address = address.page();
+        loop {
+            let layout = space.layout().read();
+            let area = layout.areas.find(address).ok_or(FaultError::NotMapped)?;
+            if !access.is_allowed(area) {
+                return Err(FaultError::Denied);
+            }
+            let fault = Fault { memory: self, space, area, address, access };
+            match fault.handle()? {
+                Outcome::Resolved => return Ok(()),
+                Outcome::Again => {}
+                Outcome::NeedsAnonVma => {
+                    drop(layout);
+                    self.give_anon_vma(space, &mut space.layout().write(), address)?;
+                }
+            }
+        }
+    }
+
+    /// Faults the page in unless an access needs no fault. Returns how many pages from it on need none any more: at least one.
+    pub(crate) fn populate_page(
+        &self,
+        space: &Arc<Space>,
+        address: VirtAddr,
+        access: Access,
+    ) -> Result<usize, FaultError> {
+        let ready = |address: VirtAddr| {
+            let table = space.lock_table(self, address)?;
+            let slot = table.slot(address);
+            let entry = table.get(slot);
+            let fits = entry.is_valid() && (access != Access::Write || entry.is_writable());
+            fits.then(|| table.batch_hint(slot, entry))
+        };
+        if let Some(pages) = ready(address) {
+            return Ok(pages);
+        }
+        self.fault(space, address, access)?;
+        Ok(ready(address).unwrap_or(1))
+    }
+
+    /// Gives the area at `address` an anon_vma: that of a neighbour which it could be merged with but for its protection, so that it can
+    /// be when that changes; or a new one.
+    fn give_anon_vma(&self, space: &Arc<Space>, layout: &mut Layout, address: VirtAddr) -> Result<(), FaultError> {
+        let Some(area) = layout.areas.find(address).filter(|area| area.anon.is_none()).copied() else { return Ok(()) };
+        let before = layout.areas.last_before(area.start).filter(|before| before.continues_in(&area));
+        let after = layout.areas.first_from(area.end).filter(|after| area.continues_in(after));
+        let shared = before.and_then(|area| area.anon).or(after.and_then(|area| area.anon));
+        let anon = match shared {
+            Some(anon) => anon,
+            None => self.anon.create()?,
+        };
+        let change = layout.areas.plan_change(&area, area.start, area.end, |area| area.anon = Some(anon));
+        Ok(self.apply(space, layout, &change)?)
+    }
+}
+
+impl<'a> Fault<'a> {
+    fn handle(&self) -> Handled {
+        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.anonymous() };
+        let entry = table.get(table.slot(self.address));
+        if entry.is_none() {
+            drop(table);
+            self.anonymous()
+        } else if !entry.is_present() {
+            drop(table);
+            self.swap_in(entry)
+        } else if !entry.is_valid() {
+            // No access at all, in an area that allows some: protections change under the areas' lock, so this can not be.
+            Err(FaultError::Denied)
+        } else if self.access == Access::Write && !entry.is_writable() {
+            self.write_protected(table, entry)
+        } else {
+            self.touch(&table, entry);
+            Ok(Outcome::Resolved)
+        }
+    }
+
+    /// The entry allows the access. Either this CPU leaves the access flag or the dirty state to software, or the fault is spurious: an
+    /// unfold had taken the entry away for a moment, or this CPU's TLB has an older one.
+    fn touch(&self, table: &TableGuard<'_>, entry: Descriptor) {
+        let young = entry.make_young();
+        let wanted = if self.access == Access::Write { young.make_dirty() } else { young };
+        if table.set_access_flags(table.slot(self.address), wanted, true) {
+            self.memory.count().faults_flags.add(1);
+        } else {
+            self.memory.count().faults_spurious.add(1);
+            tlb::flush_local(self.memory, self.space, self.address, 1);
+        }
+    }
+
+    /// The table for the address, allocated if need be, and locked.
+    fn lock_table(&self) -> Result<TableGuard<'a>, FaultError> {
+        Ok(self.space.lock_new_table(self.memory, self.address)?)
+    }
+}

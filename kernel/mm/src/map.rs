@@ -1,1 +1,271 @@
-//! (being written)
+//! mmap, munmap and brk: which addresses a program has.
+
+use alloc::sync::Arc;
+
+use bitflags::bitflags;
+use mmu::{Cause, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
+
+use crate::errno::Errno;
+use crate::memory::Memory;
+use crate::rmap;
+use crate::space::{Layout, Space};
+use crate::tlb::Gather;
+use crate::vma::{Area, AreaFlags, Change, MAX_AREAS, Prot};
+use crate::zap;
+
+bitflags! {
+    /// How to map, with Linux's numbers.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct MapFlags: u32 {
+        /// MAP_SHARED.
+        const SHARED = 0x1;
+        /// MAP_PRIVATE.
+        const PRIVATE = 0x2;
+        /// MAP_DROPPABLE.
+        const DROPPABLE = 0x8;
+        /// MAP_FIXED: here, in place of what is there.
+        const FIXED = 0x10;
+        /// MAP_ANONYMOUS.
+        const ANONYMOUS = 0x20;
+        /// MAP_GROWSDOWN; taken as an ordinary map.
+        const GROWSDOWN = 0x100;
+        /// MAP_LOCKED.
+        const LOCKED = 0x2000;
+        /// MAP_NORESERVE.
+        const NORESERVE = 0x4000;
+        /// MAP_POPULATE.
+        const POPULATE = 0x8000;
+        /// MAP_NONBLOCK: with MAP_POPULATE, do not populate.
+        const NONBLOCK = 0x1_0000;
+        /// MAP_STACK.
+        const STACK = 0x2_0000;
+        /// MAP_HUGETLB.
+        const HUGETLB = 0x4_0000;
+        /// MAP_FIXED_NOREPLACE: here, or not at all.
+        const FIXED_NOREPLACE = 0x10_0000;
+        // Others are ignored, as Linux does.
+        const _ = !0;
+    }
+}
+
+/// What is asked of mmap. There are no files yet: every map is anonymous.
+#[derive(Clone, Copy, Debug)]
+pub struct MapRequest {
+    /// Where: exactly, or as a hint; 0 for anywhere.
+    pub address: u64,
+    /// How many bytes; rounded up to pages.
+    pub length: u64,
+    /// What the program may do there.
+    pub prot: Prot,
+    /// How.
+    pub flags: MapFlags,
+}
+
+/// The lowest address that a program may map: Linux's `vm.mmap_min_addr` as distributions set it.
+pub const MIN_ADDRESS: u64 = 0x1_0000;
+/// Where the search for free addresses starts, downwards: below the room for a stack, as Linux without randomization.
+pub const MAP_TOP: u64 = USER_END - 0x800_0000;
+/// The flags of which MAP_PRIVATE and MAP_SHARED are values.
+const TYPE_MASK: u32 = 0xf;
+
+impl Memory {
+    /// Maps anonymous memory. Nothing is allocated before it is touched, except with MAP_POPULATE.
+    ///
+    /// # Errors
+    /// As Linux: `EINVAL` for a length of 0, an unaligned fixed address or an unknown kind of map; `ENOMEM` where addresses, areas or
+    /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `ENODEV` for a shared map.
+    pub fn mmap(&self, space: &Arc<Space>, request: MapRequest) -> Result<u64, Errno> {
+        let length = page_aligned_length(request.length)?;
+        let flags = area_flags(request.flags)?;
+        let mut layout = space.layout().write();
+        if layout.areas.len() > MAX_AREAS - 2 && request.flags.contains(MapFlags::FIXED) {
+            return Err(Errno::ENOMEM);
+        }
+        let start = place(&layout, &request, length)?;
+        let end = start.add_bytes(length);
+        if request.flags.contains(MapFlags::FIXED) {
+            self.unmap_locked(space, &mut layout, start, end)?;
+        }
+        let area = Area { start, end, prot: request.prot, flags, pgoff: start.page_number(), anon: None };
+        let change = layout.areas.plan_insert(area);
+        self.apply(space, &mut layout, &change)?;
+        drop(layout);
+        let locked = request.flags.contains(MapFlags::LOCKED);
+        let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
+        if locked || populate {
+            // Linux too maps whatever became of populating it.
+            let _ = self.populate(space, start, end, request.prot.contains(Prot::WRITE));
+        }
+        Ok(start.as_u64())
+    }
+
+    /// Unmaps whatever is mapped in a range.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unaligned address, a length of 0, or a range beyond user addresses; `ENOMEM` if an area would have to be split
+    /// and can not; nothing has changed then.
+    pub fn munmap(&self, space: &Arc<Space>, address: u64, length: u64) -> Result<(), Errno> {
+        let length = page_aligned_length(length).map_err(|_| Errno::EINVAL)?;
+        let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::EINVAL)?;
+        if address % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.unmap_locked(space, &mut space.layout().write(), VirtAddr::new(address), VirtAddr::new(end))
+    }
+
+    /// Says where the heap starts: behind the program's data.
+    pub fn set_brk_start(&self, space: &Space, address: u64) {
+        let mut layout = space.layout().write();
+        layout.brk_start = address;
+        layout.brk = address;
+    }
+
+    /// Moves the end of the heap. Returns where it is now: where it was, if it could not be moved.
+    pub fn brk(&self, space: &Arc<Space>, address: u64) -> u64 {
+        let mut layout = space.layout().write();
+        if address >= layout.brk_start && address <= MAP_TOP && self.move_brk(space, &mut layout, address).is_ok() {
+            layout.brk = address;
+        }
+        layout.brk
+    }
+
+    fn move_brk(&self, space: &Arc<Space>, layout: &mut Layout, address: u64) -> Result<(), Errno> {
+        let page_end = |address: u64| VirtAddr::new(address + PAGE_SIZE - 1).page();
+        let (old, new) = (page_end(layout.brk), page_end(address));
+        if new < old {
+            return self.unmap_locked(space, layout, new, old);
+        }
+        if new == old {
+            return Ok(());
+        }
+        // One page is kept free between the heap and what follows.
+        if !layout.areas.is_free(old, new.add_pages(1)) {
+            return Err(Errno::ENOMEM);
+        }
+        let prot = Prot::READ | Prot::WRITE;
+        let area = Area { start: old, end: new, prot, pgoff: old.page_number(), ..Area::default() };
+        let change = layout.areas.plan_insert(area);
+        self.apply(space, layout, &change)
+    }
+
+    /// Carries a planned change out: in the list, then in the reverse map.
+    pub(crate) fn apply(&self, space: &Arc<Space>, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
+        layout.areas.apply(change)?;
+        rmap::replace(self, space, change.removed(), change.added());
+        Ok(())
+    }
+
+    fn unmap_locked(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        start: VirtAddr,
+        end: VirtAddr,
+    ) -> Result<(), Errno> {
+        if layout.areas.is_free(start, end) {
+            return Ok(());
+        }
+        // A hole in one area makes two of it: the only case that needs memory, tried before anything is taken away.
+        if let Some(area) = layout.areas.find(start).filter(|area| area.start < start && end < area.end).copied() {
+            self.split(space, layout, &area, start)?;
+        }
+        let mut gather = Gather::new(self, space, Cause::Zap);
+        self.remove_areas(space, layout, (start, end), &mut gather);
+        gather.finish();
+        Ok(())
+    }
+
+    /// Makes two areas of one.
+    fn split(&self, space: &Arc<Space>, layout: &mut Layout, area: &Area, at: VirtAddr) -> Result<(), Errno> {
+        let change = layout.areas.plan_split(area, at);
+        self.apply(space, layout, &change)
+    }
+
+    /// Takes everything out of a range that starts or ends inside no single area: pages, areas, extents, and the tables that are then
+    /// unused. In this order: an extent must outlive the pages found through it, and reclaim must not find a table about to go.
+    pub(crate) fn remove_areas(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        (start, end): (VirtAddr, VirtAddr),
+        gather: &mut Gather<'_>,
+    ) {
+        while let Some(area) = layout.areas.first_from(start).filter(|area| area.start < end).copied() {
+            let (first, last) = (area.start.max(start), area.end.min(end));
+            zap::zap_range(self, space, first, last, gather);
+            let change = layout.areas.plan_remove(&area, first, last);
+            if self.apply(space, layout, &change).is_err() {
+                self.note_defect("an area could not be made smaller");
+                return;
+            }
+        }
+        let floor = layout.areas.last_before(start).map_or(VirtAddr::new(0), |area| area.end);
+        let ceiling = layout.areas.first_from(end).map_or(VirtAddr::new(USER_END), |area| area.start);
+        space.tables.free_range(self, (start, end), (floor, ceiling), gather);
+    }
+}
+
+/// Rounds a length up to pages.
+fn page_aligned_length(length: u64) -> Result<u64, Errno> {
+    match length.checked_next_multiple_of(PAGE_SIZE) {
+        Some(0) => Err(Errno::EINVAL),
+        Some(length) if length <= USER_END => Ok(length),
+        _ => Err(Errno::ENOMEM),
+    }
+}
+
+/// What is kept of the flags of a map.
+fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
+    let kind = MapFlags::from_bits_retain(flags.bits() & TYPE_MASK);
+    let mut kept = match kind {
+        MapFlags::PRIVATE => AreaFlags::empty(),
+        MapFlags::DROPPABLE => AreaFlags::DROPPABLE,
+        kind if kind.contains(MapFlags::SHARED) => return Err(Errno::ENODEV),
+        _ => return Err(Errno::EINVAL),
+    };
+    if !flags.contains(MapFlags::ANONYMOUS) {
+        return Err(Errno::EBADF);
+    }
+    if flags.contains(MapFlags::HUGETLB) {
+        return Err(Errno::ENOMEM);
+    }
+    kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED));
+    kept.set(AreaFlags::NORESERVE, flags.contains(MapFlags::NORESERVE));
+    Ok(kept)
+}
+
+/// Chooses the addresses of a map.
+fn place(layout: &Layout, request: &MapRequest, length: u64) -> Result<VirtAddr, Errno> {
+    let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
+    if is_fixed {
+        return place_fixed(layout, request, length);
+    }
+    let areas = &layout.areas;
+    let hint = request.address.max(MIN_ADDRESS).checked_next_multiple_of(PAGE_SIZE).unwrap_or(USER_END);
+    let hinted = hint.checked_add(length).filter(|&end| request.address != 0 && end <= USER_END);
+    if let Some(end) = hinted {
+        if areas.is_free(VirtAddr::new(hint), VirtAddr::new(end)) {
+            return Ok(VirtAddr::new(hint));
+        }
+    }
+    let (low, high) = (VirtAddr::new(MIN_ADDRESS), VirtAddr::new(MAP_TOP));
+    // A length that large folios fill is aligned for them, where there is room.
+    let aligned = if length % TABLE_SPAN == 0 { areas.find_gap(length, TABLE_SPAN, low, high) } else { None };
+    aligned.or_else(|| areas.find_gap(length, PAGE_SIZE, low, high)).ok_or(Errno::ENOMEM)
+}
+
+fn place_fixed(layout: &Layout, request: &MapRequest, length: u64) -> Result<VirtAddr, Errno> {
+    let start = request.address;
+    let end = start.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::ENOMEM)?;
+    if start % PAGE_SIZE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if start < MIN_ADDRESS {
+        return Err(Errno::EPERM);
+    }
+    let (start, end) = (VirtAddr::new(start), VirtAddr::new(end));
+    if request.flags.contains(MapFlags::FIXED_NOREPLACE) && !layout.areas.is_free(start, end) {
+        return Err(Errno::EEXIST);
+    }
+    Ok(start)
+}

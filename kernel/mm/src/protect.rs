@@ -1,1 +1,201 @@
-//! (being written)
+//! mprotect: changing what a program may do in a range (reference 4.16, A19).
+//!
+//! Entries are changed in batches: cleared, and set again with other bits, under their table's lock. Whole folded blocks stay folded.
+//! An entry becomes writable at once where its page is the program's alone, so that no fault is needed for what was just allowed.
+
+use alloc::sync::Arc;
+
+use mmu::{CONT_PTES, Cause, Depth, Descriptor, PAGE_SIZE, Protection, Slot, TABLE_SPAN, USER_END, VirtAddr};
+
+use crate::contpte::BatchRules;
+use crate::errno::Errno;
+use crate::folio::Folio;
+use crate::memory::Memory;
+use crate::pgtable::TableGuard;
+use crate::space::{Layout, Space};
+use crate::tlb::{self, Gather};
+use crate::vma::{Area, Prot};
+
+/// Bits that hardware ignores: a change of these alone needs no flush (reference 2.2).
+const SOFTWARE: u64 = 0b1111 << 55 | 1 << 63;
+
+impl Memory {
+    /// Changes the protection of a range.
+    ///
+    /// # Errors
+    /// As Linux: `EINVAL` for an unaligned address; `ENOMEM` for a range that is not all mapped, after what lies before the hole was
+    /// changed, or when an area can not be split.
+    pub fn mprotect(&self, space: &Arc<Space>, address: u64, length: u64, prot: Prot) -> Result<(), Errno> {
+        if address % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::ENOMEM)?;
+        let mut layout = space.layout().write();
+        let mut gather = Gather::new(self, space, Cause::Protect);
+        let (start, end) = (VirtAddr::new(address), VirtAddr::new(end));
+        let result = self.protect_locked(space, &mut layout, (start, end), prot, &mut gather);
+        gather.finish();
+        result
+    }
+
+    fn protect_locked(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        (start, end): (VirtAddr, VirtAddr),
+        prot: Prot,
+        gather: &mut Gather<'_>,
+    ) -> Result<(), Errno> {
+        let mut from = start;
+        while from < end {
+            let area = *layout.areas.find(from).ok_or(Errno::ENOMEM)?;
+            let stop = area.end.min(end);
+            let change = layout.areas.plan_change(&area, from, stop, |area| area.prot = prot);
+            if !change.is_empty() {
+                self.apply(space, layout, &change)?;
+                let allowed = Area { prot, ..area }.protection();
+                Protect { memory: self, space, allowed }.range(from, stop, gather);
+            }
+            from = stop;
+        }
+        Ok(())
+    }
+}
+
+/// A change of protection in progress.
+struct Protect<'a> {
+    memory: &'a Memory,
+    space: &'a Space,
+    allowed: Protection,
+}
+
+impl<'a> Protect<'a> {
+    fn range(&self, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
+        let mut address = start;
+        while address < end {
+            let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
+            if let Some(table) = self.space.lock_table(self.memory, address) {
+                self.space.tlb.flush(self.memory, self.space);
+                self.table(&table, address, stop, gather);
+            }
+            address = stop;
+        }
+    }
+
+    fn table(&self, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'_>) {
+        let mut address = start;
+        while address < stop {
+            let slot = table.slot(address);
+            let entry = table.get(slot);
+            let left = (stop.page_number() - address.page_number()) as usize;
+            address =
+                address.add_pages(if entry.is_present() { self.run(table, slot, entry, left, gather) } else { 1 });
+        }
+    }
+
+    /// Changes the entries that map consecutive pages of one folio alike, at most `left`. Returns how many.
+    fn run(
+        &self,
+        table: &TableGuard<'_>,
+        slot: Slot,
+        entry: Descriptor,
+        left: usize,
+        gather: &mut Gather<'_>,
+    ) -> usize {
+        let folio = (!entry.is_special()).then(|| self.memory.frames.folio_of(entry.frame()));
+        let max = folio.map_or(1, |folio| left.min(folio.pages() - folio.index_of(entry.frame())));
+        let rules = BatchRules { respect_write: true, ..BatchRules::default() };
+        let count = if max == 1 { 1 } else { table.batch(slot, entry, max, rules).0 };
+        let old = table.clear(slot, count);
+        self.set(table, slot, (old, count, entry.is_folded()), folio, gather);
+        count
+    }
+
+    /// Sets `count` entries that were just cleared; `old` is the first, with the flags of all.
+    fn set(
+        &self,
+        table: &TableGuard<'_>,
+        slot: Slot,
+        (old, count, was_folded): (Descriptor, usize, bool),
+        folio: Option<Folio<'_>>,
+        gather: &mut Gather<'_>,
+    ) {
+        let plain = old.with_protection(Protection { write: false, ..self.allowed });
+        let folio = folio.filter(|_| self.allowed.write && !old.is_uffd());
+        self.sync_instructions(old, count);
+        let flushed = old.is_valid() && self.changes_form(slot, old, was_folded, parts(folio, old, count));
+        if flushed {
+            let start = table.address(slot);
+            tlb::flush_range(self.memory, self.space, start, count, Depth::Leaf, Cause::Protect);
+        }
+        let mut changed = false;
+        for (first, length, exclusive) in parts(folio, old, count) {
+            let entry = plain.advance(first);
+            let entry = if exclusive { entry.make_writable() } else { entry };
+            changed |= (entry.bits() ^ old.with_contiguous(false).advance(first).bits()) & !SOFTWARE != 0;
+            table.set_run(slot.add(first), entry, length);
+        }
+        if old.is_valid() && changed && !flushed {
+            gather.add(table.address(slot), count);
+        }
+    }
+
+    /// Whether setting the parts changes the Contiguous bit of entries that a TLB may still hold: folds what was plain, or leaves plain
+    /// what was folded. Then the old translations must be gone first (DDI 0487, R_NGLXZ), unless the CPU does not need that.
+    fn changes_form(&self, slot: Slot, old: Descriptor, was_folded: bool, parts: impl Iterator<Item = Part>) -> bool {
+        if !self.allowed.read || self.memory.policy().elide(&self.memory.door.features()) {
+            return false;
+        }
+        let (count, blocks) = parts.fold((0, 0), |(count, blocks), (first, length, _)| {
+            (count + length, blocks + whole_blocks(slot.index() + first, length))
+        });
+        if was_folded {
+            return blocks != whole_blocks(slot.index(), count);
+        }
+        let congruent = (slot.index() as u64 ^ old.frame().as_u64()) % CONT_PTES as u64 == 0;
+        congruent && blocks > 0 && self.memory.policy().contpte()
+    }
+
+    /// Instructions that were written as data must be seen by fetches before they may be fetched.
+    fn sync_instructions(&self, old: Descriptor, count: usize) {
+        if self.allowed.execute && !old.is_user_executable() {
+            self.memory.door.sync_instructions(old.frame(), count);
+        }
+    }
+}
+
+/// A run inside a batch: its first entry, its length, and whether its pages are the program's alone.
+type Part = (usize, usize, bool);
+
+/// The runs of equal exclusivity of `count` pages of `folio`, from the one that `old` maps on; one run where it does not matter.
+fn parts(folio: Option<Folio<'_>>, old: Descriptor, count: usize) -> impl Iterator<Item = Part> {
+    let index = folio.map_or(0, |folio| folio.index_of(old.frame()));
+    let mut done = 0;
+    core::iter::from_fn(move || {
+        let left = count - done;
+        if left == 0 {
+            return None;
+        }
+        let (exclusive, length) = folio.map_or((false, left), |folio| folio.exclusive_run(index + done, left));
+        done += length;
+        Some((done - length, length, exclusive))
+    })
+}
+
+/// How many aligned blocks lie whole in `length` entries from `index` on.
+const fn whole_blocks(index: usize, length: usize) -> usize {
+    ((index + length) / CONT_PTES).saturating_sub(index.div_ceil(CONT_PTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_lie_whole_in_a_run() {
+        let counts =
+            [(0, 16), (1, 16), (8, 40), (8, 24), (15, 1), (0, 512)].map(|(index, length)| whole_blocks(index, length));
+        assert_eq!(counts, [1, 0, 2, 1, 0, 32]);
+    }
+}

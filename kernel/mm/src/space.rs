@@ -1,1 +1,162 @@
-//! (being written)
+//! Address spaces: the areas, the translation tables and the accounts of one program.
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use mmu::{Asid, Cause, Table, VirtAddr};
+
+use crate::errno::Errno;
+use crate::memory::Memory;
+use crate::pgtable::{TableGuard, Tables};
+use crate::sync::{Rank, RwLock};
+use crate::tlb::{Gather, PendingFlush};
+use crate::vma::Areas;
+
+pub use asid::Asids;
+
+mod advise;
+mod asid;
+
+/// Which addresses a program has, and where its heap ends.
+#[derive(Debug)]
+pub struct Layout {
+    /// The areas.
+    pub areas: Areas,
+    /// Where the heap starts; 0 before a program is loaded.
+    pub brk_start: u64,
+    /// Where the heap ends, to the byte.
+    pub brk: u64,
+}
+
+/// One address space. Holding an `Arc` keeps the value, not the memory: that goes with
+/// [`destroy_space`](Memory::destroy_space).
+#[derive(Debug)]
+pub struct Space {
+    id: u64,
+    context: asid::Context,
+    /// The translation tables.
+    pub tables: Tables,
+    /// What reclaim has deferred.
+    pub tlb: PendingFlush,
+    layout: RwLock<Layout>,
+    anon_pages: AtomicI64,
+    swap_entries: AtomicI64,
+    on_swap_list: AtomicBool,
+}
+
+impl Space {
+    /// A number that no other space of the machine has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The identifier its translations carry. Before it first runs, [`Asid::RESERVED`], under which no TLB holds anything.
+    #[inline(always)]
+    pub fn asid(&self) -> Asid {
+        self.context.asid()
+    }
+
+    /// Its areas and heap.
+    pub fn layout(&self) -> &RwLock<Layout> {
+        &self.layout
+    }
+
+    /// Locks the last-level table that translates `address`; `None` if there is none.
+    #[inline]
+    pub fn lock_table<'a>(&'a self, memory: &'a Memory, address: VirtAddr) -> Option<TableGuard<'a>> {
+        TableGuard::lock(memory, self, address)
+    }
+
+    /// The same, with the table allocated where there is none.
+    ///
+    /// # Errors
+    /// `ENOMEM` if a table page can not be had.
+    pub(crate) fn lock_new_table<'a>(&'a self, memory: &'a Memory, address: VirtAddr) -> Result<TableGuard<'a>, Errno> {
+        loop {
+            if let Some(table) = self.lock_table(memory, address) {
+                return Ok(table);
+            }
+            self.tables.ensure(memory, address)?;
+        }
+    }
+
+    /// Present pages of anonymous memory (Linux's MM_ANONPAGES).
+    pub fn anon_pages(&self) -> i64 {
+        self.anon_pages.load(Ordering::Relaxed)
+    }
+
+    /// Swap entries (MM_SWAPENTS).
+    pub fn swap_entries(&self) -> i64 {
+        self.swap_entries.load(Ordering::Relaxed)
+    }
+
+    /// Changes the count of present pages.
+    #[inline]
+    pub fn add_anon(&self, pages: i64) {
+        self.anon_pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Changes the count of swap entries.
+    #[inline]
+    pub fn add_swap(&self, entries: i64) {
+        self.swap_entries.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    /// Says that the tables may hold swap entries from now on, so that swapoff must look here. Before the first one is written.
+    #[inline]
+    pub fn prepare_for_swap(&self, _memory: &Memory) {
+        if !self.on_swap_list.load(Ordering::Relaxed) {
+            self.on_swap_list.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the tables may hold swap entries.
+    pub fn is_on_swap_list(&self) -> bool {
+        self.on_swap_list.load(Ordering::Acquire)
+    }
+}
+
+/// The number of the next space. Numbers only tell spaces apart in reports, so all machines may share it.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Memory {
+    /// An empty address space.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no frame for its first table.
+    pub fn create_space(&self) -> Result<Arc<Space>, Errno> {
+        let layout = Layout { areas: Areas::new(), brk_start: 0, brk: 0 };
+        Ok(Arc::new(Space {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            context: asid::Context::new(),
+            tables: Tables::new(self)?,
+            tlb: PendingFlush::new(),
+            layout: RwLock::new(Rank::Areas, layout),
+            anon_pages: AtomicI64::new(0),
+            swap_entries: AtomicI64::new(0),
+            on_swap_list: AtomicBool::new(false),
+        }))
+    }
+
+    /// Makes this CPU run in `space`.
+    pub fn activate(&self, space: &Space) {
+        self.asids.switch_to(self, &space.context, space.tables.root());
+    }
+
+    /// Makes this CPU run in no space: user addresses translate to nothing.
+    pub fn deactivate(&self) {
+        // A page of zeros is an empty table.
+        self.asids.leave(self, Table::new(self.zero_frame().start(), 0));
+    }
+
+    /// Gives back all that a space has: its pages, swap slots and tables. It may not be active on any CPU, and nobody may use it
+    /// afterwards; one flush of its ASID is all the TLB sees of it.
+    pub fn destroy_space(&self, space: &Arc<Space>) {
+        debug_assert!(!self.asids.is_running(&space.context), "a space was destroyed while a CPU runs in it");
+        let mut gather = Gather::new(self, space, Cause::Zap);
+        let end = VirtAddr::new(mmu::USER_END);
+        self.remove_areas(space, &mut space.layout.write(), (VirtAddr::new(0), end), &mut gather);
+        gather.table(space.tables.root(), VirtAddr::new(0), end);
+        gather.finish_space();
+    }
+}

@@ -114,14 +114,15 @@ impl Area {
         Self { start, end, pgoff: self.index_of(start), ..*self }
     }
 
+    /// Whether `next` follows in addresses and in linear space, so that protection and anon_vma alone could keep them apart.
+    pub fn continues_in(&self, next: &Self) -> bool {
+        self.end == next.start && self.flags == next.flags && self.pgoff + self.pages() == next.pgoff
+    }
+
     /// One area in place of this and `next`, if nothing tells them apart.
     fn join(&self, next: &Self) -> Option<Self> {
         let anon_fits = self.anon == next.anon || self.anon.is_none() || next.anon.is_none();
-        let fits = self.end == next.start
-            && self.prot == next.prot
-            && self.flags == next.flags
-            && self.pgoff + self.pages() == next.pgoff
-            && anon_fits;
+        let fits = self.continues_in(next) && self.prot == next.prot && anon_fits;
         fits.then(|| Self { end: next.end, anon: self.anon.or(next.anon), ..*self })
     }
 }
@@ -290,6 +291,12 @@ impl Areas {
         let before = before.filter(|before| before.join(&middle).map(|joined| middle = joined).is_some());
         let after = after.filter(|after| middle.join(after).map(|joined| middle = joined).is_some());
         Change { removed: Few::of([before, old, after]), added: Few::of([left, Some(middle), right]) }
+    }
+
+    /// `area` made two at an address inside it. They differ in nothing, so a change beside the border may merge them again.
+    pub fn plan_split(&self, area: &Area, at: VirtAddr) -> Change {
+        let parts = [area.part(area.start, at), area.part(at, area.end)];
+        Change { removed: Few::of([Some(*area)]), added: Few::of(parts.map(Some)) }
     }
 
     /// The part `start..end` of `area` taken away.

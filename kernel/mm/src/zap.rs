@@ -1,1 +1,106 @@
-//! (being written)
+//! Taking pages out of a space for good: munmap, MADV_DONTNEED, exit (reference 4.15, A18).
+//!
+//! Entries are cleared in batches under their table's lock; what lost its last reference waits in the `Gather` until the flush.
+
+use mmu::{Descriptor, Slot, TABLE_SPAN, VirtAddr};
+
+use crate::contpte::BatchRules;
+use crate::folio::Folio;
+use crate::memory::Memory;
+use crate::pgtable::TableGuard;
+use crate::space::Space;
+use crate::swap::SwapEntry;
+use crate::tlb::Gather;
+
+/// Clears all entries of `start..end`. The areas of the space are locked, to read or to write.
+pub(crate) fn zap_range(memory: &Memory, space: &Space, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
+    let mut address = start;
+    while address < end {
+        let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
+        if let Some(table) = space.lock_table(memory, address) {
+            space.tlb.flush(memory, space);
+            zap_table(memory, &table, address, stop, gather);
+        }
+        address = stop;
+    }
+}
+
+fn zap_table(memory: &Memory, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'_>) {
+    let mut address = start;
+    while address < stop {
+        let slot = table.slot(address);
+        let entry = table.get(slot);
+        let left = (stop.page_number() - address.page_number()) as usize;
+        let count = if entry.is_none() {
+            1
+        } else if entry.is_special() {
+            table.clear(slot, 1);
+            gather.add(address, 1);
+            1
+        } else if entry.is_present() {
+            zap_present(memory, table, slot, entry, left, gather)
+        } else {
+            zap_swapped(memory, table, slot, entry, left, gather)
+        };
+        address = address.add_pages(count);
+    }
+}
+
+/// Clears the entries that map consecutive pages of one folio, at most `left`. Returns how many.
+fn zap_present(
+    memory: &Memory,
+    table: &TableGuard<'_>,
+    slot: Slot,
+    entry: Descriptor,
+    left: usize,
+    gather: &mut Gather<'_>,
+) -> usize {
+    let folio = memory.frames.folio_of(entry.frame());
+    let first = folio.index_of(entry.frame());
+    let max = left.min(folio.pages() - first);
+    let count = if max == 1 { 1 } else { table.batch(slot, entry, max, BatchRules::default()).0 };
+    let old = table.clear(slot, count);
+    if old.is_valid() {
+        gather.add(table.address(slot), count);
+    }
+    folio.remove_maps(first, count);
+    table.space.add_anon(-(count as i64));
+    release_maps(memory, folio, count, gather);
+    count
+}
+
+/// Drops the references of `count` mappings that are gone. A folio that only the swap cache still holds leaves it, if no swap entry
+/// needs it there.
+pub(crate) fn release_maps(memory: &Memory, folio: Folio<'_>, count: usize, gather: &mut Gather<'_>) {
+    if folio.is_swap_cache() && !folio.is_mapped() {
+        if let Some(locked) = folio.try_lock() {
+            memory.swap.free_if_unused(&locked);
+        }
+    }
+    if let Some(orphan) = folio.put(count) {
+        gather.orphan(orphan);
+    }
+}
+
+/// Clears a run of swap entries, at most `left`, and lowers the counts of their slots. Returns how many.
+fn zap_swapped(
+    memory: &Memory,
+    table: &TableGuard<'_>,
+    slot: Slot,
+    entry: Descriptor,
+    left: usize,
+    gather: &mut Gather<'_>,
+) -> usize {
+    let count = swap_run(memory, slot, entry, left);
+    table.clear(slot, count);
+    if let Some(swapped) = SwapEntry::from_descriptor(entry) {
+        table.space.add_swap(-(count as i64));
+        memory.swap.put_entries(memory, swapped.entry, count, |orphan| gather.orphan(orphan));
+    }
+    count
+}
+
+/// How many entries from `slot` on, at most `max`, are the swap entries that follow `entry`, equal in all flags.
+pub(crate) fn swap_run(memory: &Memory, slot: Slot, entry: Descriptor, max: usize) -> usize {
+    (1..max).find(|&index| memory.door.load(slot.add(index)) != entry.advance(index)).unwrap_or(max)
+}

@@ -70,7 +70,7 @@ fn random_changes_agree_with_a_model_of_pages() {
     const PAGES: u64 = 700;
     let prots = [Prot::READ, Prot::READ | Prot::WRITE, Prot::empty()];
     for seed in 1..=12 {
-        let mut random = Random(seed * 0x9E37_79B9_7F4A_7C15);
+        let mut random = Random(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(seed));
         let (mut areas, mut model) = (Areas::new(), BTreeMap::<u64, (Prot, u64)>::new());
         for step in 0..600 {
             let first = random.below(PAGES);

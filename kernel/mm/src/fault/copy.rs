@@ -1,0 +1,116 @@
+//! Writes to pages that are mapped read-only in a writable area: made writable in place where the page is this space's alone, copied
+//! where it may be shared (reference 4.5, A16).
+
+use mmu::{Cause, Depth, Descriptor};
+
+use super::{Fault, FaultError, Handled, Outcome};
+use crate::folio::Folio;
+use crate::frame::FreshFolio;
+use crate::pgtable::TableGuard;
+use crate::rmap::AnonVmaId;
+use crate::tlb::{self, Gather};
+use crate::zap;
+
+impl<'a> Fault<'a> {
+    pub(super) fn write_protected(&self, table: TableGuard<'a>, entry: Descriptor) -> Handled {
+        let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
+        if entry.is_special() {
+            drop(table);
+            return self.replace_zero_page(entry, anon);
+        }
+        let folio = self.memory.frames.folio_of(entry.frame());
+        let index = folio.index_of(entry.frame());
+        if folio.is_exclusive(index) || self.make_exclusive(folio, index, anon) {
+            self.reuse(&table, entry);
+            return Ok(Outcome::Resolved);
+        }
+        // Keeps what is copied from while no table is locked.
+        folio.get(1);
+        drop(table);
+        let outcome = self.copy(folio, entry, anon);
+        if matches!(outcome, Ok(Outcome::Resolved)) { outcome } else { self.put(folio).and(outcome) }
+    }
+
+    fn reuse(&self, table: &TableGuard<'_>, entry: Descriptor) {
+        let wanted = entry.make_young().make_writable().make_dirty();
+        table.set_access_flags(table.slot(self.address), wanted, true);
+        self.memory.count().faults_reuse.add(1);
+    }
+
+    /// Whether page `index` turns out to be this space's alone; it is marked so then, and only it. Nobody else maps it, and nobody
+    /// refers to the folio but its mappings: no pin, no swap cache. Who could map it anew would need the folio's lock, which is held,
+    /// or to copy this space's areas, which are locked.
+    fn make_exclusive(&self, folio: Folio<'_>, index: usize, anon: AnonVmaId) -> bool {
+        if folio.page_maps(index) != 1 {
+            return false;
+        }
+        let Some(locked) = folio.try_lock() else { return false };
+        if locked.is_swap_cache() {
+            self.memory.swap.free_if_unused(&locked);
+        }
+        if locked.refs() != locked.mapcount() || locked.page_maps(index) != 1 {
+            return false;
+        }
+        if !locked.is_large() {
+            // Found through this space alone from now on.
+            locked.set_mapping(anon, self.area.index_of(self.address));
+        }
+        locked.set_exclusive(index, 1);
+        true
+    }
+
+    /// A page of its own in place of a page of `folio`, to which this fault has a reference. Gives that up if it succeeds.
+    fn copy(&self, folio: Folio<'a>, entry: Descriptor, anon: AnonVmaId) -> Handled {
+        let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
+        self.memory.door.copy_pages(fresh.head(), entry.frame(), 1);
+        let Some(table) = self.replace(entry, fresh, anon)? else { return Ok(Outcome::Again) };
+        folio.remove_maps(folio.index_of(entry.frame()), 1);
+        drop(table);
+        let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
+        zap::release_maps(self.memory, folio, 2, &mut gather);
+        gather.finish();
+        Ok(Outcome::Resolved)
+    }
+
+    fn replace_zero_page(&self, entry: Descriptor, anon: AnonVmaId) -> Handled {
+        let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
+        self.memory.door.clear_pages(fresh.head(), 1);
+        if self.replace(entry, fresh, anon)?.is_none() {
+            return Ok(Outcome::Again);
+        }
+        self.space.add_anon(1);
+        Ok(Outcome::Resolved)
+    }
+
+    /// Puts `fresh` in place of what `entry` maps, if it still does. Break before make: the address changes, so the old translation must
+    /// be gone from every TLB before the new one exists (DDI 0487, R_WHZWS).
+    fn replace(
+        &self,
+        entry: Descriptor,
+        fresh: FreshFolio<'a>,
+        anon: AnonVmaId,
+    ) -> Result<Option<TableGuard<'a>>, FaultError> {
+        let table = self.lock_table()?;
+        let slot = table.slot(self.address);
+        let same = |entry: Descriptor| entry.with_contiguous(false).make_old().make_clean();
+        if same(table.get(slot)) != same(entry) {
+            drop(table);
+            return Ok(None);
+        }
+        table.clear(slot, 1);
+        tlb::flush_range(self.memory, self.space, self.address, 1, Depth::Leaf, Cause::Replace);
+        self.map_fresh(&table, slot, fresh, anon);
+        self.memory.count().faults_copy.add(1);
+        Ok(Some(table))
+    }
+
+    /// Gives a reference up.
+    pub(super) fn put(&self, folio: Folio<'_>) -> Result<(), FaultError> {
+        if let Some(orphan) = folio.put(1) {
+            let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
+            gather.orphan(orphan);
+            gather.finish();
+        }
+        Ok(())
+    }
+}

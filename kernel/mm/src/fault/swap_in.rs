@@ -1,0 +1,256 @@
+//! Swapped-out pages: found in the swap cache, or read from the device as one folio where the slots, the entries and the policy allow,
+//! else page by page (reference 4.10).
+//!
+//! What is read is in the swap cache from before the read on, under the folio's lock: a second fault for any of its slots finds it
+//! there and waits, and no two copies of one slot ever exist.
+
+use core::sync::atomic::{Ordering, fence};
+
+use mmu::{Cause, Descriptor, ENTRIES, NEXT_PAGE, Slot};
+
+use super::anonymous::descending;
+use super::{Access, Fault, FaultError, Handled, Outcome};
+use crate::folio::{Folio, FolioLock};
+use crate::frame::FreshFolio;
+use crate::pgtable::TableGuard;
+use crate::policy::Unit;
+use crate::rmap::AnonVmaId;
+use crate::swap::{SwapEntry, Swapped};
+use crate::tlb::Gather;
+use crate::vma::AreaFlags;
+
+/// The swap entry that was found.
+#[derive(Clone, Copy)]
+struct Found {
+    entry: Descriptor,
+    swapped: Swapped,
+    anon: AnonVmaId,
+    /// Whether the device had to be read.
+    was_read: bool,
+}
+
+impl<'a> Fault<'a> {
+    pub(super) fn swap_in(&self, entry: Descriptor) -> Handled {
+        // No other kind of entry that is not present exists yet.
+        let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::SwapRead)?;
+        let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
+        let found = Found { entry, swapped, anon, was_read: false };
+        if let Some(folio) = self.memory.swap.lookup(self.memory, swapped.entry) {
+            return self.map_cached(folio.lock(), found);
+        }
+        match self.read(found)? {
+            Some(locked) => self.map_cached(locked, Found { was_read: true, ..found }),
+            None => Ok(Outcome::Again),
+        }
+    }
+
+    /// Reads the page, and as many around it as make a folio, into the swap cache. The folio comes locked, with a reference. `None` if
+    /// another fault was faster.
+    fn read(&self, found: Found) -> Result<Option<FolioLock<'a>>, FaultError> {
+        let memory = self.memory;
+        let folio = self.alloc(self.readable_orders(found)).ok_or(FaultError::OutOfMemory)?;
+        let pages = folio.pages();
+        let first = first_slot(found.swapped.entry, pages);
+        let Some(locked) = self.enter_cache(first, folio)? else { return Ok(None) };
+        if memory.swap.read_in(memory, first, &locked).is_err() {
+            self.drop_unread(locked)?;
+            return Err(FaultError::SwapRead);
+        }
+        locked.set_swap_backed(true);
+        locked.set_uptodate(true);
+        memory.count().pages_swapped_in.add(pages as u64);
+        memory.lru.add(locked.folio());
+        Ok(Some(locked))
+    }
+
+    /// Makes a new folio the cached one of the slots from `first` on. `None` if another fault was faster, or the slots are empty now.
+    fn enter_cache(&self, first: SwapEntry, folio: FreshFolio<'a>) -> Result<Option<FolioLock<'a>>, FaultError> {
+        let locked = folio.publish().lock();
+        if self.memory.swap.add_to_cache(&locked, first).is_err() {
+            self.unlock_and_put(locked)?;
+            return Ok(None);
+        }
+        Ok(Some(locked))
+    }
+
+    /// Takes a folio that nothing maps out of the cache again; its slots keep their counts. If others have found it meanwhile it stays,
+    /// and they see that it was never read.
+    fn drop_unread(&self, locked: FolioLock<'a>) -> Result<(), FaultError> {
+        if !locked.freeze(1 + locked.pages()) {
+            return self.unlock_and_put(locked);
+        }
+        self.memory.swap.remove_from_cache(&locked);
+        let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
+        gather.orphan(locked.into_orphan());
+        gather.finish();
+        Ok(())
+    }
+
+    /// The orders of folios that could be read: the area's pages and the slots are congruent, the entries follow each other with equal
+    /// flags, nothing of them is cached, and the zero marks agree.
+    fn readable_orders(&self, found: Found) -> u16 {
+        let swap = &self.memory.swap;
+        if self.memory.policy().swapin() == Unit::Page || !swap.is_synchronous(found.swapped.entry) {
+            return 1;
+        }
+        let orders = self.allowed_orders();
+        if orders == 1 {
+            return 1;
+        }
+        let Some(table) = self.space.lock_table(self.memory, self.address) else { return 1 };
+        let fits = |&order: &usize| {
+            let pages = 1 << order;
+            let index = self.address.page_number() as usize % pages;
+            let first = first_slot(found.swapped.entry, pages);
+            let congruent = found.swapped.entry.slot as usize % pages == index;
+            order == 0
+                || (congruent
+                    && self.follows(&table, found.entry, index, pages)
+                    && !swap.is_cached(first, pages)
+                    && swap.zero_marks(first, pages).is_some())
+        };
+        descending(orders).filter(fits).fold(1, |fitting, order| fitting | 1 << order)
+    }
+
+    /// Whether the `pages` entries around the address, of which `entry` is the one at `index`, follow each other.
+    fn follows(&self, table: &TableGuard<'_>, entry: Descriptor, index: usize, pages: usize) -> bool {
+        let here = table.slot(self.address);
+        if here.index() < index || here.index() - index + pages > ENTRIES {
+            return false;
+        }
+        let first = table.slot(self.address.align_down((pages as u64) << mmu::PAGE_SHIFT));
+        self.follow_from(first, back(entry, index), pages)
+    }
+
+    fn follow_from(&self, slot: Slot, entry: Descriptor, pages: usize) -> bool {
+        (0..pages).all(|index| self.memory.door.load(slot.add(index)) == entry.advance(index))
+    }
+
+    /// Maps what a locked folio of the swap cache has for the entry: all of its pages where all their entries are there, else one.
+    /// The caller's reference to the folio becomes that of a mapping, or is given up.
+    fn map_cached(&self, locked: FolioLock<'a>, found: Found) -> Handled {
+        let Some(index) = page_of(&locked, found.swapped.entry) else {
+            self.unlock_and_put(locked)?;
+            return Ok(Outcome::Again);
+        };
+        let Some(table) = self.space.lock_table(self.memory, self.address) else {
+            self.unlock_and_put(locked)?;
+            return Ok(Outcome::Again);
+        };
+        if self.memory.door.load(table.slot(self.address)) != found.entry {
+            drop(table);
+            self.unlock_and_put(locked)?;
+            return Ok(Outcome::Again);
+        }
+        if !locked.is_uptodate() {
+            drop(table);
+            self.unlock_and_put(locked)?;
+            return Err(FaultError::SwapRead);
+        }
+        let (first, pages) = self.mappable(&table, &locked, found.entry, index);
+        if pages < locked.pages() && locked.mapping().is_none() && locked.is_large() {
+            // Read for entries of which some have changed since: no space maps it yet, and none could find all of it.
+            drop(table);
+            self.drop_unread(locked)?;
+            return Ok(Outcome::Again);
+        }
+        self.map_run(&table, &locked, found, (first, index, pages));
+        drop(table);
+        drop(locked);
+        let count = self.memory.count();
+        if found.was_read { &count.faults_swap_major } else { &count.faults_swap_minor }.add(1);
+        // A page that may be shared is mapped read-only: the write faults again, and copies.
+        Ok(if self.access == Access::Write && !found.swapped.exclusive { Outcome::Again } else { Outcome::Resolved })
+    }
+
+    /// Which pages of the folio to map: first and number.
+    fn mappable(&self, table: &TableGuard<'_>, folio: &Folio<'_>, entry: Descriptor, index: usize) -> (usize, usize) {
+        let pages = folio.pages();
+        let here = table.slot(self.address);
+        let in_table = here.index() >= index && here.index() - index + pages <= ENTRIES;
+        let bytes = |pages: usize| (pages as u64) << mmu::PAGE_SHIFT;
+        let in_area = self.address.as_u64() - self.area.start.as_u64() >= bytes(index)
+            && self.area.end.as_u64() - self.address.as_u64() >= bytes(pages - index);
+        let all = in_table && in_area && {
+            let first = table.slot(mmu::VirtAddr::new(self.address.as_u64() - bytes(index)));
+            self.follow_from(first, back(entry, index), pages)
+        };
+        if all { (0, pages) } else { (index, 1) }
+    }
+
+    fn map_run(
+        &self,
+        table: &TableGuard<'_>,
+        locked: &FolioLock<'_>,
+        found: Found,
+        (first, index, pages): (usize, usize, usize),
+    ) {
+        let (memory, swapped) = (self.memory, found.swapped);
+        let address = mmu::VirtAddr::new(self.address.as_u64() - ((index - first) as u64) * mmu::PAGE_SIZE);
+        let mut protection = self.area.protection();
+        protection.write &= swapped.exclusive && !swapped.uffd;
+        let mut entry = Descriptor::user_page(locked.page(first), protection).make_young();
+        if self.access == Access::Write && protection.write {
+            entry = entry.make_dirty();
+        }
+        if swapped.uffd && self.area.flags.contains(AreaFlags::UFFD_WP) {
+            entry = entry.make_uffd();
+        }
+        self.space.add_anon(pages as i64);
+        self.space.add_swap(-(pages as i64));
+        if locked.mapping().is_none() || swapped.exclusive {
+            let offset = self.area.index_of(address).wrapping_sub(first as u64);
+            locked.set_mapping(found.anon, offset);
+        }
+        if pages > 1 {
+            // The reference of the look-up is that of the first mapping.
+            locked.get(pages - 1);
+        }
+        locked.add_maps(first, pages);
+        if swapped.exclusive {
+            locked.set_exclusive(first, pages);
+        }
+        memory.swap.put(locked, first, pages);
+        if protection.execute {
+            memory.door.sync_instructions(locked.page(first), pages);
+        }
+        fence(Ordering::Release);
+        table.set_run(table.slot(address), entry, pages);
+        if self.should_free_slots(locked, pages) {
+            memory.swap.free_if_unused(locked);
+        }
+    }
+
+    /// Whether the folio is worth more in memory alone than with its copy on the device: where a read costs little, and where a write
+    /// needs to know that nobody else refers to it.
+    fn should_free_slots(&self, folio: &Folio<'_>, pages: usize) -> bool {
+        let alone = self.access == Access::Write && folio.refs() == folio.pages() + pages;
+        alone || self.area.flags.contains(AreaFlags::LOCKED) || self.memory.swap.is_synchronous(folio.swap_entry(0))
+    }
+
+    fn unlock_and_put(&self, locked: FolioLock<'a>) -> Result<(), FaultError> {
+        let folio = locked.folio();
+        drop(locked);
+        self.put(folio)
+    }
+}
+
+/// The first of the `pages` aligned slots among which `entry` is.
+fn first_slot(entry: SwapEntry, pages: usize) -> SwapEntry {
+    SwapEntry { slot: entry.slot & !(pages as u32 - 1), ..entry }
+}
+
+/// The swap entry `count` pages before.
+fn back(entry: Descriptor, count: usize) -> Descriptor {
+    Descriptor::from_bits(entry.bits().wrapping_sub(NEXT_PAGE * count as u64))
+}
+
+/// Which page of a locked folio the slot holds; `None` if the folio is not, or no longer, the cached one of that slot.
+fn page_of(folio: &FolioLock<'_>, entry: SwapEntry) -> Option<usize> {
+    if !folio.is_swap_cache() {
+        return None;
+    }
+    let first = folio.swap_entry(0);
+    let index = entry.slot.checked_sub(first.slot)? as usize;
+    (first.device == entry.device && index < folio.pages()).then_some(index)
+}

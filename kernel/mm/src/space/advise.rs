@@ -1,0 +1,165 @@
+//! madvise: what a program says about a range (reference 4.12, 4.15).
+
+use alloc::sync::Arc;
+
+use mmu::{Cause, PAGE_SIZE, USER_END, VirtAddr};
+
+use crate::errno::Errno;
+use crate::fault::{Access, FaultError};
+use crate::memory::Memory;
+use crate::pageout::Pageout;
+use crate::space::{Layout, Space};
+use crate::tlb::Gather;
+use crate::vma::{Area, AreaFlags, Prot};
+use crate::zap;
+
+/// The advices that are known, with Linux's numbers.
+pub mod advice {
+    /// Drop the pages.
+    pub const DONTNEED: u32 = 4;
+    /// Large folios are welcome.
+    pub const HUGEPAGE: u32 = 14;
+    /// No large folios.
+    pub const NOHUGEPAGE: u32 = 15;
+    /// Swap the pages out.
+    pub const PAGEOUT: u32 = 21;
+    /// Make the pages readable without a fault.
+    pub const POPULATE_READ: u32 = 22;
+    /// Make the pages writable without a fault.
+    pub const POPULATE_WRITE: u32 = 23;
+}
+
+type Range = (VirtAddr, VirtAddr);
+
+impl Memory {
+    /// Takes an advice about a range.
+    ///
+    /// # Errors
+    /// As Linux: `EINVAL` for an unknown advice, an unaligned address, or an area that the advice does not suit; `ENOMEM` for a range that is
+    /// not all mapped, after the rest was done.
+    pub fn madvise(&self, space: &Arc<Space>, address: u64, length: u64, advice: u32) -> Result<(), Errno> {
+        let known = [
+            advice::DONTNEED,
+            advice::HUGEPAGE,
+            advice::NOHUGEPAGE,
+            advice::PAGEOUT,
+            advice::POPULATE_READ,
+            advice::POPULATE_WRITE,
+        ];
+        if !known.contains(&advice) || address % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::EINVAL)?;
+        let end = address.checked_add(length).ok_or(Errno::EINVAL)?;
+        if length == 0 {
+            return Ok(());
+        }
+        if end > USER_END {
+            return Err(Errno::ENOMEM);
+        }
+        let range = (VirtAddr::new(address), VirtAddr::new(end));
+        match advice {
+            advice::DONTNEED => self.dont_need(space, range),
+            advice::PAGEOUT => self.page_out(space, range),
+            advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
+            advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
+            advice::HUGEPAGE => self.set_flags(space, range, AreaFlags::HUGEPAGE, AreaFlags::NOHUGEPAGE),
+            _ => self.set_flags(space, range, AreaFlags::NOHUGEPAGE, AreaFlags::HUGEPAGE),
+        }
+    }
+
+    fn dont_need(&self, space: &Arc<Space>, range: Range) -> Result<(), Errno> {
+        for_areas(&space.layout().read(), range, |area, start, end| {
+            if area.flags.contains(AreaFlags::LOCKED) {
+                return Err(Errno::EINVAL);
+            }
+            let mut gather = Gather::new(self, space, Cause::Zap);
+            zap::zap_range(self, space, start, end, &mut gather);
+            gather.finish();
+            Ok(())
+        })
+    }
+
+    fn page_out(&self, space: &Arc<Space>, range: Range) -> Result<(), Errno> {
+        let layout = space.layout().read();
+        let mut out = Pageout::new(self);
+        let result = for_areas(&layout, range, |area, start, end| {
+            if area.flags.contains(AreaFlags::LOCKED) {
+                return Err(Errno::EINVAL);
+            }
+            out.range(space, start, end);
+            Ok(())
+        });
+        out.finish();
+        result
+    }
+
+    fn set_flags(&self, space: &Arc<Space>, range: Range, on: AreaFlags, off: AreaFlags) -> Result<(), Errno> {
+        let mut layout = space.layout().write();
+        let (mut from, end) = range;
+        let mut holes = false;
+        while from < end {
+            let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else {
+                return Err(Errno::ENOMEM);
+            };
+            holes |= area.start > from;
+            let (start, stop) = (area.start.max(from), area.end.min(end));
+            let change = layout.areas.plan_change(&area, start, stop, |area| {
+                area.flags.remove(off);
+                area.flags.insert(on);
+            });
+            self.apply(space, &mut layout, &change)?;
+            from = stop;
+        }
+        if holes { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// Faults in every page of a range, as a program's own accesses would.
+    pub(crate) fn populate(
+        &self,
+        space: &Arc<Space>,
+        start: VirtAddr,
+        end: VirtAddr,
+        write: bool,
+    ) -> Result<(), Errno> {
+        let access = if write { Access::Write } else { Access::Read };
+        let mut address = start;
+        while address < end {
+            let area = space.layout().read().areas.find(address).copied().ok_or(Errno::ENOMEM)?;
+            let allowed = if write { area.prot.contains(Prot::WRITE) } else { !area.prot.is_empty() };
+            if !allowed {
+                return Err(Errno::EINVAL);
+            }
+            let stop = area.end.min(end);
+            while address < stop {
+                match self.populate_page(space, address, access) {
+                    Ok(pages) => address = address.add_pages(pages).min(stop),
+                    // The areas have changed meanwhile: look again.
+                    Err(FaultError::NotMapped | FaultError::Denied) => break,
+                    Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
+                    Err(FaultError::SwapRead) => return Err(Errno::EFAULT),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Calls `act` for the part of each area that lies in a range. A hole makes the result `ENOMEM`, but stops nothing; an error of `act` does.
+fn for_areas(
+    layout: &Layout,
+    (mut from, end): Range,
+    mut act: impl FnMut(&Area, VirtAddr, VirtAddr) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut holes = false;
+    while from < end {
+        let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end) else {
+            return Err(Errno::ENOMEM);
+        };
+        holes |= area.start > from;
+        let (start, stop) = (area.start.max(from), area.end.min(end));
+        act(area, start, stop)?;
+        from = stop;
+    }
+    if holes { Err(Errno::ENOMEM) } else { Ok(()) }
+}
