@@ -38,9 +38,10 @@ pub struct BootFiles<'a> {
 impl Qemu {
     /// Finds QEMU, installing it if that is allowed. The variable QEMU may name another one.
     pub fn find() -> Result<Self> {
-        let program = std::env::var_os("QEMU").map_or_else(|| PathBuf::from("qemu-system-aarch64"), PathBuf::from);
+        let named = std::env::var_os("QEMU");
+        let program = named.as_ref().map_or_else(|| PathBuf::from("qemu-system-aarch64"), PathBuf::from);
         let mut text = command::output(Command::new(&program).arg("--version"));
-        if text.is_none() {
+        if text.is_none() && named.is_none() {
             packages::get(packages::QEMU)?;
             text = command::output(Command::new(&program).arg("--version"));
         }
