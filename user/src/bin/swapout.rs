@@ -1,8 +1,9 @@
-//! `swapout [SIZE] [--fill zero|pattern] [--repeat N] [--verify] [--hugepage]`: the benchmark of a page-out.
+//! `swapout [SIZE] [--fill zero|pattern] [--repeat N] [--verify] [--hugepage] [--quiet]`: the benchmark of a page-out.
 //!
 //! Maps SIZE bytes (256M), fills them, asks for `madvise(MADV_PAGEOUT)` of all of them in one call, and prints how long that call
 //! took by CLOCK_MONOTONIC. With `--verify` every byte is then read back, from the swap device, and compared. It knows nothing of
 //! folios: their size is the kernel's choice. Nothing is printed, and no page touched, between the two readings of the clock.
+//! With `--quiet` only what goes wrong is printed.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -19,7 +20,7 @@ mod program {
     use user::pattern::Fill;
     use user::{eprintln, println, sys};
 
-    const USAGE: &str = "usage: swapout [SIZE] [--fill zero|pattern] [--repeat N] [--verify] [--hugepage]";
+    const USAGE: &str = "usage: swapout [SIZE] [--fill zero|pattern] [--repeat N] [--verify] [--hugepage] [--quiet]";
 
     struct Options {
         size: u64,
@@ -27,6 +28,7 @@ mod program {
         repeat: u64,
         verify: bool,
         hugepage: bool,
+        quiet: bool,
     }
 
     pub fn main(args: &Args) -> u8 {
@@ -41,7 +43,8 @@ mod program {
     }
 
     fn parse(args: &Args) -> Option<Options> {
-        let mut options = Options { size: 256 << 20, fill: Fill::Zero, repeat: 1, verify: false, hugepage: false };
+        let mut options =
+            Options { size: 256 << 20, fill: Fill::Zero, repeat: 1, verify: false, hugepage: false, quiet: false };
         let mut words = args.iter();
         while let Some(word) = words.next() {
             match word {
@@ -49,6 +52,7 @@ mod program {
                 "--repeat" => options.repeat = size(words.next()?)?,
                 "--verify" => options.verify = true,
                 "--hugepage" => options.hugepage = true,
+                "--quiet" => options.quiet = true,
                 _ => options.size = size(word)?,
             }
         }
@@ -79,6 +83,9 @@ mod program {
     }
 
     fn report(options: &Options, round: u64, nanoseconds: u64) {
+        if options.quiet {
+            return;
+        }
         let pages = options.size / sys::PAGE;
         println!(
             "round {round}: {}.{:02} MiB, {}, madvise {nanoseconds} ns, {} ns a page",
@@ -91,6 +98,7 @@ mod program {
 
     fn verify(options: &Options, words: &[u64], round: u64) -> Result<(), u8> {
         match options.fill.first_wrong(words, 0, round) {
+            None if options.quiet => Ok(()),
             None => {
                 println!("round {round}: all {} bytes are right after swap-in", options.size);
                 Ok(())
