@@ -77,7 +77,7 @@ impl Schedule {
 /// What a good run was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Report {
-    /// Times that the turn went from one CPU to another.
+    /// Times that a CPU was given the turn, the first included.
     pub switches: u64,
     /// Events of the door and of programs.
     pub events: u64,

@@ -133,13 +133,13 @@ impl Turns {
 
     fn hand(&self, from: usize, to: usize) {
         if from != to {
-            lock(&self.state).report.switches += 1;
             self.give(to);
             self.sit(from);
         }
     }
 
     fn give(&self, cpu: usize) {
+        lock(&self.state).report.switches += 1;
         self.seats[cpu].turn.store(true, Ordering::Release);
         self.wake(cpu);
     }
