@@ -76,10 +76,17 @@ fn work(cli: &Cli) -> Result<u8> {
         eprintln!("qemu-run: {}; {}", toolchain.description, qemu.version_text);
     }
     let build = match &cli.verb {
-        Some(Verb::Boot { kernel }) => build::with_kernel(&toolchain, kernel)?,
-        _ => build::build(&toolchain)?,
+        Some(Verb::Boot { kernel }) => build::with_kernel(&toolchain, kernel),
+        _ => build::build(&toolchain),
     };
     let interrupt = Interrupt::catch()?;
+    let build = match (build, &cli.verb) {
+        (Ok(build), _) => build,
+        (Err(error), Some(Verb::Test { filter })) => {
+            return Ok(tests::run_without_guest(&error, &toolchain, &interrupt, filter.as_deref()));
+        }
+        (Err(error), _) => return Err(error),
+    };
     let bench = Bench {
         options: &cli.options,
         qemu: &qemu,

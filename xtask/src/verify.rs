@@ -65,14 +65,17 @@ fn compare(kernel: &[Value], plugin: &[Value]) -> Comparison {
     if kernel.is_empty() {
         result.differences.push("the kernel recorded no interval".to_owned());
     }
-    if kernel.len() != plugin.len() {
-        let (kernel, plugin) = (kernel.len(), plugin.len());
-        result.differences.push(format!("the kernel recorded {kernel} intervals, the plugin {plugin}"));
-    }
-    for (index, (kernel, plugin)) in kernel.iter().zip(plugin).enumerate() {
+    let unrecorded = plugin.iter().filter(|seen| kernel.iter().all(|said| said["index"] != seen["index"]));
+    result.differences.extend(unrecorded.map(|seen| format!("the kernel recorded no interval {}", seen["index"])));
+    for kernel in kernel {
+        let index = &kernel["index"];
+        let Some(plugin) = plugin.iter().find(|seen| seen["index"] == *index) else {
+            result.differences.push(format!("the plugin saw no interval {index}"));
+            continue;
+        };
         let before = result.differences.len();
         let name = kernel["name"].as_str().unwrap_or_default();
-        let mut row = format!("{index:>5}  {name:<24}");
+        let mut row = format!("{:>5}  {name:<24}", index.to_string());
         for key in &keys {
             let (said, seen) = (count(kernel, key), count(plugin, key));
             let cell = if said == seen { said.to_string() } else { format!("{said}/{seen}!") };
@@ -124,8 +127,8 @@ mod tests {
 
     #[test]
     fn each_difference_is_named() {
-        let kernel = [json!({"tlbi_page": 3, "dsb_ish": 1}), json!({"isb": 1})];
-        let plugin = [json!({"tlbi_page": 4, "dsb_ish": 1, "dsb_other": 2}), json!({"isb": 1})];
+        let kernel = [json!({"index": 0, "tlbi_page": 3, "dsb_ish": 1}), json!({"index": 1, "isb": 1})];
+        let plugin = [json!({"index": 0, "tlbi_page": 4, "dsb_ish": 1, "dsb_other": 2}), json!({"index": 1, "isb": 1})];
         let result = compare(&kernel, &plugin);
         assert_eq!(result.passed, 1);
         assert_eq!(result.differences.len(), 2);
@@ -135,6 +138,8 @@ mod tests {
     #[test]
     fn nothing_to_compare_is_no_success() {
         assert!(!compare(&[], &[]).is_good());
-        assert!(!compare(&[json!({"isb": 1})], &[]).is_good());
+        let interval = json!({"index": 0, "isb": 1});
+        assert!(!compare(std::slice::from_ref(&interval), &[]).is_good());
+        assert!(!compare(&[], &[interval]).is_good());
     }
 }

@@ -10,8 +10,9 @@ mod host;
 mod programs;
 mod tally;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
+use crate::interrupt::Interrupt;
 use crate::jobs::Bench;
 use crate::plugin::Plugin;
 use crate::toolchain::Toolchain;
@@ -40,6 +41,15 @@ pub fn run(bench: &Bench, toolchain: &Toolchain, filter: Option<&str>) -> Result
         return Ok(status);
     }
     Ok(u8::from(!tally.close()))
+}
+
+/// Where the kernel does not build: that is one failure, and what needs no guest still runs.
+pub fn run_without_guest(error: &Error, toolchain: &Toolchain, interrupt: &Interrupt, filter: Option<&str>) -> u8 {
+    let tally = Tally::new(filter.unwrap_or_default(), interrupt);
+    tally.failed("the kernel builds", &format!("{error:#}"));
+    host::run(toolchain, &tally);
+    tally.close();
+    interrupt.status().unwrap_or(1)
 }
 
 /// The kernel's counts against the plugin's, for a smaller main job.

@@ -155,6 +155,10 @@ static CASES: &[Case] = &[
         kernel_fails: true,
         ..Case::new("swap device larger than memory", Ours(&["hello"]))
     },
+    Case {
+        machine: Machine { memory: "8M", ..Machine::cpu("max") },
+        ..crash("a kernel that needs more memory than there is", "", &["too little memory"])
+    },
     // The kernel's own failures are reported.
     crash("kernel panic", "crash=panic", &["panic", "on purpose"]),
     crash("kernel fault", "crash=fault", &["unexpected exception", "0xffff700012345678"]),
