@@ -1,0 +1,1 @@
+//! Tests of the rules of this file's parent.
