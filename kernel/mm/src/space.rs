@@ -111,7 +111,7 @@ impl Space {
     }
 
     /// Whether the tables may hold swap entries.
-    pub fn is_on_swap_list(&self) -> bool {
+    pub fn may_swap(&self) -> bool {
         self.on_swap_list.load(Ordering::Acquire)
     }
 }

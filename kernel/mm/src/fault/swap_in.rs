@@ -11,7 +11,6 @@ use mmu::{Cause, Descriptor, ENTRIES, NEXT_PAGE, Slot};
 use super::anonymous::descending;
 use super::{Access, Fault, FaultError, Handled, Outcome};
 use crate::folio::{Folio, FolioLock};
-use crate::frame::FreshFolio;
 use crate::pgtable::TableGuard;
 use crate::policy::Unit;
 use crate::rmap::AnonVmaId;
@@ -51,8 +50,8 @@ impl<'a> Fault<'a> {
         let folio = self.alloc(self.readable_orders(found)).ok_or(FaultError::OutOfMemory)?;
         let pages = folio.pages();
         let first = first_slot(found.swapped.entry, pages);
-        let Some(locked) = self.enter_cache(first, folio)? else { return Ok(None) };
-        if memory.swap.read_in(memory, first, &locked).is_err() {
+        let Ok(locked) = memory.swap.add_to_cache(memory, first, folio) else { return Ok(None) };
+        if memory.swap.read_in(memory, &locked).is_err() {
             self.drop_unread(locked)?;
             return Err(FaultError::SwapRead);
         }
@@ -63,27 +62,18 @@ impl<'a> Fault<'a> {
         Ok(Some(locked))
     }
 
-    /// Makes a new folio the cached one of the slots from `first` on. `None` if another fault was faster, or the slots are empty now.
-    fn enter_cache(&self, first: SwapEntry, folio: FreshFolio<'a>) -> Result<Option<FolioLock<'a>>, FaultError> {
-        let locked = folio.publish().lock();
-        if self.memory.swap.add_to_cache(&locked, first).is_err() {
-            self.unlock_and_put(locked)?;
-            return Ok(None);
-        }
-        Ok(Some(locked))
-    }
-
     /// Takes a folio that nothing maps out of the cache again; its slots keep their counts. If others have found it meanwhile it stays,
     /// and they see that it was never read.
     fn drop_unread(&self, locked: FolioLock<'a>) -> Result<(), FaultError> {
-        if !locked.freeze(1 + locked.pages()) {
-            return self.unlock_and_put(locked);
+        match self.memory.swap.detach(self.memory, locked) {
+            Ok(orphan) => {
+                let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
+                gather.orphan(orphan);
+                gather.finish();
+                Ok(())
+            }
+            Err(locked) => self.unlock_and_put(locked),
         }
-        self.memory.swap.remove_from_cache(&locked);
-        let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
-        gather.orphan(locked.into_orphan());
-        gather.finish();
-        Ok(())
     }
 
     /// The orders of folios that could be read: the area's pages and the slots are congruent, the entries follow each other with equal
@@ -107,7 +97,7 @@ impl<'a> Fault<'a> {
                 || (congruent
                     && self.follows(&table, found.entry, index, pages)
                     && !swap.is_cached(first, pages)
-                    && swap.zero_marks(first, pages).is_some())
+                    && swap.zero_run(first, pages).is_some())
         };
         descending(orders).filter(fits).fold(1, |fitting, order| fitting | 1 << order)
     }
@@ -217,7 +207,7 @@ impl<'a> Fault<'a> {
         fence(Ordering::Release);
         table.set_run(table.slot(address), entry, pages);
         if self.should_free_slots(locked, pages) {
-            memory.swap.free_if_unused(locked);
+            memory.swap.free_if_unused(memory, locked);
         }
     }
 
