@@ -22,6 +22,8 @@ pub const ALL: &[(&str, Check)] = &[
     ("arch/guards-below-the-stacks", protection::guards_fault),
     ("arch/linear-map-has-all-memory", protection::linear_map_is_whole),
     ("arch/lower-half-is-empty-without-a-program", protection::lower_half_is_empty),
+    // Before any entry to EL0: the way back from there sets PAN whatever the start has done.
+    ("arch/pan-stops-plain-access-to-user-memory", uaccess::pan),
     ("arch/el0-keeps-every-register", user::registers),
     ("arch/el0-changes-every-register", user::changed_registers),
     ("arch/el0-traps-by-kind", user::traps),
@@ -30,7 +32,6 @@ pub const ALL: &[(&str, Check)] = &[
     ("arch/uaccess-copies-every-length", uaccess::lengths),
     ("arch/uaccess-refuses-what-the-program-has-not-got", uaccess::refusals),
     ("arch/uaccess-asks-the-hook-and-goes-on", uaccess::hook),
-    ("arch/pan-stops-plain-access-to-user-memory", uaccess::pan),
     ("arch/time-goes-on-and-sleep-ends", time::sleep),
     ("arch/instructions-are-counted-exactly", time::instructions),
 ];
