@@ -78,8 +78,11 @@ fn a_wrong_asid_or_level_reaches_nothing() {
     assert_eq!(stale_after(2, TlbOp::asid(Asid::new(2), Scope::Broadcast)), [0, 1]);
     let range = TlbOp::range(ASID, page(0), 0, 0, 2, Depth::Leaf, Scope::Broadcast);
     assert_eq!(stale_after(2, range), [0, 1]);
-    let range = TlbOp::range(Asid::new(2), page(0), 0, 0, 3, Depth::Leaf, Scope::Broadcast);
-    assert_eq!(stale_after(2, range), [0, 1]);
+    // Fewer pages than the TLB has entries, and more.
+    for num in [0, 7] {
+        let range = TlbOp::range(Asid::new(2), page(0), 0, num, 3, Depth::Leaf, Scope::Broadcast);
+        assert_eq!(stale_after(3, range), [0, 1, 2]);
+    }
 }
 
 #[test]
@@ -157,16 +160,22 @@ fn a_local_invalidation_leaves_the_other_cpu_stale() {
 
 #[test]
 fn a_leaf_invalidation_leaves_the_walk_cache() {
-    for (depth, level, expected) in
-        [(Depth::Leaf, 3, 1), (Depth::WalkCaches, 3, 1), (Depth::Leaf, 0, 1), (Depth::WalkCaches, 0, 0xff)]
-    {
+    for (asid, depth, level, expected) in [
+        (1, Depth::Leaf, 3, 1),
+        (1, Depth::WalkCaches, 3, 1),
+        (1, Depth::Leaf, 0, 1),
+        (2, Depth::WalkCaches, 0, 1),
+        (1, Depth::WalkCaches, 0, 0xff),
+    ] {
         let (mut ground, space, other) = warm(1);
         let table = ground.table(3);
         ground.door.store(table.slot(page(0)), dirty(other));
         ground.door.swap_table(space.middle.upper_slot(BASE), Descriptor::table(table.address()));
-        let op = TlbOp::page(ASID, page(0), level, depth, Scope::Broadcast);
+        let op = TlbOp::page(Asid::new(asid), page(0), level, depth, Scope::Broadcast);
         ground.door.invalidate(op, Cause::Table);
-        assert_eq!(ground.byte(page(0)), expected, "{depth:?}, level {level}");
+        // The leaf goes in any case, so that only the cached table is left to be stale.
+        ground.door.invalidate(leaf(1, 0, 3), Cause::Table);
+        assert_eq!(ground.byte(page(0)), expected, "ASID {asid}, {depth:?}, level {level}");
     }
 }
 

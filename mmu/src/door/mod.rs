@@ -193,8 +193,11 @@ impl Door {
     #[inline]
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn update_run(&self, slot: Slot, count: usize, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
-        let first = self.update(slot, &change);
-        (1..count).fold(first, |sum, index| sum.gather(self.update(slot.add(index), &change)))
+        let mut sum = self.update(slot, &change);
+        for index in 1..count {
+            sum = sum.gather(self.update(slot.add(index), &change));
+        }
+        sum
     }
 
     /// Reads a descriptor of levels 0 to 2.

@@ -74,9 +74,12 @@ impl Memory {
         while !rest.is_empty() {
             let offset = (at % 8) as usize;
             let count = (8 - offset).min(rest.len());
-            let bytes = self.word(PhysAddr::new(at)).load(Ordering::Relaxed).to_le_bytes();
+            let word = self.word(PhysAddr::new(at)).load(Ordering::Relaxed);
             let (now, later) = rest.split_at_mut(count);
-            now.copy_from_slice(&bytes[offset..offset + count]);
+            match <&mut [u8; 8]>::try_from(&mut *now) {
+                Ok(whole) => *whole = word.to_le_bytes(),
+                Err(_) => now.copy_from_slice(&word.to_le_bytes()[offset..offset + count]),
+            }
             rest = later;
             at += count as u64;
         }
@@ -91,9 +94,15 @@ impl Memory {
             let offset = (at % 8) as usize;
             let count = (8 - offset).min(rest.len());
             let word = self.word(PhysAddr::new(at));
-            let mut value = word.load(Ordering::Relaxed).to_le_bytes();
             let (now, later) = rest.split_at(count);
-            value[offset..offset + count].copy_from_slice(now);
+            let value = match <[u8; 8]>::try_from(now) {
+                Ok(whole) => whole,
+                Err(_) => {
+                    let mut value = word.load(Ordering::Relaxed).to_le_bytes();
+                    value[offset..offset + count].copy_from_slice(now);
+                    value
+                }
+            };
             word.store(u64::from_le_bytes(value), Ordering::Relaxed);
             rest = later;
             at += count as u64;

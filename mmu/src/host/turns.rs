@@ -2,8 +2,10 @@
 //! run nothing here costs more than a look at a thread's own flag.
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::boxed::Box;
 use std::cell::{Cell, RefCell};
+use std::fmt::Write;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::string::String;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,7 +105,7 @@ impl Turns {
             return; // on the way out
         }
         if self.ended.load(Ordering::Acquire) {
-            stop();
+            self.leave(cpu);
         }
         let next = decide(&mut lock(&self.state));
         if let Some(next) = next {
@@ -118,7 +120,7 @@ impl Turns {
             return relax_alone();
         }
         if self.ended.load(Ordering::Acquire) {
-            stop();
+            self.leave(cpu);
         }
         let next = lock(&self.state).wait(cpu);
         match next {
@@ -126,7 +128,7 @@ impl Turns {
             Err(()) => {
                 lock(&self.state).fail(FailureKind::Deadlock, cpu, "deadlock: every CPU waits, and nothing changes");
                 self.end();
-                stop();
+                self.leave(cpu);
             }
         }
     }
@@ -154,8 +156,7 @@ impl Turns {
     fn sit(&self, cpu: usize) {
         while !self.seats[cpu].turn.swap(false, Ordering::Acquire) {
             if self.ended.load(Ordering::Acquire) {
-                stop();
-                return;
+                return self.leave(cpu);
             }
             thread::park();
         }
@@ -165,6 +166,23 @@ impl Turns {
         if !self.ended.swap(true, Ordering::AcqRel) {
             (0..self.seats.len()).for_each(|cpu| self.wake(cpu));
         }
+    }
+
+    /// Leaves the program of this CPU, without a message of the panic hook. In a deadlock it says where it waited, if RUST_BACKTRACE
+    /// asks for that.
+    fn leave(&self, cpu: usize) {
+        if thread::panicking() {
+            return;
+        }
+        if let Some(failure) =
+            lock(&self.state).failure.as_mut().filter(|failure| failure.kind == FailureKind::Deadlock)
+        {
+            let trace = Backtrace::capture();
+            if trace.status() == BacktraceStatus::Captured {
+                let _ = writeln!(failure.message, "CPU {cpu} is in\n{}", places(&trace));
+            }
+        }
+        panic::resume_unwind(Box::new(Stopped));
     }
 
     /// The life of one CPU.
@@ -196,11 +214,16 @@ impl Turns {
     }
 }
 
-/// Leaves the program of this CPU, without a message.
-fn stop() {
-    if !thread::panicking() {
-        panic::resume_unwind(Box::new(Stopped));
+/// The frames of a backtrace that are the project's own, the machine apart.
+fn places(trace: &Backtrace) -> String {
+    let text = format!("{trace}");
+    let lines: Vec<&str> = text.lines().collect();
+    let mut places = String::new();
+    let ours = |at: &str| at.contains(".rs:") && !at.contains("/rustc/") && !at.contains("src/host/");
+    for pair in lines.windows(2).filter(|pair| pair[1].trim_start().starts_with("at ") && ours(pair[1])) {
+        let _ = writeln!(places, "{}\n{}", pair[0], pair[1]);
     }
+    places
 }
 
 fn text(payload: &(dyn Any + Send)) -> String {
