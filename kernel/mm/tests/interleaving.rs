@@ -1,0 +1,177 @@
+//! Two simulated CPUs inside the operations of memory management: each event of the door and each lock is a place where the other
+//! may come in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use mm::fault::Access;
+use mm::map::{MapFlags, MapRequest};
+use mm::swap::RamDevice;
+use mm::vma::Prot;
+use mm::{Memory, Space};
+use mmu::host::{self, Config, Event, Machine, Schedule, program};
+use mmu::{Cause, Door, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
+
+const BASE: VirtAddr = VirtAddr::new(0x55_0000_0000);
+const PAGES: u64 = 16;
+
+/// Two CPUs, a space with one 64 KiB folio, folded, all pages written.
+struct Ground {
+    machine: Machine,
+    memory: Memory,
+    space: Arc<Space>,
+}
+
+fn ground(way: &str) -> Ground {
+    let machine = Machine::new(Config { cpus: 2, ..Config::default() });
+    let first = Config::default().ram_start.frame();
+    let pages = (Config::default().ram_bytes / PAGE_SIZE) as usize;
+    let memory = Memory::new(Door::simulated(&machine), &[first..first.add(pages)]).unwrap();
+    let device = RamDevice::new(&memory.frames, 1024).unwrap();
+    memory.swap.add_device(Box::new(device)).unwrap();
+    for (key, value) in [("thp", "64K=always"), ("unmap", way)] {
+        memory.policy().parse(key, value).unwrap();
+    }
+    let space = memory.create_space().unwrap();
+    let request = MapRequest {
+        address: BASE.as_u64(),
+        length: PAGES * PAGE_SIZE,
+        prot: Prot::READ | Prot::WRITE,
+        flags: MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED,
+    };
+    memory.mmap(&space, request).unwrap();
+    let ground = Ground { machine, memory, space };
+    ground.memory.activate(&ground.space);
+    for page in 0..PAGES {
+        ground.write(page, page);
+    }
+    ground
+}
+
+impl Ground {
+    fn address(page: u64) -> VirtAddr {
+        BASE.add_pages(page as usize)
+    }
+
+    /// A program's access, faulting as often as it takes.
+    fn retry<T>(&self, page: u64, access: Access, attempt: impl Fn(VirtAddr) -> Result<T, host::Fault>) -> T {
+        loop {
+            match attempt(Self::address(page)) {
+                Ok(value) => return value,
+                Err(_) => self.memory.fault(&self.space, Self::address(page), access).expect("a program was killed"),
+            }
+        }
+    }
+
+    fn write(&self, page: u64, value: u64) {
+        self.retry(page, Access::Write, |address| self.machine.user_write_u64(address, value));
+    }
+
+    fn read(&self, page: u64) -> u64 {
+        self.retry(page, Access::Read, |address| self.machine.user_read_u64(address))
+    }
+
+    fn page_out(&self) {
+        self.memory.madvise(&self.space, BASE.as_u64(), PAGES * PAGE_SIZE, 21).unwrap();
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        let at = mm::count::Counters::NAMES.iter().position(|&known| known == name).unwrap();
+        self.memory.count_all()[at]
+    }
+}
+
+/// Between the swaps and the stores of an unfold the block is not there: another CPU that touches it faults, waits for the table's
+/// lock, and finds its entry again (reference 2.5, 4.29).
+#[test]
+fn a_fault_in_the_window_of_an_unfold_is_spurious() {
+    let ground = ground("page");
+    let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::Store(..)), 1);
+    let unfolded = AtomicBool::new(false);
+    ground
+        .machine
+        .run_by(
+            schedule,
+            vec![
+                program(|| {
+                    let protection = Prot::READ;
+                    ground.memory.mprotect(&ground.space, BASE.as_u64(), PAGE_SIZE, protection).unwrap();
+                    unfolded.store(true, SeqCst);
+                }),
+                program(|| {
+                    ground.memory.activate(&ground.space);
+                    assert!(ground.machine.user_read_u64(Ground::address(9)).is_err(), "the window is open");
+                    assert!(!unfolded.load(SeqCst));
+                    ground.memory.fault(&ground.space, Ground::address(9), Access::Read).unwrap();
+                    assert_eq!(ground.machine.user_read_u64(Ground::address(9)), Ok(9));
+                }),
+            ],
+        )
+        .unwrap();
+    assert_eq!(ground.count("faults_spurious"), 1);
+    let table = ground.space.lock_table(&ground.memory, BASE).unwrap();
+    assert!(!table.get(table.slot(Ground::address(9))).is_folded());
+}
+
+/// A program writes while another CPU pages out what it writes (T-T-6): what it reads back is never older than its last store.
+fn no_store_is_lost(way: &str) {
+    let mut swapped_in = 0;
+    for seed in 1..=20 {
+        let ground = ground(way);
+        let done = AtomicBool::new(false);
+        let last: [AtomicU64; PAGES as usize] = std::array::from_fn(|page| AtomicU64::new(page as u64));
+        let report = ground.machine.run_by(
+            Schedule::seeded(seed).one_in(30),
+            vec![
+                program(|| {
+                    while !done.load(SeqCst) {
+                        ground.page_out();
+                        mmu::relax();
+                    }
+                }),
+                program(|| {
+                    ground.memory.activate(&ground.space);
+                    for turn in 1..400 {
+                        let page = turn * 7 % PAGES;
+                        ground.write(page, turn << 8);
+                        last[page as usize].store(turn << 8, SeqCst);
+                        if turn % 5 == 0 {
+                            // A TLB may forget at any time: only then is a store seen that went to a frame no longer ours.
+                            ground.memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
+                        }
+                        let other = turn * 3 % PAGES;
+                        assert_eq!(ground.read(other), last[other as usize].load(SeqCst), "seed {seed}, turn {turn}");
+                    }
+                    done.store(true, SeqCst);
+                }),
+            ],
+        );
+        report.unwrap_or_else(|failure| panic!("{way}, seed {seed}: {failure:?}"));
+        assert_eq!(ground.memory.defects(), 0);
+        swapped_in += ground.count("pages_swapped_in");
+    }
+    assert!(swapped_in > 1000, "the two hardly met: {swapped_in} pages came back");
+}
+
+#[test]
+fn no_store_is_lost_page_by_page() {
+    no_store_is_lost("page");
+}
+
+#[test]
+fn no_store_is_lost_folio_by_folio() {
+    no_store_is_lost("folio");
+}
+
+#[test]
+fn no_store_is_lost_in_a_batch() {
+    no_store_is_lost("gather");
+}
+
+/// The frames that a `Memory` is given are all it uses.
+#[test]
+fn a_memory_without_frames_says_so() {
+    let machine = Machine::new(Config::default());
+    let nothing = Pfn::new(0x40000);
+    assert!(Memory::new(Door::simulated(&machine), &[nothing..nothing]).is_err());
+}
