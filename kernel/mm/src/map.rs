@@ -78,11 +78,13 @@ impl Memory {
         let length = page_aligned_length(request.length)?;
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
-        if layout.areas.len() > MAX_AREAS - 2 && request.flags.contains(MapFlags::FIXED) {
-            return Err(Errno::ENOMEM);
-        }
         let start = place(&layout, &request, length)?;
         let end = start.add_bytes(length);
+        // Nothing may be unmapped for a map that then does not fit.
+        let splits = layout.areas.find(start).is_some_and(|area| area.start < start && end < area.end);
+        if splits && layout.areas.len() + 2 > MAX_AREAS {
+            return Err(Errno::ENOMEM);
+        }
         if request.flags.contains(MapFlags::FIXED) {
             self.unmap_locked(space, &mut layout, start, end)?;
         }
