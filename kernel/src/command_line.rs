@@ -177,8 +177,12 @@ pub fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// `%20` and its kin: two hexadecimal digits behind each percent sign.
+/// `%20` and its kin: two hexadecimal digits behind each percent sign. A lone percent sign is the empty word, which could not stand
+/// between spaces.
 fn decode(word: &str) -> Result<String, String> {
+    if word == "%" {
+        return Ok(String::new());
+    }
     let wrong = || format!("argument '{word}' is not percent-encoded UTF-8");
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word.as_bytes();
@@ -188,9 +192,10 @@ fn decode(word: &str) -> Result<String, String> {
             bytes.push(byte);
             continue;
         }
-        let digits = rest.get(..2).and_then(|two| core::str::from_utf8(two).ok()).ok_or_else(wrong)?;
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
-        rest = &rest[2..];
+        let (&[high, low], tail) = rest.split_first_chunk::<2>().ok_or_else(wrong)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(wrong);
+        bytes.push((digit(high)? << 4 | digit(low)?) as u8);
+        rest = tail;
     }
     String::from_utf8(bytes).map_err(|_| wrong())
 }
@@ -206,12 +211,12 @@ mod tests {
 
     #[test]
     fn keys_policy_and_arguments() {
-        let line = "job=run  init=hello swap=512M unmap=folio qemu=7.2.22%20(Debian) -- a%20b %25 --";
+        let line = "job=run  init=hello swap=512M unmap=folio qemu=7.2.22%20(Debian) -- a%20b % %25 --";
         let options = parse(line, &["unmap"]).unwrap();
         assert_eq!((options.job, options.swap), (Job::Run, 512 << 20));
         assert_eq!(options.init.as_deref(), Some("hello"));
         assert_eq!(options.qemu.as_deref(), Some("7.2.22 (Debian)"));
-        assert_eq!(options.arguments, ["a b", "%", "--"]);
+        assert_eq!(options.arguments, ["a b", "", "%", "--"]);
         assert_eq!(options.policy, [("unmap".into(), "folio".into())]);
     }
 
@@ -222,7 +227,9 @@ mod tests {
         assert!(says("job=walk").contains("table, run, test"));
         assert!(says("swap=12Q").contains("512M"));
         assert!(says("quick").contains("key=value"));
-        assert!(says("job=run -- %g1").contains("percent"));
+        for word in ["%g1", "%+1", "a%", "%2", "%ff"] {
+            assert!(says(&format!("job=run -- {word}")).contains("percent"), "{word}");
+        }
     }
 
     #[test]
