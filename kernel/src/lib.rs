@@ -22,9 +22,15 @@ pub mod command_line;
 pub mod dev;
 #[cfg(target_os = "none")]
 pub mod heap;
+pub mod lab;
+#[cfg(target_os = "none")]
+pub mod memory;
 #[cfg(target_os = "none")]
 pub mod start;
-// Until memory management is in: only what is pure, for its tests.
-#[cfg(not(target_os = "none"))]
+#[cfg(target_os = "none")]
+pub mod syscall;
 pub mod task;
 pub mod walk;
+
+#[cfg(target_os = "none")]
+pub use memory::memory;

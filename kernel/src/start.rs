@@ -1,17 +1,19 @@
 //! From `boot` to the job: devices, features, heap, banner, command line.
 
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use boot::{BootInfo, PhysRange, Ranges};
+use mm::policy::{KEYS, Policy};
 
 use crate::arch::cpu::SpinLock;
 use crate::arch::features::Features;
 use crate::arch::tables::{self, Half};
 use crate::arch::{gic, pmu, psci};
 use crate::command_line::{self, Crash, Job, Options};
-use crate::dev::record::{self, Json};
 use crate::dev::{log as kernel_log, pl011};
 use crate::heap;
+use crate::lab;
 
 /// The exit status of a wrong command line.
 const BAD_COMMAND_LINE: u8 = 2;
@@ -82,7 +84,8 @@ fn kernel_main(info: &'static BootInfo) -> ! {
 
 /// Parses the command line, or ends with a message.
 fn options(line: &str) -> Options {
-    match command_line::parse(line, POLICY_KEYS) {
+    let keys: Vec<&str> = KEYS.iter().map(|&(key, _)| key).collect();
+    match command_line::parse(line, &keys).and_then(check_policy) {
         Ok(options) => options,
         Err(message) => {
             log::error!("command line: {message}");
@@ -91,8 +94,13 @@ fn options(line: &str) -> Options {
     }
 }
 
-/// Keys that memory management takes (`mm::policy`).
-const POLICY_KEYS: &[&str] = &["unmap", "contpte", "tlbi"];
+/// Tries the switches of memory management, before there is any.
+fn check_policy(options: Options) -> Result<Options, String> {
+    let policy = Policy::new();
+    let mut words = options.policy.iter();
+    words.try_for_each(|(key, value)| policy.parse(key, value)).map_err(|error| error.to_string())?;
+    Ok(options)
+}
 
 fn banner(machine: &Machine, interrupts: bool) {
     let Machine { info, features, heap, .. } = machine;
@@ -134,29 +142,8 @@ fn run(options: &Options) -> ! {
             let _ = tables::dump(&mut kernel_log::Urgent, Half::Kernel);
             kernel_log::finish(true, 0)
         }
-        Job::Test => tests(options.tests.as_deref().unwrap_or("")),
-        _ => {
-            log::error!("this job is not there yet");
-            kernel_log::finish(false, 1)
-        }
+        _ => lab::run(options),
     }
-}
-
-/// Runs the checks whose name contains `part`, and ends with success if there is one and none fails.
-fn tests(part: &str) -> ! {
-    let chosen = crate::arch::check::ALL.iter().filter(|(name, _)| name.contains(part));
-    let (mut passed, mut failed) = (0, 0);
-    for (name, check) in chosen {
-        let outcome = check();
-        let message = outcome.as_ref().err().map_or("", |message| message);
-        *if outcome.is_ok() { &mut passed } else { &mut failed } += 1;
-        log::info!("{} {name} {message}", if outcome.is_ok() { "ok    " } else { "FAILED" });
-        let (name, message) = (Json(name), Json(message));
-        record::write(format_args!(r#"{{"kind":"test","name":{name},"ok":{},"message":{message}}}"#, outcome.is_ok()));
-    }
-    log::info!("{passed} passed, {failed} failed");
-    let good = failed == 0 && passed > 0;
-    kernel_log::finish(good, u8::from(!good))
 }
 
 /// Fails on purpose.

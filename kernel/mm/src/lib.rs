@@ -20,7 +20,7 @@ pub mod folio;
 pub mod frame;
 pub mod inject;
 pub mod lru;
-mod map;
+pub mod map;
 pub mod memory;
 pub mod pageout;
 pub mod pgtable;

@@ -1,0 +1,88 @@
+//! Measured intervals: the difference of all counters between the entry of a MADV_PAGEOUT call and its exit.
+//!
+//! Both ends are marked for an observer outside ([`Mark::Begin`], [`Mark::End`]). Counters are read outside of the marks, and the
+//! instruction counter at them, so that what is measured is the call alone. Nothing is printed in between and there is no tick.
+
+use alloc::vec::Vec;
+
+use mmu::Mark;
+
+use super::counters::Counts;
+use crate::arch::cpu::SpinLock;
+use crate::dev::record::{self, Json};
+use crate::syscall;
+
+/// Intervals that are kept until they are taken; older ones are lost.
+const KEPT: usize = 64;
+
+/// One interval.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// Its number, from 0, in order of their beginnings.
+    pub index: u64,
+    /// Instructions between the marks; 0 where nothing counts them.
+    pub instructions: u64,
+    /// What was counted between them.
+    pub counts: Counts,
+}
+
+struct Ring {
+    kept: [Interval; KEPT],
+    /// How many there have been, and how many of them have been taken.
+    ended: u64,
+    taken: u64,
+    /// The counters when the open one began.
+    before: Counts,
+    /// The instruction counter then.
+    begun: u32,
+}
+
+static RING: SpinLock<Ring> = SpinLock::new(Ring {
+    kept: [const { Interval { index: 0, instructions: 0, counts: Counts::ZERO } }; KEPT],
+    ended: 0,
+    taken: 0,
+    before: Counts::ZERO,
+    begun: 0,
+});
+
+/// From now on every MADV_PAGEOUT of a program is an interval.
+pub fn start() {
+    syscall::measure_page_outs(syscall::Interval { begin, end });
+}
+
+fn begin() {
+    let memory = crate::memory();
+    let mut ring = RING.lock();
+    ring.before = Counts::now(memory);
+    ring.begun = memory.door.mark(Mark::Begin);
+}
+
+fn end() {
+    let memory = crate::memory();
+    let ended = memory.door.mark(Mark::End);
+    let mut ring = RING.lock();
+    let index = ring.ended;
+    let counts = Counts::now(memory).since(&ring.before);
+    // The counter has 32 bits here; a call is shorter than that.
+    let instructions = u64::from(ended.wrapping_sub(ring.begun));
+    ring.kept[index as usize % KEPT] = Interval { index, instructions, counts };
+    ring.ended += 1;
+}
+
+/// The intervals since the last call of this, at most the last [`KEPT`] ones.
+pub fn take() -> Vec<Interval> {
+    let mut ring = RING.lock();
+    let first = ring.taken.max(ring.ended.saturating_sub(KEPT as u64));
+    ring.taken = ring.ended;
+    (first..ring.ended).map(|index| ring.kept[index as usize % KEPT].clone()).collect()
+}
+
+/// Writes the records of `intervals`. Only when no program runs.
+pub fn record(intervals: &[Interval], name: &str) {
+    for Interval { index, instructions, counts } in intervals {
+        let (name, fields) = (Json(name), counts.fields());
+        record::write(format_args!(
+            r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions}{fields}}}"#
+        ));
+    }
+}

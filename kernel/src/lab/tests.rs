@@ -1,0 +1,50 @@
+//! `job=test`: every test that runs in the guest, one record each.
+
+use alloc::string::String;
+
+use super::checks;
+use crate::arch::check;
+use crate::command_line::Options;
+use crate::dev::record::{self, Json};
+
+/// Runs the tests that are chosen and keeps the score.
+pub struct Runner<'a> {
+    /// Only tests whose name contains this.
+    filter: &'a str,
+    passed: usize,
+    failed: usize,
+}
+
+impl Runner<'_> {
+    /// Runs a test, if it is chosen.
+    pub fn case(&mut self, name: &str, test: impl FnOnce() -> Result<(), String>) {
+        if !name.contains(self.filter) {
+            return;
+        }
+        let outcome = test();
+        let message = outcome.as_ref().err().map_or("", |message| message);
+        *if outcome.is_ok() { &mut self.passed } else { &mut self.failed } += 1;
+        if outcome.is_ok() {
+            log::info!("ok      {name}");
+        } else {
+            log::error!("FAILED  {name}: {message}");
+        }
+        let (name, message, ok) = (Json(name), Json(message), outcome.is_ok());
+        record::write(format_args!(r#"{{"kind":"test","name":{name},"ok":{ok},"message":{message}}}"#));
+    }
+}
+
+/// Runs the tests whose name contains what the command line says. Whether there is one and none fails.
+pub fn run(options: &Options) -> bool {
+    let mut runner = Runner { filter: options.tests.as_deref().unwrap_or(""), passed: 0, failed: 0 };
+    for (name, test) in check::ALL {
+        runner.case(name, test);
+    }
+    checks::run(&mut runner);
+    let Runner { filter, passed, failed } = runner;
+    if passed + failed == 0 {
+        log::error!("no test has '{filter}' in its name");
+    }
+    log::info!("{passed} passed, {failed} failed");
+    failed == 0 && passed > 0
+}

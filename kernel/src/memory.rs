@@ -1,0 +1,74 @@
+//! The machine's memory management: the one `mm::Memory`, made of what boot has left free, with its switches and its swap device.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use mm::Memory;
+use mm::swap::RamDevice;
+use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
+
+use crate::arch::cpu::Yield;
+use crate::command_line::Options;
+use crate::start::machine;
+
+static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
+
+/// Memory management.
+///
+/// # Panics
+/// Before [`start`].
+pub fn memory() -> &'static Memory {
+    MEMORY.get().expect("asked for before memory management has started")
+}
+
+/// Starts memory management as the command line says.
+///
+/// # Errors
+/// What there is too little of, or which switch is wrong, in words.
+pub fn start(options: &Options) -> Result<(), String> {
+    // SAFETY: boot has made the linear map and set TPIDR_EL1, `kernel_main` has told the features.
+    let door = unsafe { Door::open() };
+    let free = free_frames();
+    let memory = Memory::new(door, &free).map_err(|error| {
+        format!(
+            "{} MiB of free memory are too little to manage it: {error}; give the machine more (--mem)",
+            mebibytes(&free)
+        )
+    })?;
+    for (key, value) in &options.policy {
+        memory.policy().parse(key, value).map_err(|error| error.to_string())?;
+    }
+    add_swap(&memory, options.swap)?;
+    MEMORY.call_once(|| memory);
+    Ok(())
+}
+
+fn free_frames() -> Vec<Range<Pfn>> {
+    let free = machine().free();
+    let pages = free.as_slice().iter().map(boot::PhysRange::pages_inside).filter(|range| !range.is_empty());
+    pages.map(|range| PhysAddr::new(range.start).frame()..PhysAddr::new(range.end).frame()).collect()
+}
+
+fn mebibytes(frames: &[Range<Pfn>]) -> u64 {
+    frames.iter().map(|range| (range.end.as_u64() - range.start.as_u64()) * PAGE_SIZE).sum::<u64>() >> 20
+}
+
+/// The swap device in memory, if there shall be one.
+fn add_swap(memory: &Memory, bytes: u64) -> Result<(), String> {
+    let slots = (bytes / PAGE_SIZE) as usize;
+    if slots == 0 {
+        return Ok(());
+    }
+    let free = memory.frames.free_count() as u64 * PAGE_SIZE >> 20;
+    let no_room = |_| {
+        let wanted = bytes >> 20;
+        format!(
+            "a swap device of {wanted} MiB does not fit into {free} MiB of free memory: give the machine more (--mem) or the device less (--swap)"
+        )
+    };
+    let device = RamDevice::new(&memory.frames, slots).map_err(no_room)?;
+    memory.swap.add_device(Box::new(device)).map(|_| ()).map_err(no_room)
+}
