@@ -129,6 +129,7 @@ impl<'m> Folio<'m> {
     /// Takes a reference unless there is none: the way of whoever finds a folio in a list or cache.
     #[inline]
     pub fn try_get(&self) -> bool {
+        mmu::switch_point();
         let raise = |refs: u32| if refs == 0 { None } else { Some(refs + 1) };
         self.head.refs.fetch_update(Ordering::Acquire, Ordering::Relaxed, raise).is_ok()
     }
@@ -136,6 +137,7 @@ impl<'m> Folio<'m> {
     /// Gives `count` references up. If they were the last, the folio comes back as an orphan.
     #[inline]
     pub fn put(&self, count: usize) -> Option<Orphan> {
+        mmu::switch_point();
         let before = self.head.refs.fetch_sub(count as u32, Ordering::Release);
         debug_assert!(before >= count as u32, "more references put than there were");
         if before == count as u32 { Some(self.orphan()) } else { None }
@@ -150,6 +152,7 @@ impl<'m> Folio<'m> {
     /// Takes all references at once if there are exactly `expected`, so that nobody can get one any more.
     #[inline]
     pub fn freeze(&self, expected: usize) -> bool {
+        mmu::switch_point();
         self.head.refs.compare_exchange(expected as u32, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
@@ -233,6 +236,7 @@ impl<'m> Folio<'m> {
     /// Locks it unless it is locked.
     #[inline]
     pub fn try_lock(&self) -> Option<FolioLock<'m>> {
+        mmu::switch_point();
         if self.head.state.fetch_or(state::LOCKED, Ordering::Acquire) & state::LOCKED != 0 {
             return None;
         }

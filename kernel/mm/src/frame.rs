@@ -245,14 +245,16 @@ impl Frames {
         if kept.is_some() {
             return kept;
         }
-        let mut chain = self.lists.lock().take_chain(&self.frames, order);
-        if chain.is_empty() {
-            self.drain();
-            return self.lists.lock().take(&self.frames, order);
-        }
-        let first = chain.pop(&self.frames);
+        let (first, chain) = {
+            let mut lists = self.lists.lock();
+            // The one that is asked for comes first, so that it is the one from the smallest block.
+            (lists.take(&self.frames, order), lists.take_chain(&self.frames, order))
+        };
         cache.lock().put_chain(&self.frames, order, chain);
-        first
+        first.or_else(|| {
+            self.drain();
+            self.lists.lock().take(&self.frames, order)
+        })
     }
 
     #[inline]
@@ -354,4 +356,4 @@ impl Drop for FreshFolio<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,7 +4,7 @@
 //! those of single pages by each page's own count. Everything but the own counts is in one word, so that a step of the whole folio
 //! is one compare-and-swap, and readers see sums that belong together. A step of some pages locks the word.
 //!
-//!     mappings of page i = whole + own(i)        total = whole * pages + sum of own
+//! Mappings of page i are `whole + own(i)`, and `total` is `whole * pages` and the sum of the own counts.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

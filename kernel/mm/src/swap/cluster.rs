@@ -112,7 +112,6 @@ impl Cluster {
         self.free == self.usable
     }
 
-
     /// The order of the folios it is for; none while it is empty.
     pub(crate) fn order(&self) -> Option<usize> {
         self.order.map(usize::from)
@@ -357,3 +356,7 @@ impl Cluster {
         self.used[at / 64] >> (at % 64) & 1 != 0
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

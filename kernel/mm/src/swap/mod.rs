@@ -446,3 +446,6 @@ fn new_extension() -> Option<Extension> {
     words.resize(SLOTS, 0);
     words.into_boxed_slice().try_into().ok()
 }
+
+#[cfg(test)]
+mod tests;
