@@ -1,0 +1,185 @@
+//! The bench that cases run on: one `Memory`, a way for programs to access it, and the switches, which it puts back afterwards.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use mm::policy::{Enabled, KEYS, MAX_ORDER, MIN_ORDER};
+use mm::{Memory, Space};
+
+use crate::audit;
+use crate::check::{Outcome, failed, same, within};
+use crate::columns::Columns;
+use crate::cpu::Cpu;
+use crate::field::{Field, Size};
+
+/// What cases run on.
+pub struct Bench<'m> {
+    memory: &'m Memory,
+    cpu: &'m dyn Cpu,
+    megabytes: usize,
+    spaces: RefCell<Vec<Arc<Space>>>,
+}
+
+/// The three ways to unmap, as the policy names them.
+pub const WAYS: [&str; 3] = ["page", "folio", "gather"];
+
+impl<'m> Bench<'m> {
+    /// A bench over `memory`, whose programs access it through `cpu`. Cases that take as much memory as they can get take
+    /// `megabytes`, of memory and of swap.
+    pub fn new(memory: &'m Memory, cpu: &'m dyn Cpu, megabytes: usize) -> Self {
+        Self { memory, cpu, megabytes, spaces: RefCell::new(Vec::new()) }
+    }
+
+    /// What is tested.
+    pub fn memory(&self) -> &'m Memory {
+        self.memory
+    }
+
+    /// How programs access memory.
+    pub fn cpu(&self) -> &'m dyn Cpu {
+        self.cpu
+    }
+
+    /// How large a large case may be, in MiB.
+    pub fn megabytes(&self) -> usize {
+        self.megabytes
+    }
+
+    /// Whether the CPU, and the policy now, have TLB invalidation by range.
+    pub fn has_range(&self) -> bool {
+        self.memory.door.features().range_tlbi && self.memory.policy().tlbi() == mm::policy::Tlbi::Range
+    }
+
+    /// Whether blocks are folded.
+    pub fn folds(&self) -> bool {
+        self.memory.policy().contpte()
+    }
+
+    /// Sets switches, in the words of the command line: `"unmap=page tlbi=single"`.
+    ///
+    /// # Errors
+    /// If there is no such switch or value: the case is wrong.
+    pub fn set(&self, words: &str) -> Outcome {
+        for word in words.split_whitespace() {
+            let (key, value) = word.split_once('=').ok_or_else(|| format!("{word} is not key=value"))?;
+            self.memory.policy().parse(key, value).map_err(|error| format!("{error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Lets anonymous memory have folios of one size only; those of 4 KiB are always there to fall back to.
+    pub fn set_size(&self, size: Size) {
+        self.set_sizes(&[size]);
+    }
+
+    /// Lets anonymous memory have folios of these sizes.
+    pub fn set_sizes(&self, sizes: &[Size]) {
+        let all = self.memory.policy().sizes();
+        for order in MIN_ORDER..=MAX_ORDER {
+            let enabled = sizes.iter().any(|size| size.order() == order);
+            all.set(order, if enabled { Enabled::Always } else { Enabled::Never });
+        }
+    }
+
+    /// A new space, which the bench audits and destroys when the case is over.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn space(&self) -> Result<Arc<Space>, String> {
+        let space = self.memory.create_space().map_err(failed("a space"))?;
+        self.spaces.borrow_mut().push(space.clone());
+        self.cpu.enter(self.memory, &space);
+        Ok(space)
+    }
+
+    /// A new space with one area of `pages` pages at the usual place, for folios of one size.
+    ///
+    /// # Errors
+    /// If it can not be made.
+    pub fn field(&self, size: Size, pages: usize) -> Result<Field<'_, 'm>, String> {
+        self.set_size(size);
+        Field::new(self, self.space()?, Field::BASE, pages)
+    }
+
+    /// [`field`](Self::field) with every page written: each byte tells its place.
+    ///
+    /// # Errors
+    /// If it can not be made or filled.
+    pub fn filled(&self, size: Size, pages: usize) -> Result<Field<'_, 'm>, String> {
+        let field = self.field(size, pages)?;
+        field.fill(0, pages)?;
+        Ok(field)
+    }
+
+    /// Does `action`, and returns what it cost.
+    pub fn measure<R>(&self, action: impl FnOnce() -> R) -> (R, Columns) {
+        let before = Columns::now(self.memory);
+        let result = action();
+        (result, Columns::now(self.memory).since(before))
+    }
+
+    /// Counts everything again, in every space of the case.
+    ///
+    /// # Errors
+    /// What does not add up.
+    pub fn audit(&self) -> Outcome {
+        audit::recount(self.memory, &self.spaces.borrow())
+    }
+
+    /// Runs a case: nothing of it may remain.
+    ///
+    /// # Errors
+    /// What the case found, or what it left behind.
+    pub fn run(&self, case: fn(&Bench<'m>) -> Outcome) -> Outcome {
+        let policy = self.policy();
+        let before = self.stock();
+        let found = case(self);
+        self.memory.inject.clear();
+        self.restore(&policy);
+        let audited = within("audit", self.audit());
+        self.cpu.leave(self.memory);
+        let spaces = self.spaces.take();
+        // Where something does not add up the spaces stay: to take them apart could stop the machine.
+        found.and(audited)?;
+        spaces.iter().for_each(|space| self.memory.destroy_space(space));
+        same("frames, swap slots, anon_vmas, defects afterwards", self.stock(), before)
+    }
+
+    /// What a case must leave as it was: free frames, free swap slots, anon_vmas, defects.
+    fn stock(&self) -> [usize; 4] {
+        let memory = self.memory;
+        [memory.frames.free_count(), memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
+    }
+
+    fn policy(&self) -> Policy {
+        let policy = self.memory.policy();
+        let mut words = Vec::new();
+        for (key, _) in KEYS.iter().filter(|(key, _)| !key.starts_with("thp")) {
+            let mut value = String::new();
+            // Writing to a string does not fail.
+            let _ = policy.show(key, &mut value);
+            words.push((*key, value));
+        }
+        let sizes = (MIN_ORDER..=MAX_ORDER).map(|order| policy.sizes().get(order)).collect();
+        Policy { words, sizes }
+    }
+
+    fn restore(&self, saved: &Policy) {
+        for (key, value) in &saved.words {
+            // What was shown is a right value.
+            let _ = self.memory.policy().parse(key, value);
+        }
+        for (order, state) in (MIN_ORDER..=MAX_ORDER).zip(&saved.sizes) {
+            self.memory.policy().sizes().set(order, *state);
+        }
+    }
+}
+
+/// The switches as a case found them.
+struct Policy {
+    words: Vec<(&'static str, String)>,
+    sizes: Vec<Enabled>,
+}

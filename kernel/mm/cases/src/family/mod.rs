@@ -1,0 +1,30 @@
+//! The cases, one family a file.
+
+pub mod counts;
+pub mod data;
+pub mod flush;
+pub mod fold;
+pub mod getters;
+pub mod helpers;
+pub mod rollback;
+pub mod swap_in;
+pub mod swap_out;
+pub mod totals;
+pub mod zap;
+
+use crate::Case;
+
+/// All of them.
+pub const FAMILIES: &[&[Case]] = &[
+    fold::CASES,
+    getters::CASES,
+    helpers::CASES,
+    counts::CASES,
+    swap_out::CASES,
+    rollback::CASES,
+    swap_in::CASES,
+    zap::CASES,
+    flush::CASES,
+    totals::CASES,
+    data::CASES,
+];

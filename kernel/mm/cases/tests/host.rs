@@ -1,0 +1,107 @@
+//! Every case on simulated machines: one with all features, and two like older CPUs. Programs access memory through the machine's
+//! TLB, so a translation that nobody invalidated is used.
+//!
+//! `CASE=text cargo test -p cases` runs the cases whose names contain the text.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use cases::{Bench, Case, Cpu, Outcome};
+use mm::swap::RamDevice;
+use mm::{Memory, Space};
+use mmu::host::{Access, Config, Machine};
+use mmu::{Door, Features, Pfn, PhysAddr, VirtAddr};
+
+/// A CPU that runs a space at a time, as the kernel's do.
+struct SimulatedCpu {
+    machine: Machine,
+    /// The number of the space that runs; 0 for none.
+    running: Cell<u64>,
+}
+
+impl Cpu for SimulatedCpu {
+    fn access(&self, memory: &Memory, space: &Arc<Space>, address: VirtAddr, write: bool) -> Option<PhysAddr> {
+        self.enter(memory, space);
+        self.machine.access(address, if write { Access::Write } else { Access::Read }).ok()
+    }
+
+    fn enter(&self, memory: &Memory, space: &Arc<Space>) {
+        if self.running.replace(space.id()) != space.id() {
+            memory.activate(space);
+        }
+    }
+
+    fn leave(&self, memory: &Memory) {
+        self.running.set(0);
+        memory.deactivate();
+    }
+}
+
+const MAX: Features = Features {
+    range_tlbi: true,
+    level_hint: true,
+    bbm_level: 2,
+    hardware_access: true,
+    hardware_dirty: true,
+    lse: true,
+    asid_bits: 16,
+};
+const NEOVERSE_N1: Features = Features { range_tlbi: false, bbm_level: 0, level_hint: false, ..MAX };
+const CORTEX_A72: Features = Features { hardware_access: false, hardware_dirty: false, lse: false, ..NEOVERSE_N1 };
+
+/// How large the large cases are here: three batches of `gather`, the last one not full.
+const MEGABYTES: usize = 72;
+
+fn run_case(features: Features, case: &Case) -> Outcome {
+    let config = Config { ram_bytes: 192 << 20, features, ..Config::default() };
+    let machine = Machine::new(config);
+    let first = Pfn::new(config.ram_start.as_u64() >> 12);
+    let memory = Memory::new(Door::simulated(&machine), &[first..first.add((config.ram_bytes >> 12) as usize)]);
+    let memory = memory.map_err(|error| format!("memory: {error:?}"))?;
+    let slots = (MEGABYTES + 8) << 8;
+    let device = RamDevice::new(&memory.frames, slots).map_err(|error| format!("device: {error:?}"))?;
+    memory.swap.add_device(Box::new(device)).map_err(|error| format!("device: {error:?}"))?;
+    let cpu = SimulatedCpu { machine, running: Cell::new(0) };
+    Bench::new(&memory, &cpu, MEGABYTES).run(case.run)
+}
+
+fn run_all(profile: &str, features: Features) {
+    let chosen = std::env::var("CASE").unwrap_or_default();
+    let mut passed = 0;
+    let mut failed = Vec::new();
+    for case in cases::all().filter(|case| case.name.contains(&chosen)) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_case(features, case)));
+        match outcome {
+            Ok(Ok(())) => passed += 1,
+            Ok(Err(error)) => failed.push(format!("{}: {error}", case.name)),
+            Err(_) => failed.push(format!("{}: panicked", case.name)),
+        }
+    }
+    println!("{profile}: {passed} passed, {} failed", failed.len());
+    assert!(failed.is_empty(), "{profile}: {} of {} cases failed:\n{}", failed.len(), passed + failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn on_max() {
+    run_all("max", MAX);
+}
+
+#[test]
+fn on_neoverse_n1() {
+    run_all("neoverse-n1", NEOVERSE_N1);
+}
+
+#[test]
+fn on_cortex_a72() {
+    run_all("cortex-a72", CORTEX_A72);
+}
+
+#[test]
+fn names_are_distinct() {
+    let mut names: Vec<_> = cases::all().map(|case| case.name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
