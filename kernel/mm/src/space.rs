@@ -149,6 +149,11 @@ impl Memory {
         self.asids.leave(self, Table::new(self.zero_frame().start(), 0));
     }
 
+    /// How often ASIDs ran out and a new generation of them began.
+    pub fn asid_rollovers(&self) -> u64 {
+        self.asids.rollovers()
+    }
+
     /// Gives back all that a space has: its pages, swap slots and tables. It may not be active on any CPU, and nobody may use it
     /// afterwards; one flush of its ASID is all the TLB sees of it.
     pub fn destroy_space(&self, space: &Arc<Space>) {
