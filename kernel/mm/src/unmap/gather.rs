@@ -112,6 +112,7 @@ struct Entries {
     page: usize,
     count: usize,
     uffd: bool,
+    folded: bool,
 }
 
 /// The state of one pass over folios of an anon_vma: the table whose lock is held, and what is owed so far.
@@ -176,7 +177,8 @@ impl<'a> Pass<'a, '_> {
             if entry.is_present() && folio.contains(entry.frame()) {
                 let page = folio.index_of(entry.frame());
                 count = table.run(slot, entry, left.min(folio.pages() - page));
-                let out = self.unmap_run(table, folio, extent, Entries { slot, page, count, uffd: entry.is_uffd() });
+                let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
+                let out = self.unmap_run(table, folio, extent, run);
                 if out < count {
                     return false;
                 }
@@ -195,8 +197,8 @@ impl<'a> Pass<'a, '_> {
         if counted == 0 {
             return 0;
         }
-        if counted < run.count {
-            // A part of a folded block is about to go: the block is unfolded as for any other operation on a part.
+        if run.folded {
+            // Where the area ends inside a block, or a count failed there, a part of the block would stay folded without the rest.
             table.unfold_cut_blocks(run.slot, counted);
         }
         let run = Entries { count: counted, ..run };
