@@ -54,7 +54,7 @@ extern "C" fn map_early(tables: *mut u64, image: u64, device_tree: u64, image_bl
         forget_cached(tables as u64);
     }
     // IPS is what the CPU has (PARange), at most 48 bits.
-    TCR | ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange).min(5) << 32
+    TCR | (ID_AA64MMFR0_EL1.read(ID_AA64MMFR0_EL1::PARange).min(5) << 32)
 }
 
 /// # Safety
@@ -70,7 +70,7 @@ unsafe fn set(tables: *mut u64, table: usize, index: usize, value: u64) {
 /// As [`set`].
 unsafe fn link(tables: *mut u64, table: usize, index: usize) {
     // SAFETY: the caller's promise.
-    unsafe { set(tables, table, index, tables as u64 + (table as u64 + 1) * TABLE | 3) };
+    unsafe { set(tables, table, index, (tables as u64 + (table as u64 + 1) * TABLE) | 3) };
 }
 
 /// The stores went past the caches; the walker, once the MMU is on, must not find older lines there.

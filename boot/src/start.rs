@@ -2,6 +2,7 @@
 
 use core::arch::{asm, global_asm};
 use core::fmt::Write;
+use core::mem::MaybeUninit;
 
 use aarch64_cpu::registers::{ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, Readable, TCR_EL1, TPIDR_EL1, TTBR0_EL1, Writeable};
 use mmu::{LINEAR_BASE, PerCpu, PhysAddr, Table, VirtAddr};
@@ -134,7 +135,8 @@ fn first_character(machine: &Machine<'_>) {
 fn build_map(machine: &Machine<'_>, place: &Place) -> (PhysAddr, usize) {
     let pool_address = place.physical(&raw const POOL as u64);
     // SAFETY: nothing else refers to the pool; its tables are not in use yet.
-    let mut map = KernelMap::new(unsafe { &mut *(&raw mut POOL) }, PhysAddr::new(pool_address));
+    let pool = unsafe { core::slice::from_raw_parts_mut((&raw mut POOL).cast(), POOL_PAGES) };
+    let mut map = KernelMap::new(pool, PhysAddr::new(pool_address));
     let done = map_image(&mut map, place)
         .and_then(|()| map_memory(&mut map, &machine.memory, place))
         .and_then(|()| map_devices(&mut map, machine));
@@ -237,7 +239,7 @@ fn finish(place: &Place, root: PhysAddr, table_pages: usize, entry_level: u64) -
     machine.reserved.as_slice().iter().for_each(|range| free.remove(range.pages_around()));
     let initrd = machine.initrd.map_or(&[][..], linear);
     let empty = place.physical(&raw const EMPTY_TABLE as u64);
-    static mut INFO: Option<BootInfo> = None;
+    static mut INFO: MaybeUninit<BootInfo> = MaybeUninit::uninit();
     let info = BootInfo {
         machine,
         entry_level,
@@ -248,8 +250,12 @@ fn finish(place: &Place, root: PhysAddr, table_pages: usize, entry_level: u64) -
         empty_root: Table::new(PhysAddr::new(empty), 0),
         table_pages,
     };
+    let place = (&raw mut INFO).cast::<BootInfo>();
     // SAFETY: one CPU, once; the kernel only ever sees it shared. kernel_main has this signature.
-    unsafe { kernel_main((*(&raw mut INFO)).insert(info)) }
+    unsafe {
+        place.write(info);
+        kernel_main(&*place)
+    }
 }
 
 /// Memory through the linear map.
