@@ -6,6 +6,7 @@ use common::{BASE, Bench, Counts, RW};
 use mm::Errno;
 use mm::fault::{Access, FaultError};
 use mm::inject::{Point, Times};
+use mm::swap::SwapEntry;
 use mm::vma::Prot;
 use mmu::{Descriptor, VirtAddr};
 
@@ -253,6 +254,66 @@ fn t_i_3_a_hole_makes_the_others_come_one_by_one() {
     assert_eq!(bench.read(8), Ok(0));
     assert_eq!((bench.count("faults_swap_major"), bench.count("pages_swapped_in")), (15, 15));
     assert_eq!(bench.folio(3).0.order(), 0);
+    bench.recount(16);
+}
+
+#[test]
+fn t_i_5_a_folio_still_in_the_cache_is_mapped_again_without_a_read() {
+    for (access, dirty) in [(Access::Read, false), (Access::Write, true)] {
+        let bench = Bench::new("64K=always");
+        bench.map(0, 16, RW);
+        bench.fill(0, 16);
+        let (frame, start) = (bench.frame(0), bench.memory.swap.free_count());
+        // The write fails, so the folio stays in the cache with nothing mapping it.
+        bench.memory.inject.arm(Point::DeviceWrite, 0, Times::Always);
+        bench.advise(0, 16, PAGEOUT).unwrap();
+        bench.memory.inject.arm(Point::DeviceRead, 0, Times::Always);
+        assert_eq!(bench.shape(0, 16), [0, 0, 16, 0]);
+        bench.memory.fault(&bench.space, bench.at(7), access).unwrap();
+        assert_eq!((bench.count("faults_swap_minor"), bench.count("faults_swap_major")), (1, 0));
+        assert_eq!((bench.frame(0), bench.shape(0, 16)), (frame, [16, 0, 0, 0]));
+        assert_eq!((bench.memory.swap.free_count(), bench.entry(3).is_dirty()), (start, dirty));
+        assert_eq!(bench.folio(0).0.exclusive_run(0, 16), (true, 16));
+        bench.verify(0, 16);
+        bench.recount(16);
+    }
+}
+
+/// With one page of the folio taken out of the area, only single pages of the cached folio fit; they stay one folio.
+#[test]
+fn pages_of_a_cached_folio_can_be_mapped_one_by_one() {
+    let bench = Bench::new("64K=always");
+    bench.map(0, 16, RW);
+    bench.fill(0, 16);
+    let frame = bench.frame(0);
+    bench.memory.inject.arm(Point::DeviceWrite, 0, Times::Always);
+    bench.advise(0, 16, PAGEOUT).unwrap();
+    bench.advise(15, 1, DONTNEED).unwrap();
+    bench.verify(0, 15);
+    assert_eq!((bench.count("faults_swap_minor"), bench.frame(0)), (15, frame));
+    assert_eq!((bench.shape(0, 16), bench.folio(3).0.order()), ([0, 15, 0, 1], 4));
+    assert_eq!(bench.read(15), Ok(0));
+    bench.recount(16);
+    bench.fill(0, 16);
+    bench.verify(0, 16);
+}
+
+#[test]
+fn a_cached_neighbour_makes_the_others_come_one_by_one() {
+    let bench = swapped("64K=always", 16);
+    let (memory, entry) = (&bench.memory, SwapEntry::from_descriptor(bench.entry(5)).unwrap().entry);
+    // As a fault does that is between its read and its mapping.
+    let locked = memory.swap.add_to_cache(memory, entry, memory.alloc_folio(0).unwrap()).unwrap();
+    memory.swap.read_in(memory, &locked).unwrap();
+    locked.set_swap_backed(true);
+    locked.set_uptodate(true);
+    memory.lru.add(locked.folio());
+    let folio = locked.unlock();
+    bench.verify(3, 1);
+    assert_eq!((bench.shape(0, 16), bench.folio(3).0.order()), ([0, 1, 15, 0], 0));
+    assert!(folio.put(1).is_none(), "the cache has it");
+    bench.verify(0, 16);
+    assert_eq!((bench.count("faults_swap_minor"), bench.folio(5).0), (1, folio));
     bench.recount(16);
 }
 

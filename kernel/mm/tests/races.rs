@@ -194,6 +194,32 @@ fn two_faults_on_swapped_pages_read_them_once() {
 }
 
 #[test]
+fn faults_race_with_dontneed_on_swapped_pages() {
+    const DONTNEED: u32 = 4;
+    for seed in 0..200 {
+        let bench = Bench::on(config(3, seed), "64K=always");
+        let start = bench.stock();
+        bench.map(0, 16, RW);
+        bench.fill(0, 16);
+        bench.advise(0, 16, PAGEOUT).unwrap();
+        let touch = |page: u64| {
+            let bench = &bench;
+            move || bench.memory.fault(&bench.space, bench.at(page), Access::Read).unwrap()
+        };
+        let drop_some = || bench.advise(4, 8, DONTNEED).unwrap();
+        run(&bench, seed, vec![program(touch(5)), program(drop_some), program(touch(6))]);
+        bench.recount(16);
+        bench.verify(0, 4);
+        bench.verify(12, 4);
+        for page in 4..12 {
+            assert_eq!(bench.read(page), Ok(0), "seed {seed}, page {page} was dropped");
+        }
+        bench.unmap(0, 16);
+        assert_eq!(bench.stock(), start, "seed {seed}: something leaked");
+    }
+}
+
+#[test]
 fn faults_race_with_munmap() {
     for seed in 0..60 {
         let bench = Bench::on(config(3, seed), "64K=always;16K=always");

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{BASE, Bench, FIXED, RW};
 use mm::Space;
@@ -79,6 +80,41 @@ fn without_a_space_nothing_is_mapped() {
     assert_eq!(read(&bench, &space), 5);
     bench.memory.deactivate();
     bench.memory.destroy_space(&space);
+}
+
+#[test]
+fn a_space_that_runs_during_a_rollover_keeps_its_asid_everywhere() {
+    let bench = Bench::on(Config { cpus: 2, ..Config::default() }, "64K=never");
+    bench.memory.policy().parse("asid_bits", "4").unwrap();
+    let shared = space_with_a_page(&bench);
+    let others: Vec<_> = (0..20).map(|_| space_with_a_page(&bench)).collect();
+    let stage = AtomicUsize::new(0);
+    let wait_for = |number| {
+        while stage.load(Ordering::Relaxed) < number {
+            mmu::relax()
+        }
+    };
+    let runner = || {
+        write(&bench, &shared, 7);
+        stage.store(1, Ordering::Relaxed);
+        wait_for(2);
+        // It has not switched, and its TLB knows the page: the flush on the other CPU must have reached it.
+        assert!(bench.machine.user_read_u64(VirtAddr::new(BASE)).is_err());
+        bench.memory.deactivate();
+    };
+    let switcher = || {
+        wait_for(1);
+        let before = bench.memory.asid_rollovers();
+        others.iter().for_each(|space| write(&bench, space, 1));
+        assert!(bench.memory.asid_rollovers() > before);
+        bench.memory.activate(&shared);
+        bench.memory.munmap(&shared, BASE, 0x1_0000).unwrap();
+        stage.store(2, Ordering::Relaxed);
+        bench.memory.deactivate();
+    };
+    bench.machine.run(1, vec![program(switcher), program(runner)]);
+    bench.memory.deactivate();
+    others.iter().chain([&shared]).for_each(|space| bench.memory.destroy_space(space));
 }
 
 #[test]
