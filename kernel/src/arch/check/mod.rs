@@ -28,6 +28,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("arch/el0-changes-every-register", user::changed_registers),
     ("arch/el0-traps-by-kind", user::traps),
     ("arch/el0-may-read-counter-and-cache-registers", user::allowed),
+    ("arch/el0-has-memory-operations-where-the-cpu-has", user::memory_operations),
     ("arch/el0-faults-name-address-and-access", user::faults),
     ("arch/uaccess-copies-every-length", uaccess::lengths),
     ("arch/uaccess-refuses-what-the-program-has-not-got", uaccess::refusals),

@@ -6,6 +6,7 @@ use core::arch::global_asm;
 use super::ensure;
 use super::space::{ABSENT, BASE, CONSTANTS, DATA, Space};
 use crate::arch::user::{Access, FaultKind, Trap, UserContext, enter};
+use crate::start::machine;
 
 global_asm!(include_str!("user.s"));
 
@@ -15,7 +16,7 @@ macro_rules! programs {
     };
 }
 programs!(check_programs check_programs_end check_svc check_change_all check_brk check_undefined check_undefined_end);
-programs!(check_allowed check_load check_store check_jump check_exclusive check_stack);
+programs!(check_allowed check_set check_load check_store check_jump check_exclusive check_stack);
 
 /// The address in the space that a program has.
 macro_rules! entry {
@@ -102,6 +103,22 @@ pub(super) fn allowed() -> Result<(), String> {
     Ok(())
 }
 
+/// The instructions of FEAT_MOPS, which both EL2 (HCRX_EL2) and EL1 (SCTLR_EL1) must have let through.
+pub(super) fn memory_operations() -> Result<(), String> {
+    let space = space();
+    let mut context = patterned(entry!(check_set));
+    (context.x[0], context.x[1], context.x[2]) = (DATA, 100, 0x5a);
+    let trap = enter(&mut context);
+    if !machine().features.mops {
+        ensure!(matches!(trap, Trap::Undefined { .. }), "{trap:x?}");
+        return Ok(());
+    }
+    ensure!(trap == Trap::Syscall, "{trap:x?}");
+    let page = space.bytes(2);
+    ensure!(page[..100].iter().all(|&byte| byte == 0x5a) && page[100] == 0, "not set");
+    Ok(())
+}
+
 pub(super) fn faults() -> Result<(), String> {
     use {Access::*, FaultKind::*};
     let space = space();
@@ -139,9 +156,10 @@ pub(super) fn faults() -> Result<(), String> {
 
 fn alignment() -> Result<(), String> {
     let mut context = patterned(entry!(check_exclusive));
-    context.x[0] = DATA + 1;
+    // Over a multiple of 16: with FEAT_LSE2 what lies between two of them need not be aligned.
+    context.x[0] = DATA + 13;
     let trap = enter(&mut context);
-    ensure!(trap == Trap::Alignment { address: DATA + 1 }, "exclusive: {trap:x?}");
+    ensure!(trap == Trap::Alignment { address: DATA + 13 }, "exclusive: {trap:x?}");
     let mut context = patterned(BASE + 2);
     let trap = enter(&mut context);
     ensure!(trap == Trap::Alignment { address: BASE + 2 }, "pc: {trap:x?}");

@@ -63,6 +63,14 @@ check_allowed:
     yield
     svc     #0
 
+.global check_set
+check_set:
+    .arch_extension mops
+    setp    [x0]!, x1!, x2
+    setm    [x0]!, x1!, x2
+    sete    [x0]!, x1!, x2
+    svc     #0
+
 .global check_load
 check_load:
     ldr     x1, [x0]
