@@ -271,6 +271,6 @@ fn walk_and_dump() -> Result<(), String> {
     if walk.physical().is_none() || walk.physical() != expected {
         return Err(format!("page 5 is at {expected:?}, but {walk}"));
     }
-    let block = dump.contains("64K L3 x16") && dump.contains("1 contiguous blocks") && dump.lines().count() == 1;
+    let block = dump.contains("64K L3 x16") && dump.contains("1 contiguous block") && dump.lines().count() == 1;
     if block { Ok(()) } else { Err(format!("the dump is: {dump}")) }
 }

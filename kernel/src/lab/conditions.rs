@@ -37,11 +37,6 @@ impl Conditions {
         }
     }
 
-    /// Whether instruction figures mean anything.
-    pub const fn counts_instructions(&self) -> bool {
-        self.counts_instructions
-    }
-
     /// QEMU's name of the CPU, if Linux was measured on it.
     pub fn cpu_of_linux(&self) -> &'static str {
         match self.cpu {

@@ -9,6 +9,8 @@ pub mod grid;
 pub mod linux;
 
 #[cfg(target_os = "none")]
+mod access;
+#[cfg(target_os = "none")]
 mod checks;
 #[cfg(target_os = "none")]
 mod conditions;

@@ -1,11 +1,18 @@
 //! `job=test`: every test that runs in the guest, one record each.
 
+use alloc::format;
 use alloc::string::String;
 
+use cases::Bench;
+
+use super::access::Mmu;
 use super::checks;
 use crate::arch::check;
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
+
+/// MiB of memory, and of swap, that a large case may take.
+const LARGE_CASE: usize = 64;
 
 /// Runs the tests that are chosen and keeps the score.
 pub struct Runner<'a> {
@@ -39,6 +46,10 @@ pub fn run(options: &Options) -> bool {
     let mut runner = Runner { filter: options.tests.as_deref().unwrap_or(""), passed: 0, failed: 0 };
     for (name, test) in check::ALL {
         runner.case(name, test);
+    }
+    let bench = Bench::new(crate::memory(), &Mmu, LARGE_CASE);
+    for case in cases::all() {
+        runner.case(&format!("case/{}", case.name), || bench.run(case.run));
     }
     checks::run(&mut runner);
     let Runner { filter, passed, failed } = runner;

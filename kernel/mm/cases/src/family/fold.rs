@@ -41,7 +41,7 @@ fn map_by_write(bench: &Bench<'_>, size: Size, shape: &str) -> Outcome {
     let (wrote, cost) = bench.measure(|| field.store(0, 0, &[1]));
     wrote?;
     field.must_look(0, pages, shape)?;
-    cost.must_be(&format!("s={pages} x=0 cas=0 folds=0 U=0 T=0 local=0 I=0 D=0 isb=0"))?;
+    cost.must_be(&format!("s={pages} x=0 cas=0 folds=0 U=0 T=0 local=0 I=0 D=0"))?;
     same("faults", bench.memory().count().faults_anonymous.get() - faults, 1)?;
     same("young, dirty, writable", field.how_many(0, pages, is_ready), pages)?;
     let folio = field.folio(0);
