@@ -61,6 +61,7 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     if info.machine.log_is_elsewhere() {
         kernel_log::to_host();
     }
+    first_line(info);
     psci::init(info.machine.psci);
     let features = Features::read();
     features.enable();
@@ -69,7 +70,8 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     let mut free = info.free;
     let size = heap::size_for(info.machine.memory.total());
     let Some(heap) = free.take(size, size).or_else(|| free.take(size, mmu::PAGE_SIZE)) else {
-        log::error!("too little memory: {} KiB are free, the heap needs {} KiB", free.total() >> 10, size >> 10);
+        let (free, size) = (free.total() >> 10, size >> 10);
+        log::error!("too little memory: {free} KiB are free, the heap needs {size} KiB in one piece");
         kernel_log::finish(false, kernel_log::PANIC_STATUS)
     };
     // SAFETY: taken from the free list just now.
@@ -102,12 +104,15 @@ fn check_policy(options: Options) -> Result<Options, String> {
     Ok(options)
 }
 
+/// The banner's first line, before anything can go wrong. On the UART boot has written its first word already.
+fn first_line(info: &BootInfo) {
+    let first = if info.machine.log_is_elsewhere() { boot::start::FIRST_WORD } else { "" };
+    log::info!("{first} {} on {}, entered at EL{}", env!("CARGO_PKG_VERSION"), info.machine.model, info.entry_level);
+}
+
 fn banner(machine: &Machine, interrupts: bool) {
     let Machine { info, features, heap, .. } = machine;
     let cpus = info.machine.cpus();
-    // On the UART boot has written the first word already.
-    let first = if info.machine.log_is_elsewhere() { boot::start::FIRST_WORD } else { "" };
-    log::info!("{first} {} on {}, entered at EL{}", env!("CARGO_PKG_VERSION"), info.machine.model, info.entry_level);
     log::info!("cpu:      {} (MIDR {:#010x})", features.cpu_name(), features.midr);
     log::info!("features: {features}");
     let memory: Vec<_> = info.machine.memory.as_slice().iter().map(|range| alloc::format!("{range}")).collect();
@@ -139,7 +144,7 @@ fn run(options: &Options) -> ! {
         Job::Boot => kernel_log::finish(true, 0),
         Job::Map => {
             // Printing can not fail: the text goes to a device.
-            let _ = tables::dump(&mut kernel_log::Urgent, Half::Kernel);
+            let _ = tables::dump(&mut kernel_log::Urgent::new(), Half::Kernel);
             kernel_log::finish(true, 0)
         }
         _ => lab::run(options),
@@ -172,7 +177,7 @@ fn crash(way: Crash) {
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     use core::fmt::Write;
     kernel_log::dying();
-    let out = &mut kernel_log::Urgent;
+    let out = &mut kernel_log::Urgent::new();
     let _ = writeln!(out, "\nkernel {info}");
     let (frame, here): (u64, u64);
     // SAFETY: reads two registers.

@@ -112,14 +112,19 @@ impl Features {
     pub const fn cpu_name(&self) -> &'static str {
         match ((self.midr >> 24) as u8, (self.midr >> 4) as u16 & 0xfff) {
             (0x41, 0xd03) => "Cortex-A53",
+            (0x41, 0xd04) => "Cortex-A35",
             (0x41, 0xd05) => "Cortex-A55",
             (0x41, 0xd07) => "Cortex-A57",
             (0x41, 0xd08) => "Cortex-A72",
             (0x41, 0xd0b) => "Cortex-A76",
             (0x41, 0xd0c) => "Neoverse N1",
+            (0x41, 0xd41) => "Cortex-A78",
+            (0x41, 0xd47) => "Cortex-A710",
             (0x41, 0xd40) => "Neoverse V1",
             (0x41, 0xd49) => "Neoverse N2",
+            (0x41, 0xd4f) => "Neoverse V2",
             (0x41, 0xd4d) => "Cortex-A715",
+            (0x46, 0x001) => "A64FX",
             (0x00, 0x051) => "QEMU max",
             _ => "arm64 CPU",
         }

@@ -17,7 +17,7 @@ pub(super) fn unexpected(frame: &ExceptionFrame, kind: Kind) -> ! {
         // vectors.s kept the SP that went over; the frame lies on another stack.
         sp_that_overflowed(&mut frame.sp);
     }
-    let out = &mut log::Urgent;
+    let out = &mut log::Urgent::new();
     let syndrome = Syndrome::new(frame.esr);
     let _ = match kind {
         Kind::Synchronous => writeln!(out, "\nunexpected exception: {syndrome}"),

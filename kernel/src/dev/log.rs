@@ -17,15 +17,19 @@ static TO_HOST: AtomicBool = AtomicBool::new(false);
 /// How often the kernel has failed: a failure of the report itself must end too.
 static DYING: AtomicU32 = AtomicU32::new(0);
 
-/// Collects a line, so that each is one semihosting call.
+/// Collects a line, so that each is one semihosting call and never broken by a record.
 struct Line {
     bytes: [u8; 256],
     length: usize,
 }
 
-static LINE: SpinLock<Line> = SpinLock::new(Line { bytes: [0; 256], length: 0 });
+static LINE: SpinLock<Line> = SpinLock::new(Line::new());
 
 impl Line {
+    const fn new() -> Self {
+        Self { bytes: [0; 256], length: 0 }
+    }
+
     fn flush(&mut self) {
         emit(&self.bytes[..self.length]);
         self.length = 0;
@@ -92,13 +96,32 @@ pub fn to_host() {
     TO_HOST.store(true, Ordering::Relaxed);
 }
 
-/// Writes without a lock, for reports of failure.
-pub struct Urgent;
+/// Writes without a lock, for reports of failure; and for what is longer than a message. What is not a whole line appears when it is
+/// dropped.
+pub struct Urgent(Line);
+
+impl Urgent {
+    /// With nothing to write yet.
+    pub const fn new() -> Self {
+        Self(Line::new())
+    }
+}
+
+impl Default for Urgent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Write for Urgent {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        emit(text.as_bytes());
-        Ok(())
+        self.0.write_str(text)
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        self.0.flush();
     }
 }
 
