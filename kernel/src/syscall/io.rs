@@ -60,13 +60,14 @@ const O_WRONLY: u64 = 1;
 const O_CLOEXEC: u64 = 0o200_0000;
 
 fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments) -> Outcome {
-    const F_DUPFD: u64 = 0;
-    const F_GETFD: u64 = 1;
-    const F_SETFD: u64 = 2;
-    const F_GETFL: u64 = 3;
-    const F_DUPFD_CLOEXEC: u64 = 1030;
+    const F_DUPFD: u32 = 0;
+    const F_GETFD: u32 = 1;
+    const F_SETFD: u32 = 2;
+    const F_GETFL: u32 = 3;
+    const F_DUPFD_CLOEXEC: u32 = 1030;
     const FD_CLOEXEC: u64 = 1;
     let open = stream(process, descriptor)?;
+    let command = command as u32;
     match command {
         F_DUPFD | F_DUPFD_CLOEXEC if argument >= crate::task::files::Files::MOST as u64 => Err(Errno::EINVAL),
         F_DUPFD => duplicate(process, descriptor, argument, false),

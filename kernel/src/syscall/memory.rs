@@ -58,9 +58,9 @@ fn mprotect(process: &mut Process, &[address, length, protection, ..]: &Argument
 }
 
 fn madvise(process: &mut Process, &[address, length, advice, ..]: &Arguments) -> Outcome {
-    const PAGEOUT: u64 = 21;
+    const PAGEOUT: u32 = 21;
     match INTERVAL.get() {
-        Some(interval) if advice == PAGEOUT => {
+        Some(interval) if advice as u32 == PAGEOUT => {
             (interval.begin)();
             let result = process.space.madvise(address, length, advice);
             (interval.end)();

@@ -79,13 +79,13 @@ fn rseq(_: &mut Process, _: &Arguments) -> Outcome {
 }
 
 fn futex(process: &mut Process, &[address, operation, value, timeout, ..]: &Arguments) -> Outcome {
-    const PRIVATE_AND_CLOCK: u64 = 128 | 256;
-    const WAIT: u64 = 0;
-    const WAKE: u64 = 1;
+    const PRIVATE_AND_CLOCK: u32 = 128 | 256;
+    const WAIT: u32 = 0;
+    const WAKE: u32 = 1;
     if address % 4 != 0 {
         return Err(Errno::EINVAL);
     }
-    match operation & !PRIVATE_AND_CLOCK {
+    match operation as u32 & !PRIVATE_AND_CLOCK {
         WAIT => {
             let mut word = [0; 4];
             user::read_bytes(&mut word, address)?;
@@ -139,10 +139,10 @@ fn getcpu(_: &mut Process, &[cpu, node, ..]: &Arguments) -> Outcome {
 }
 
 fn prctl(process: &mut Process, &[operation, argument, ..]: &Arguments) -> Outcome {
-    const SET_NAME: u64 = 15;
-    const GET_NAME: u64 = 16;
-    const SET_VMA: u64 = 0x5356_4D41;
-    match operation {
+    const SET_NAME: u32 = 15;
+    const GET_NAME: u32 = 16;
+    const SET_VMA: u32 = 0x5356_4D41;
+    match operation as u32 {
         SET_NAME => {
             let mut name = [0; 16];
             for (index, byte) in name.iter_mut().take(15).enumerate() {
@@ -170,15 +170,15 @@ fn wait4(_: &mut Process, _: &Arguments) -> Outcome {
 
 /// The limits that there are; none can be changed.
 fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) -> Outcome {
-    const KINDS: u64 = 16;
+    const KINDS: u32 = 16;
     const INFINITE: u64 = u64::MAX;
-    const DATA: u64 = 2;
-    const STACK: u64 = 3;
-    const CORE: u64 = 4;
-    const FILES: u64 = 7;
+    const STACK: u32 = 3;
+    const CORE: u32 = 4;
+    const FILES: u32 = 7;
     if !is_self(pid) {
         return Err(Errno::ESRCH);
     }
+    let resource = resource as u32;
     if resource >= KINDS {
         return Err(Errno::EINVAL);
     }
@@ -190,7 +190,6 @@ fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) 
         STACK => crate::task::STACK_SIZE,
         CORE => 0,
         FILES => crate::task::files::Files::MOST as u64,
-        DATA => INFINITE,
         _ => INFINITE,
     };
     if old != 0 {

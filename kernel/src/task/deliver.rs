@@ -6,7 +6,7 @@ use super::signal_frame::{self, CONTEXT, Frame, Info, RECORD, Registers, SIZE};
 use super::signals::{Action, AlternateStack, DEFAULT, IGNORE};
 use super::space::Map;
 use super::stack::STACK_TOP;
-use super::status::{ExitStatus, Signal};
+use super::status::ExitStatus;
 use crate::arch::uaccess;
 
 /// Flags of an action, with Linux's values.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use mm::Errno;
 
-use super::elf::{self, Image, Segment};
+use super::elf::{self, Segment};
 use super::hwcap::{Identification, hwcap, hwcap2};
 use super::process::Process;
 use super::random::Random;

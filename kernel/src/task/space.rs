@@ -140,9 +140,16 @@ impl UserSpace {
 
     /// What the machine has, for sysinfo.
     pub fn totals(&self) -> Totals {
-        const PAGE: u64 = mmu::PAGE_SIZE;
-        let frames = &crate::memory().frames;
-        Totals { total: frames.total() as u64 * PAGE, free: frames.free_count() as u64 * PAGE, ..Totals::default() }
+        let bytes = |pages: usize| pages as u64 * mmu::PAGE_SIZE;
+        let memory = crate::memory();
+        // The device is made of memory, which programs do not see then.
+        let swap_total = bytes(memory.swap.total());
+        Totals {
+            total: bytes(memory.frames.total()).saturating_sub(swap_total),
+            free: bytes(memory.frames.free_count()),
+            swap_total,
+            swap_free: bytes(memory.swap.free_count()),
+        }
     }
 }
 
