@@ -14,6 +14,9 @@ use crate::plugin::{self, Plugin};
 /// A plugin slows the guest down.
 const SLOWNESS: u32 = 3;
 
+/// Columns that are always shown, also where nothing was counted. Others are added where something was.
+const COLUMNS: [&str; 7] = ["tlbi_page", "tlbi_range", "tlbi_asid", "tlbi_all", "dsb_ishst", "dsb_ish", "isb"];
+
 /// What the comparison found.
 #[derive(Debug)]
 pub struct Comparison {
@@ -60,7 +63,9 @@ pub fn verify(mut boot: Boot, plugin: &Plugin, name: &str, interrupt: &Interrupt
 
 /// Compares interval by interval.
 fn compare(kernel: &[Value], plugin: &[Value]) -> Comparison {
-    let keys: BTreeSet<&str> = kernel.iter().chain(plugin).flat_map(counted_keys).collect();
+    let found: BTreeSet<&str> = kernel.iter().chain(plugin).flat_map(counted_keys).collect();
+    let others = found.into_iter().filter(|key| !COLUMNS.contains(key));
+    let keys: Vec<&str> = COLUMNS.iter().copied().chain(others).collect();
     let mut result = Comparison { table: head(&keys), passed: 0, differing: 0, differences: Vec::new() };
     if kernel.is_empty() {
         result.differences.push("the kernel recorded no interval".to_owned());
@@ -92,7 +97,7 @@ fn compare(kernel: &[Value], plugin: &[Value]) -> Comparison {
     result
 }
 
-fn head(keys: &BTreeSet<&str>) -> String {
+fn head(keys: &[&str]) -> String {
     let mut head = format!("{:>5}  {:<24}", "", "interval");
     for key in keys {
         let _ = write!(head, " {key:>width$}", width = key.len().max(8));
