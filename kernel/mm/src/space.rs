@@ -12,6 +12,7 @@ use crate::sync::{Rank, RwLock};
 use crate::tlb::{Gather, PendingFlush};
 use crate::vma::Areas;
 
+pub use advise::advice;
 pub use asid::Asids;
 
 mod advise;

@@ -6,13 +6,12 @@ use common::{BASE, Bench, Counts, RW};
 use mm::Errno;
 use mm::fault::{Access, FaultError};
 use mm::inject::{Point, Times};
+use mm::map::{MapFlags, MapRequest};
+use mm::space::advice::{DONTNEED, PAGEOUT};
 use mm::swap::SwapEntry;
 use mm::vma::Prot;
 use mmu::host::Event;
 use mmu::{Descriptor, Dsb, VirtAddr};
-
-const DONTNEED: u32 = 4;
-const PAGEOUT: u32 = 21;
 
 #[test]
 fn t_f_1_a_write_to_an_empty_area_maps_a_folded_folio() {
@@ -420,7 +419,7 @@ fn t_z_4_exit_costs_one_flush_of_the_asid() {
     let bench = Bench::new("64K=always");
     let empty = bench.stock();
     let space = bench.memory.create_space().unwrap();
-    let request = mm::map::MapRequest { address: BASE, length: 64 << 12, prot: RW, flags: common::FIXED };
+    let request = MapRequest { address: BASE, length: 64 << 12, prot: RW, flags: common::FIXED };
     bench.memory.mmap(&space, request).unwrap();
     for page in 0..40 {
         bench.memory.fault(&space, bench.at(page), Access::Write).unwrap();
@@ -603,6 +602,17 @@ fn t_p_5_arguments_of_madvise() {
     assert_eq!((bench.shape(0, 16), bench.shape(32, 16)), ([0, 0, 16, 0], [0, 0, 16, 0]));
     assert_eq!(bench.advise(0, 48, DONTNEED), Err(Errno::ENOMEM));
     assert_eq!((bench.shape(0, 16), bench.shape(32, 16)), ([0, 0, 0, 16], [0, 0, 0, 16]));
+}
+
+#[test]
+fn locked_memory_is_there_at_once_and_stays() {
+    let bench = Bench::new("64K=always");
+    let flags = common::FIXED | MapFlags::LOCKED;
+    bench.memory.mmap(&bench.space, MapRequest { address: BASE, length: 16 << 12, prot: RW, flags }).unwrap();
+    assert_eq!(bench.shape(0, 16), [16, 0, 0, 0]);
+    assert_eq!(bench.advise(0, 16, PAGEOUT), Err(Errno::EINVAL));
+    assert_eq!(bench.advise(0, 16, DONTNEED), Err(Errno::EINVAL));
+    assert_eq!(bench.shape(0, 16), [16, 0, 0, 0]);
 }
 
 #[test]
