@@ -22,7 +22,7 @@ pub(super) fn unexpected(frame: &ExceptionFrame, kind: Kind) -> ! {
     let _ = match kind {
         Kind::Synchronous => writeln!(out, "\nunexpected exception: {syndrome}"),
         Kind::StackOverflow => {
-            writeln!(out, "\nkernel stack overflow: SP {:#x} is in the guard below the stack", frame.sp)
+            writeln!(out, "\nkernel stack overflow: SP was {:#x}; what lies below is the stack's guard", frame.sp)
         }
         _ => writeln!(out, "\nunexpected exception: {kind:?}"),
     };
