@@ -40,8 +40,10 @@ mod program {
         fn _start();
     }
 
+    type Check = fn(&Args) -> bool;
+
     pub fn main(args: &Args) -> u8 {
-        let checks: &[(&str, fn(&Args) -> bool)] = &[
+        let checks: &[(&str, Check)] = &[
             ("the stack is 16-aligned and holds argc", stack),
             ("the auxiliary vector describes this program", vector),
             ("AT_RANDOM points at 16 bytes that are not all zero", random),

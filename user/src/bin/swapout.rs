@@ -90,7 +90,7 @@ mod program {
         println!(
             "round {round}: {}.{:02} MiB, {}, madvise {nanoseconds} ns, {} ns a page",
             options.size >> 20,
-            (options.size & 0xF_FFFF) * 100 >> 20,
+            ((options.size & 0xF_FFFF) * 100) >> 20,
             options.fill.name(),
             nanoseconds / pages
         );

@@ -87,22 +87,23 @@ actions: write read check pageout cold free drop hugepage nohugepage populate-re
             let address = self.address + pages.start * PAGE;
             let length = (pages.end - pages.start) * PAGE;
             let done = match action {
-                "write" => return Ok(self.write(pages, round)),
-                "read" => return Ok(self.read(pages)),
-                "check" => return self.check(pages),
-                // SAFETY: `protect` and `unmap` are what the person at the keyboard asked for: a later step may die of them.
-                "unmap" => unsafe { sys::unmap(address, length) },
-                "protect-none" => unsafe { sys::protect(address, length, 0) },
-                "protect-read" => unsafe { sys::protect(address, length, sys::PROT_READ) },
-                "protect-write" => unsafe { sys::protect(address, length, sys::PROT_READ | sys::PROT_WRITE) },
-                _ => {
-                    let Some(advice) = advice_of(action) else { return Err(usage()) };
-                    if matches!(advice, advice::DONTNEED | advice::FREE) {
-                        self.rounds[pages.start as usize..pages.end as usize].fill(0);
-                    }
-                    // SAFETY: `rounds` has just been told when the contents go.
-                    unsafe { sys::advise(address, length, advice) }
+                "write" => {
+                    self.write(pages, round);
+                    return Ok(());
                 }
+                "read" => {
+                    self.read(pages);
+                    return Ok(());
+                }
+                "check" => return self.check(pages),
+                // SAFETY: what the person at the keyboard asked for: a later step may die of it.
+                "unmap" => unsafe { sys::unmap(address, length) },
+                _ => match (protection_of(action), advice_of(action)) {
+                    // SAFETY: as above.
+                    (Some(protection), _) => unsafe { sys::protect(address, length, protection) },
+                    (_, Some(advice)) => self.advise(&pages, advice),
+                    _ => return Err(usage()),
+                },
             };
             done.map(|_| ()).map_err(|error| {
                 eprintln!(
@@ -113,6 +114,14 @@ actions: write read check pageout cold free drop hugepage nohugepage populate-re
                 );
                 1
             })
+        }
+
+        fn advise(&mut self, pages: &Range<u64>, advice: u64) -> Result<u64, sys::Error> {
+            if matches!(advice, advice::DONTNEED | advice::FREE) {
+                self.rounds[pages.start as usize..pages.end as usize].fill(0);
+            }
+            // SAFETY: `rounds` has just been told when the contents go.
+            unsafe { sys::advise(self.address + pages.start * PAGE, (pages.end - pages.start) * PAGE, advice) }
         }
 
         /// The words of one page.
@@ -156,6 +165,15 @@ actions: write read check pageout cold free drop hugepage nohugepage populate-re
         sys::map(length, sys::PROT_READ | sys::PROT_WRITE).map_err(|error| {
             eprintln!("touch: mmap of {length} bytes failed with error {}", error.0);
             1
+        })
+    }
+
+    fn protection_of(action: &str) -> Option<u64> {
+        Some(match action {
+            "protect-none" => 0,
+            "protect-read" => sys::PROT_READ,
+            "protect-write" => sys::PROT_READ | sys::PROT_WRITE,
+            _ => return None,
         })
     }
 
