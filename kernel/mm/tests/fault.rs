@@ -10,7 +10,7 @@ use mm::map::{MapFlags, MapRequest};
 use mm::space::advice::{DONTNEED, PAGEOUT};
 use mm::swap::SwapEntry;
 use mm::vma::Prot;
-use mmu::host::Event;
+use mmu::host::{Config, Event, Schedule, program};
 use mmu::{Descriptor, Dsb, VirtAddr};
 
 #[test]
@@ -314,6 +314,70 @@ fn a_cached_neighbour_makes_the_others_come_one_by_one() {
     assert!(folio.put(1).is_none(), "the cache has it");
     bench.verify(0, 16);
     assert_eq!((bench.count("faults_swap_minor"), bench.folio(5).0), (1, folio));
+    bench.recount(16);
+}
+
+/// As fork leaves the entries, but for the other space.
+#[test]
+fn t_i_6_what_was_not_exclusive_comes_back_read_only() {
+    let bench = swapped("64K=always", 16);
+    let table = bench.space.lock_table(&bench.memory, bench.at(0)).unwrap();
+    for page in 0..16 {
+        let slot = table.slot(bench.at(page));
+        bench.memory.door.store(slot, SwapEntry::share_descriptor(bench.entry(page)));
+    }
+    drop(table);
+    bench.read(5).unwrap();
+    assert_eq!(bench.shape(0, 16), [16, 0, 0, 0]);
+    let (folio, _) = bench.folio(0);
+    assert_eq!((folio.exclusive_run(0, 16), bench.entry(5).is_writable()), ((false, 16), false));
+    // Nobody has it but this space, which the first write finds out.
+    bench.write(5, 1).unwrap();
+    assert_eq!((bench.count("faults_reuse"), bench.count("faults_copy"), bench.count("unfolds")), (1, 0, 1));
+    assert_eq!((bench.folio(5).0, folio.exclusive_run(0, 16), folio.is_exclusive(5)), (folio, (false, 5), true));
+    // A pin, say, keeps the page where it is; the space gets a copy.
+    folio.get(1);
+    bench.write(6, 2).unwrap();
+    assert_eq!((bench.count("faults_copy"), folio.mapped_pages()), (1, 15));
+    assert!(folio.put(1).is_none());
+    assert_eq!((bench.read(5), bench.read(6)), (Ok(1), Ok(2)));
+    bench.verify(7, 9);
+    bench.recount(16);
+}
+
+/// A write fault on a page that was shared maps it read-only first, then looks again.
+#[test]
+fn a_write_to_a_shared_swapped_page_resolves() {
+    let bench = swapped("64K=never", 1);
+    let table = bench.space.lock_table(&bench.memory, bench.at(0)).unwrap();
+    bench.memory.door.store(table.slot(bench.at(0)), SwapEntry::share_descriptor(bench.entry(0)));
+    drop(table);
+    bench.memory.fault(&bench.space, bench.at(0), Access::Write).unwrap();
+    assert!(bench.entry(0).is_writable() && bench.folio(0).0.is_exclusive(0));
+    assert_eq!((bench.count("faults_swap_major"), bench.count("faults_reuse")), (1, 1));
+}
+
+/// The folio was read for sixteen entries of which one is gone when it is to be mapped: it is dropped, and pages come one by one.
+#[test]
+fn a_folio_read_for_entries_that_changed_is_dropped() {
+    let bench = Bench::on(Config { cpus: 2, ..Config::default() }, "64K=always");
+    bench.map(0, 16, RW);
+    bench.fill(0, 16);
+    bench.advise(0, 16, PAGEOUT).unwrap();
+    let enter = |work: &dyn Fn()| {
+        bench.memory.activate(&bench.space);
+        work();
+        bench.memory.deactivate();
+    };
+    let fault = program(|| enter(&|| bench.memory.fault(&bench.space, bench.at(5), Access::Read).unwrap()));
+    let drop_one = program(|| enter(&|| bench.advise(9, 1, DONTNEED).unwrap()));
+    let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::CopyPages(..)), 1);
+    bench.machine.run_by(schedule, vec![fault, drop_one]).unwrap();
+    bench.memory.activate(&bench.space);
+    assert_eq!((bench.shape(0, 16), bench.folio(5).0.order()), ([0, 1, 14, 1], 0));
+    bench.verify(0, 9);
+    bench.verify(10, 6);
+    assert_eq!(bench.read(9), Ok(0));
     bench.recount(16);
 }
 
