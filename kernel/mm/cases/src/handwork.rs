@@ -30,12 +30,11 @@ impl Field<'_, '_> {
         let (first, second) = (self.folio(one), self.folio(other));
         let count = first.pages();
         let (entry, other_entry) = (self.take_entries(one, count), self.take_entries(other, count));
+        self.forget_translations();
         self.place(&first, other)?;
         self.place(&second, one)?;
         self.put_entries(other, entry, count)?;
-        self.put_entries(one, other_entry, count)?;
-        self.forget_translations();
-        Ok(())
+        self.put_entries(one, other_entry, count)
     }
 
     /// Moves a whole folio, mapped from `from` on, to `to`, where nothing is.
@@ -45,10 +44,9 @@ impl Field<'_, '_> {
     pub fn move_folio(&self, from: usize, to: usize) -> Outcome {
         let folio = self.folio(from);
         let entry = self.take_entries(from, folio.pages());
-        self.place(&folio, to)?;
-        self.put_entries(to, entry, folio.pages())?;
         self.forget_translations();
-        Ok(())
+        self.place(&folio, to)?;
+        self.put_entries(to, entry, folio.pages())
     }
 
     /// Moves one entry that maps nothing, a swap entry.
@@ -73,6 +71,13 @@ impl Field<'_, '_> {
             let folio = self.folio(page);
             folio.clear_exclusive(folio.index_of(self.entry(page).frame()), 1);
         }
+    }
+
+    /// Puts `count` entries back, after a case took some of them out or changed them: the first of them is to be `entry`.
+    pub fn put_back(&self, page: usize, entry: Descriptor, count: usize) {
+        self.with_table(page, |table, slot| table.clear(slot, count));
+        self.forget_translations();
+        self.with_table(page, |table, slot| table.set_run(slot, entry, count));
     }
 
     /// Unfolds the block around a page.

@@ -6,6 +6,7 @@ use core::slice;
 
 use mm::folio::Folio;
 use mm::policy::Unmap;
+use mm::swap::Written;
 use mm::tlb::{BatchFlush, Deferred};
 use mm::unmap::{try_to_unmap, unmap_batch};
 
@@ -90,6 +91,21 @@ pub fn unmap_together(bench: &Bench<'_>, folios: &[Folio<'_>]) -> Result<Columns
         must(memory.lru.putback(*folio).is_none(), "nothing holds the folio any more")?;
     }
     Ok(cost)
+}
+
+/// Writes a mapped folio to its swap slots, as an attempt at reclaim does that fails later: it stays cached there.
+///
+/// # Errors
+/// If it can not be isolated, locked, given swap slots, or written.
+pub fn write_only(bench: &Bench<'_>, folio: Folio<'_>) -> Result<Written, String> {
+    let memory = bench.memory();
+    must(memory.lru.isolate(folio), "the folio is on no list")?;
+    let locked = folio.try_lock().ok_or("the folio is locked")?;
+    memory.swap.alloc(memory, &locked).map_err(failed("swap slots"))?;
+    let written = memory.swap.write_out(memory, &locked).map_err(failed("the write"))?;
+    drop(locked);
+    must(memory.lru.putback(folio).is_none(), "nothing holds the folio any more")?;
+    Ok(written)
 }
 
 /// Tries to unmap a folio that has no swap slots, which must not be done. Whether it was.

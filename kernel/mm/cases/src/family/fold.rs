@@ -187,16 +187,17 @@ fn starts_in_mid_block(bench: &Bench<'_>) -> Outcome {
     field.must_look(0, 16, "P16")
 }
 
+/// Of 128K, so that the folio has sixteen pages before the end of a block.
 fn not_congruent(bench: &Bench<'_>) -> Outcome {
-    let field = bench.field(Size(64), 64)?;
+    let field = bench.field(Size(128), 96)?;
     field.touch(0, 1)?;
-    field.move_folio(0, 17)?;
-    must(field.entry(17).frame().is_aligned(CONT_PTES), "the folio is not aligned")?;
-    field.must_look(17, 16, "P16")?;
-    for page in 17..33 {
+    field.move_folio(0, 33)?;
+    must(field.entry(33).frame().is_aligned(CONT_PTES), "the folio is not aligned")?;
+    field.must_look(33, 32, "P32")?;
+    for page in 33..65 {
         field.with_table(page, |table, slot| table.set(slot, table.get(slot)));
     }
-    field.must_look(17, 16, "P16")
+    field.must_look(33, 32, "P32")
 }
 
 fn sixteen_zero_pages(bench: &Bench<'_>) -> Outcome {

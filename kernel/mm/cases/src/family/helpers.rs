@@ -63,15 +63,6 @@ pub fn make_old_and_clean(field: &Field<'_, '_>) {
     field.forget_translations();
 }
 
-/// Puts the first `count` entries back after a case took some out: plain ones, folded where a run of sixteen is whole.
-fn put_back(field: &Field<'_, '_>, first: Descriptor, count: usize) {
-    field.with_table(0, |table, slot| {
-        table.clear(slot, count);
-        table.set_run(slot, first, count);
-    });
-    field.forget_translations();
-}
-
 fn set_one(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
     let read_only = field.entry(5).write_protect();
@@ -93,12 +84,8 @@ fn clear(bench: &Bench<'_>, blocks: usize, (first, count): (usize, usize), cost:
     counts.must_be(cost)?;
     field.must_look(0, pages, shape)?;
     for (block, entry) in entries.into_iter().enumerate() {
-        field.with_table(block * CONT_PTES, |table, slot| {
-            table.clear(slot, CONT_PTES);
-            table.set_run(slot, entry, CONT_PTES);
-        });
+        field.put_back(block * CONT_PTES, entry, CONT_PTES);
     }
-    field.forget_translations();
     Ok(())
 }
 
@@ -142,7 +129,7 @@ fn protect(bench: &Bench<'_>, count: usize, cost: &str, shape: &str) -> Outcome 
     field.must_look(0, 16, shape)?;
     same("read-only", field.how_many(0, 16, |entry| !entry.is_writable()), count)?;
     must(field.entry(0).is_dirty() && field.entry(0).is_read_only(), "a write that hardware recorded was lost")?;
-    put_back(&field, first, 16);
+    field.put_back(0, first, 16);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use mm::swap::{SwapEntry, Written};
 use mm::vma::Prot;
 use mmu::Descriptor;
 
@@ -11,7 +12,7 @@ use crate::check::{Outcome, failed, must, same, within};
 use crate::cpu::by_hardware;
 use crate::family::helpers::{fresh_block, make_old_and_clean, operations};
 use crate::field::{Field, Size, advice};
-use crate::unmapping::{Unmapped, unmap_folio, unmap_prepared};
+use crate::unmapping::{Unmapped, unmap_folio, unmap_prepared, write_only};
 
 /// The cases.
 pub const CASES: &[Case] = &[
@@ -27,6 +28,7 @@ pub const CASES: &[Case] = &[
     Case { name: "T-S-22 all entries clean", run: all_clean },
     Case { name: "T-S-23 flush=immediate", run: immediate },
     Case { name: "T-S-24 zeros are marked, not written", run: zeros },
+    Case { name: "4.8 a zero mark goes when its slots get data", run: mark_goes },
     Case { name: "T-S-29 a space is listed before its first swap entry", run: listed },
     Case { name: "4.3 an extra reference keeps a folio", run: extra_reference },
     Case { name: "4.12 page-out of half a folio splits it", run: half_a_folio },
@@ -267,6 +269,21 @@ fn zeros(bench: &Bench<'_>) -> Outcome {
         same("pages marked", count.pages_zero_marked.get() - marked, 16)?;
         same("pages out", count.pages_swapped_out.get() - out, 16)?;
         field.verify_zero(0, 16)
+    })
+}
+
+/// The folio keeps its slots from one attempt to the next.
+fn mark_goes(bench: &Bench<'_>) -> Outcome {
+    each_way(bench, |_| {
+        let field = bench.field(Size(64), 16)?;
+        field.touch(0, 16)?;
+        same("zeros", write_only(bench, field.folio(0))?, Written::Zero)?;
+        let entry = field.folio(0).swap_entry(0);
+        field.fill(0, 16)?;
+        field.page_out(0, 16)?;
+        field.must_look(0, 16, "E16")?;
+        same("slot", SwapEntry::from_descriptor(field.entry(0)).map(|swapped| swapped.entry), Some(entry))?;
+        field.verify(0, 16)
     })
 }
 
