@@ -62,7 +62,7 @@ fn add_swap(memory: &Memory, bytes: u64) -> Result<(), String> {
     if slots == 0 {
         return Ok(());
     }
-    let free = memory.frames.free_count() as u64 * PAGE_SIZE >> 20;
+    let free = (memory.frames.free_count() as u64 * PAGE_SIZE) >> 20;
     let no_room = |_| {
         let wanted = bytes >> 20;
         format!(

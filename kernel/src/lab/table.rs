@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use mm::policy::Unmap;
+use mmu::PAGE_SIZE;
 
 use super::conditions::Conditions;
 use super::grid::{Grid, Grouped, Quotient};
@@ -76,6 +77,7 @@ fn measure(bytes: u64, verbose: bool) -> Result<Results, String> {
         let progress = format!("[{:>2}/{}] {} {note}", number + 1, plan.len(), describe(setting));
         log::info!("{}", progress.trim_end());
         let measured = program::swap_out(*setting, verbose)?;
+        all_went_out(&measured)?;
         let place = match (setting.fill, setting.order) {
             (Fill::Pattern, _) => &mut results.pattern,
             (Fill::Zero, 0) => &mut results.single,
@@ -86,6 +88,19 @@ fn measure(bytes: u64, verbose: bool) -> Result<Results, String> {
         }
     }
     Ok(results)
+}
+
+/// A page-out that left pages behind has nothing to say about what it costs.
+fn all_went_out(run: &Measured) -> Result<(), String> {
+    let (out, pages) = (run.counts.get("pages_swapped_out"), run.setting.pages());
+    if out == pages {
+        return Ok(());
+    }
+    let room = (crate::memory().swap.total() as u64 * PAGE_SIZE) >> 20;
+    let wanted = run.setting.bytes >> 20;
+    Err(format!(
+        "only {out} of {pages} pages were swapped out: the swap device has {room} MiB, and must have more than {wanted} (--swap), which the machine must have too (--mem)"
+    ))
 }
 
 fn describe(setting: &Setting) -> String {
@@ -131,11 +146,11 @@ fn cells(runs: &[Measured], figure: impl Fn(&Measured) -> u64, linux: Option<u64
 fn per_page(runs: &[Measured], figure: impl Fn(&Measured) -> u64, linux: Option<u64>) -> Vec<String> {
     let pages = |of, by| Quotient { of, by, decimals: 1 }.to_string();
     let ours = runs.iter().map(|run| pages(figure(run), run.setting.pages()));
-    ours.chain(linux.map(|of| pages(of, linux::BYTES / mmu::PAGE_SIZE))).collect()
+    ours.chain(linux.map(|of| pages(of, linux::BYTES / PAGE_SIZE))).collect()
 }
 
 fn instruction_rows(grid: &mut Grid, runs: &[Measured], linux: Option<u64>, linux_scan: Option<u64>) {
-    let pages = linux::BYTES / mmu::PAGE_SIZE;
+    let pages = linux::BYTES / PAGE_SIZE;
     grid.part("instructions");
     grid.row("in all", cells(runs, |run| run.instructions, linux));
     grid.part("instructions a page");
