@@ -137,7 +137,8 @@ mod tests {
         let result = compare(&kernel, &plugin);
         assert_eq!(result.passed, 1);
         assert_eq!(result.differences.len(), 2);
-        assert!(result.differences[1].contains("tlbi_page: kernel 3, plugin 4"));
+        assert!(result.differences[0].contains("tlbi_page: kernel 3, plugin 4"));
+        assert!(result.differences[1].contains("dsb_other: kernel 0, plugin 2"));
     }
 
     #[test]
