@@ -30,14 +30,14 @@ const INDEX_BITS: u32 = 36;
 #[derive(Clone, Copy)]
 pub struct Folio<'m> {
     frames: &'m Frames,
-    head: &'m Frame,
-    index: u32,
+    /// Its frames, and those after them to the end of all.
+    pages: &'m [Frame],
 }
 
 impl<'m> Folio<'m> {
     #[inline(always)]
     pub(crate) fn at(frames: &'m Frames, index: u32) -> Self {
-        Self { frames, head: frames.frame(index), index }
+        Self { frames, pages: frames.from(index) }
     }
 
     #[inline(always)]
@@ -45,35 +45,36 @@ impl<'m> Folio<'m> {
         self.frames
     }
 
+    /// The number of its head in the frame array.
     #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
-        self.index
+        self.frames.index_of(self.pages)
     }
 
     #[inline(always)]
     fn head_frame(&self) -> &'m Frame {
-        self.head
+        &self.pages[0]
     }
 
     #[inline(always)]
     fn page_frame(&self, page: usize) -> &'m Frame {
-        self.frames.frame(self.index + page as u32)
+        &self.pages[page]
     }
 
     #[inline(always)]
     fn page_frames(&self, first: usize, count: usize) -> &'m [Frame] {
-        self.frames.frames_from(self.index + first as u32, count)
+        &self.pages[first..][..count]
     }
 
     #[inline(always)]
     fn state(&self) -> u32 {
-        self.head.state.load(Ordering::Acquire)
+        self.head_frame().state.load(Ordering::Acquire)
     }
 
     /// log2 of its pages.
     #[inline(always)]
     pub fn order(&self) -> usize {
-        state::order(self.head.state.load(Ordering::Relaxed))
+        state::order(self.head_frame().state.load(Ordering::Relaxed))
     }
 
     /// Its pages.
@@ -91,7 +92,7 @@ impl<'m> Folio<'m> {
     /// Its first frame.
     #[inline(always)]
     pub fn head(&self) -> Pfn {
-        self.frames.pfn(self.index)
+        self.frames.pfn(self.index())
     }
 
     /// The frame of page `index`.
@@ -116,13 +117,13 @@ impl<'m> Folio<'m> {
     /// References.
     #[inline]
     pub fn refs(&self) -> usize {
-        self.head.refs.load(Ordering::Acquire) as usize
+        self.head_frame().refs.load(Ordering::Acquire) as usize
     }
 
     /// Takes `count` references. The caller has one, or holds a lock under which the folio can not go away.
     #[inline]
     pub fn get(&self, count: usize) {
-        let before = self.head.refs.fetch_add(count as u32, Ordering::Relaxed);
+        let before = self.head_frame().refs.fetch_add(count as u32, Ordering::Relaxed);
         debug_assert!(before > 0, "a reference to a folio that has none");
     }
 
@@ -131,14 +132,14 @@ impl<'m> Folio<'m> {
     pub fn try_get(&self) -> bool {
         mmu::switch_point();
         let raise = |refs: u32| if refs == 0 { None } else { Some(refs + 1) };
-        self.head.refs.fetch_update(Ordering::Acquire, Ordering::Relaxed, raise).is_ok()
+        self.head_frame().refs.fetch_update(Ordering::Acquire, Ordering::Relaxed, raise).is_ok()
     }
 
     /// Gives `count` references up. If they were the last, the folio comes back as an orphan.
     #[inline]
     pub fn put(&self, count: usize) -> Option<Orphan> {
         mmu::switch_point();
-        let before = self.head.refs.fetch_sub(count as u32, Ordering::Release);
+        let before = self.head_frame().refs.fetch_sub(count as u32, Ordering::Release);
         debug_assert!(before >= count as u32, "more references put than there were");
         if before == count as u32 { Some(self.orphan()) } else { None }
     }
@@ -146,20 +147,20 @@ impl<'m> Folio<'m> {
     #[cold]
     fn orphan(&self) -> Orphan {
         fence(Ordering::Acquire);
-        Orphan::new(self.index)
+        Orphan::new(self.index())
     }
 
     /// Takes all references at once if there are exactly `expected`, so that nobody can get one any more.
     #[inline]
     pub fn freeze(&self, expected: usize) -> bool {
         mmu::switch_point();
-        self.head.refs.compare_exchange(expected as u32, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.head_frame().refs.compare_exchange(expected as u32, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Gives `count` references back after [`freeze`](Self::freeze).
     pub fn unfreeze(&self, count: usize) {
         debug_assert_eq!(self.refs(), 0);
-        self.head.refs.store(count as u32, Ordering::Release);
+        self.head_frame().refs.store(count as u32, Ordering::Release);
     }
 
     /// The references that its mappings and the swap cache account for. One that the caller holds comes on top (reference 4.3).
@@ -202,7 +203,7 @@ impl<'m> Folio<'m> {
     /// The anon_vma and the page offset there at which its first page is mapped; `None` if it was never mapped.
     #[inline]
     pub fn mapping(&self) -> Option<(AnonVmaId, u64)> {
-        let word = self.head.mapping.load(Ordering::Relaxed);
+        let word = self.head_frame().mapping.load(Ordering::Relaxed);
         let id = (word >> INDEX_BITS).checked_sub(1)?;
         Some((AnonVmaId::from_number(id as u32), word & ((1 << INDEX_BITS) - 1)))
     }
@@ -210,34 +211,34 @@ impl<'m> Folio<'m> {
     /// Says where it is mapped.
     pub fn set_mapping(&self, anon: AnonVmaId, index: u64) {
         debug_assert!(index >> INDEX_BITS == 0);
-        self.head.mapping.store((u64::from(anon.number()) + 1) << INDEX_BITS | index, Ordering::Relaxed);
+        self.head_frame().mapping.store((u64::from(anon.number()) + 1) << INDEX_BITS | index, Ordering::Relaxed);
     }
 
     /// The swap entry of page `index`, of a folio in the swap cache.
     #[inline(always)]
     pub fn swap_entry(&self, index: usize) -> SwapEntry {
         debug_assert!(self.is_swap_cache());
-        SwapEntry::from_word(self.head.swap.load(Ordering::Relaxed)).advance(index)
+        SwapEntry::from_word(self.head_frame().swap.load(Ordering::Relaxed)).advance(index)
     }
 
     /// Enters it as cached at `entry`, one reference a page. The cluster's lock is held.
     pub(crate) fn enter_swap_cache(&self, entry: SwapEntry) {
         self.get(self.pages());
-        self.head.swap.store(entry.to_word(), Ordering::Relaxed);
+        self.head_frame().swap.store(entry.to_word(), Ordering::Relaxed);
         self.set(state::SWAP_CACHE, true);
     }
 
     /// Takes the flag off. The references are the caller's to put.
     pub(crate) fn leave_swap_cache(&self) {
         self.set(state::SWAP_CACHE, false);
-        self.head.swap.store(0, Ordering::Relaxed);
+        self.head_frame().swap.store(0, Ordering::Relaxed);
     }
 
     /// Locks it unless it is locked.
     #[inline]
     pub fn try_lock(&self) -> Option<FolioLock<'m>> {
         mmu::switch_point();
-        if self.head.state.fetch_or(state::LOCKED, Ordering::Acquire) & state::LOCKED != 0 {
+        if self.head_frame().state.fetch_or(state::LOCKED, Ordering::Acquire) & state::LOCKED != 0 {
             return None;
         }
         Some(FolioLock { folio: *self, _held: Held::tried(Rank::Folio) })
@@ -248,7 +249,7 @@ impl<'m> Folio<'m> {
         mmu::switch_point();
         assert_may_wait();
         let held = Held::take(Rank::Folio);
-        while self.head.state.fetch_or(state::LOCKED, Ordering::Acquire) & state::LOCKED != 0 {
+        while self.head_frame().state.fetch_or(state::LOCKED, Ordering::Acquire) & state::LOCKED != 0 {
             mmu::relax();
         }
         FolioLock { folio: *self, _held: held }
@@ -256,7 +257,7 @@ impl<'m> Folio<'m> {
 
     /// Locks a folio that nobody else has heard of, so that there is nothing to wait for.
     pub(crate) fn lock_fresh(&self) -> FolioLock<'m> {
-        let before = self.head.state.fetch_or(state::LOCKED, Ordering::Acquire);
+        let before = self.head_frame().state.fetch_or(state::LOCKED, Ordering::Acquire);
         debug_assert_eq!(before & state::LOCKED, 0);
         FolioLock { folio: *self, _held: Held::tried(Rank::Folio) }
     }
@@ -277,9 +278,9 @@ impl<'m> Folio<'m> {
             return;
         }
         if value {
-            self.head.state.fetch_or(flag, Ordering::Release);
+            self.head_frame().state.fetch_or(flag, Ordering::Release);
         } else {
-            self.head.state.fetch_and(!flag, Ordering::Release);
+            self.head_frame().state.fetch_and(!flag, Ordering::Release);
         }
     }
 }
@@ -308,10 +309,10 @@ impl Folio<'_> {
         match list {
             Some(list) => {
                 let flags = state::ON_LRU | (list as u32) << state::LRU_SHIFT;
-                self.head.state.fetch_or(flags, Ordering::Release);
+                self.head_frame().state.fetch_or(flags, Ordering::Release);
             }
             None => {
-                self.head.state.fetch_and(!(state::ON_LRU | state::LRU_LIST), Ordering::Release);
+                self.head_frame().state.fetch_and(!(state::ON_LRU | state::LRU_LIST), Ordering::Release);
             }
         }
     }
@@ -350,7 +351,7 @@ flags! {
 
 impl PartialEq for Folio<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.index == other.index && core::ptr::eq(self.frames, other.frames)
+        core::ptr::eq(self.pages, other.pages)
     }
 }
 
@@ -385,7 +386,7 @@ impl<'m> FolioLock<'m> {
     /// A frozen folio that left the swap cache and that nothing maps: it only waits for a flush now. Its lock ends here.
     pub fn into_orphan(self) -> Orphan {
         debug_assert!(self.refs() == 0 && !self.is_mapped() && !self.is_swap_cache());
-        Orphan::new(self.index)
+        Orphan::new(self.index())
     }
 }
 
@@ -401,7 +402,7 @@ impl<'m> Deref for FolioLock<'m> {
 impl Drop for FolioLock<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.head.state.fetch_and(!state::LOCKED, Ordering::Release);
+        self.head_frame().state.fetch_and(!state::LOCKED, Ordering::Release);
     }
 }
 

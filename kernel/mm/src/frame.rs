@@ -179,9 +179,16 @@ impl Frames {
         &self.frames[index as usize]
     }
 
+    /// Frame `index` and all after it.
     #[inline(always)]
-    pub(crate) fn frames_from(&self, index: u32, count: usize) -> &[Frame] {
-        &self.frames[index as usize..][..count]
+    pub(crate) fn from(&self, index: u32) -> &[Frame] {
+        &self.frames[index as usize..]
+    }
+
+    /// The number of the first of `frames`, a part of the array.
+    #[inline(always)]
+    pub(crate) fn index_of(&self, frames: &[Frame]) -> u32 {
+        ((frames.as_ptr() as usize - self.frames.as_ptr() as usize) / size_of::<Frame>()) as u32
     }
 
     #[inline(always)]

@@ -37,10 +37,10 @@ pub(crate) fn split<'m>(
     }
     let step = 1 << order;
     for first in (0..pages).step_by(step) {
-        let piece = Folio::at(folio.frames, folio.index + first as u32);
+        let piece = Folio::at(folio.frames, folio.index() + first as u32);
         let refs = piece.expected_refs() + if first == 0 { extra } else { 0 };
         if refs == 0 {
-            orphan(Orphan::new(piece.index));
+            orphan(Orphan::new(piece.index()));
             continue;
         }
         piece.unfreeze(refs);
@@ -59,17 +59,17 @@ fn divide(folio: &Folio<'_>, order: usize) {
     let pages = folio.pages();
     let marks = exclusive_marks(folio);
     let inherited = folio.state() & state::INHERITED;
-    let mapping = folio.head.mapping.load(Ordering::Relaxed);
-    let swap = folio.head.swap.load(Ordering::Relaxed);
+    let mapping = folio.head_frame().mapping.load(Ordering::Relaxed);
+    let swap = folio.head_frame().swap.load(Ordering::Relaxed);
     folio.spread_maps();
     // The last part comes first: the head's state and the words in its tails are overwritten when all is known.
     for first in (0..pages).step_by(1 << order).rev() {
-        let piece = Folio::at(folio.frames, folio.index + first as u32);
+        let piece = Folio::at(folio.frames, folio.index() + first as u32);
         for place in 1..1 << order {
             piece.page_frame(place).state.store(state::tail(place), Ordering::Relaxed);
         }
         let locked = if first == 0 { state::LOCKED } else { 0 };
-        let head = piece.head;
+        let head = piece.head_frame();
         head.refs.store(0, Ordering::Relaxed);
         head.mapping.store(if mapping == 0 { 0 } else { mapping + first as u64 }, Ordering::Relaxed);
         head.swap.store(if inherited & state::SWAP_CACHE != 0 { swap + first as u32 } else { 0 }, Ordering::Relaxed);

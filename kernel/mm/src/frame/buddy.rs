@@ -41,6 +41,12 @@ impl FreeLists {
 
     /// Lists a block that has no free buddy.
     pub(super) fn push(&mut self, frames: &[Frame], index: u32, order: usize) {
+        self.pages += 1 << order;
+        self.link(frames, index, order);
+    }
+
+    #[inline]
+    fn link(&mut self, frames: &[Frame], index: u32, order: usize) {
         let next = self.first[order];
         let frame = &frames[index as usize];
         frame.state.store(state::free(order), Ordering::Relaxed);
@@ -51,9 +57,9 @@ impl FreeLists {
         }
         self.first[order] = index;
         self.filled |= 1 << order;
-        self.pages += 1 << order;
     }
 
+    #[inline]
     fn unlink(&mut self, frames: &[Frame], index: u32, order: usize) {
         let frame = &frames[index as usize];
         let (next, prev) = (frame.next.load(Ordering::Relaxed), frame.prev.load(Ordering::Relaxed));
@@ -68,7 +74,6 @@ impl FreeLists {
                 self.filled &= !(1 << order);
             }
         }
-        self.pages -= 1 << order;
         // No longer FREE with its order: nobody may merge with it.
         frame.state.store(state::INSIDE, Ordering::Relaxed);
     }
@@ -79,18 +84,21 @@ impl FreeLists {
         if larger == 0 {
             return None;
         }
+        self.pages -= 1 << order;
         let mut have = order + larger.trailing_zeros() as usize;
         let index = self.first[have];
         self.unlink(frames, index, have);
         while have > order {
             have -= 1;
-            self.push(frames, index + (1 << have), have);
+            self.link(frames, index + (1 << have), have);
         }
         Some(index)
     }
 
     /// Takes a block back, merging it with its buddy as long as that is free.
+    #[inline]
     pub(super) fn give(&mut self, frames: &[Frame], index: u32, order: usize) {
+        self.pages += 1 << order;
         let (mut index, mut order) = (index, order);
         while order < MAX_ORDER {
             let buddy = index ^ (1 << order);
@@ -102,7 +110,7 @@ impl FreeLists {
             index &= buddy;
             order += 1;
         }
-        self.push(frames, index, order);
+        self.link(frames, index, order);
     }
 
     pub(super) fn give_chain(&mut self, frames: &[Frame], order: usize, mut chain: Chain) {

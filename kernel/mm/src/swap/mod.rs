@@ -8,6 +8,7 @@
 //! as well.
 
 mod cluster;
+mod counts;
 mod device;
 pub mod entry;
 mod ram;

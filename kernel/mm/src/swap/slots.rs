@@ -6,7 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cluster::{Cluster, SLOTS};
 use crate::MAX_CPUS;
@@ -63,7 +63,6 @@ pub(super) struct Clusters {
     partial: [ClusterBits; ORDERS],
     last: [[AtomicU32; ORDERS]; MAX_CPUS],
     total: usize,
-    free: AtomicUsize,
 }
 
 impl Clusters {
@@ -91,7 +90,6 @@ impl Clusters {
             partial: partial.map(|bits| bits.unwrap_or(ClusterBits(Box::new([])))),
             last: [const { [const { AtomicU32::new(NONE) }; ORDERS] }; MAX_CPUS],
             total: slots.saturating_sub(1),
-            free: AtomicUsize::new(slots.saturating_sub(1)),
         })
     }
 
@@ -100,9 +98,9 @@ impl Clusters {
         self.total
     }
 
-    /// Slots that are free.
+    /// Slots that are free, counted cluster by cluster: no common count has to be kept on every allocation.
     pub(super) fn free(&self) -> usize {
-        self.free.load(Ordering::Relaxed)
+        self.clusters.iter().map(|cluster| cluster.lock().free()).sum()
     }
 
     /// The cluster of a slot, locked, and the slot's place in it.
@@ -120,12 +118,11 @@ impl Clusters {
     #[inline]
     pub(super) fn note_freed(&self, slot: usize, cluster: &mut Cluster, freed: usize) {
         if freed > 0 {
-            self.file_freed(slot / SLOTS, cluster, freed);
+            self.file_freed(slot / SLOTS, cluster);
         }
     }
 
-    fn file_freed(&self, index: usize, cluster: &mut Cluster, freed: usize) {
-        self.free.fetch_add(freed, Ordering::Relaxed);
+    fn file_freed(&self, index: usize, cluster: &mut Cluster) {
         let Some(order) = cluster.order() else { return };
         if cluster.is_empty() {
             cluster.set_order(None);
@@ -179,7 +176,6 @@ impl Clusters {
             self.partial[order].put(index, true);
         }
         cluster.take(at, order, frame);
-        self.free.fetch_sub(1 << order, Ordering::Relaxed);
         enter(index * SLOTS + at);
         true
     }
