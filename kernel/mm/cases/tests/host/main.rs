@@ -3,25 +3,45 @@
 //!
 //! `CASE=text cargo test -p cases` runs the cases whose names contain the text.
 
-use std::cell::Cell;
+mod refusals;
+mod rules;
+
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cases::{Bench, Case, Cpu, Outcome};
+use cases::{Bench, Cpu, Outcome};
 use mm::swap::RamDevice;
 use mm::{Memory, Space};
 use mmu::host::{Access, Config, Machine};
 use mmu::{Door, Features, Pfn, PhysAddr, VirtAddr};
+use rules::Rules;
 
 /// A CPU that runs a space at a time, as the kernel's do.
 struct SimulatedCpu {
     machine: Machine,
     /// The number of the space that runs; 0 for none.
     running: Cell<u64>,
+    rules: RefCell<Rules>,
+}
+
+impl SimulatedCpu {
+    fn new(machine: Machine) -> Self {
+        machine.log_on();
+        Self { machine, running: Cell::new(0), rules: RefCell::new(Rules::default()) }
+    }
+
+    /// Holds what has happened since against the rules.
+    fn judge(&self, memory: &Memory) {
+        let log = self.machine.take_log();
+        self.machine.log_on();
+        self.rules.borrow_mut().judge(&log, memory.policy().elide(&self.machine.features()));
+    }
 }
 
 impl Cpu for SimulatedCpu {
     fn access(&self, memory: &Memory, space: &Arc<Space>, address: VirtAddr, write: bool) -> Option<PhysAddr> {
+        self.judge(memory);
         self.enter(memory, space);
         self.machine.access(address, if write { Access::Write } else { Access::Read }).ok()
     }
@@ -53,7 +73,8 @@ const CORTEX_A72: Features = Features { hardware_access: false, hardware_dirty: 
 /// How large the large cases are here: three batches of `gather`, the last one not full.
 const MEGABYTES: usize = 72;
 
-fn run_case(features: Features, case: &Case) -> Outcome {
+/// Runs one case on a machine of its own.
+fn run_on(features: Features, case: fn(&Bench<'_>) -> Outcome) -> Outcome {
     let config = Config { ram_bytes: 192 << 20, features, ..Config::default() };
     let machine = Machine::new(config);
     let first = Pfn::new(config.ram_start.as_u64() >> 12);
@@ -62,8 +83,11 @@ fn run_case(features: Features, case: &Case) -> Outcome {
     let slots = (MEGABYTES + 8) << 8;
     let device = RamDevice::new(&memory.frames, slots).map_err(|error| format!("device: {error:?}"))?;
     memory.swap.add_device(Box::new(device)).map_err(|error| format!("device: {error:?}"))?;
-    let cpu = SimulatedCpu { machine, running: Cell::new(0) };
-    Bench::new(&memory, &cpu, MEGABYTES).run(case.run)
+    let cpu = SimulatedCpu::new(machine);
+    Bench::new(&memory, &cpu, MEGABYTES).run(case)?;
+    cpu.judge(&memory);
+    let rules = cpu.rules.borrow();
+    if rules.breaches().is_empty() { Ok(()) } else { Err(rules.breaches().join("; ")) }
 }
 
 fn run_all(profile: &str, features: Features) {
@@ -71,7 +95,7 @@ fn run_all(profile: &str, features: Features) {
     let mut passed = 0;
     let mut failed = Vec::new();
     for case in cases::all().filter(|case| case.name.contains(&chosen)) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| run_case(features, case)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_on(features, case.run)));
         match outcome {
             Ok(Ok(())) => passed += 1,
             Ok(Err(error)) => failed.push(format!("{}: {error}", case.name)),
