@@ -98,6 +98,9 @@ fn a_space_that_runs_during_a_rollover_keeps_its_asid_everywhere() {
         write(&bench, &shared, 7);
         stage.store(1, Ordering::Relaxed);
         wait_for(2);
+        assert_eq!(bench.machine.user_read_u64(VirtAddr::new(BASE)), Ok(7));
+        stage.store(3, Ordering::Relaxed);
+        wait_for(4);
         // It has not switched, and its TLB knows the page: the flush on the other CPU must have reached it.
         assert!(bench.machine.user_read_u64(VirtAddr::new(BASE)).is_err());
         bench.memory.deactivate();
@@ -107,9 +110,11 @@ fn a_space_that_runs_during_a_rollover_keeps_its_asid_everywhere() {
         let before = bench.memory.asid_rollovers();
         others.iter().for_each(|space| write(&bench, space, 1));
         assert!(bench.memory.asid_rollovers() > before);
+        stage.store(2, Ordering::Relaxed);
+        wait_for(3);
         bench.memory.activate(&shared);
         bench.memory.munmap(&shared, BASE, 0x1_0000).unwrap();
-        stage.store(2, Ordering::Relaxed);
+        stage.store(4, Ordering::Relaxed);
         bench.memory.deactivate();
     };
     bench.machine.run(1, vec![program(switcher), program(runner)]);

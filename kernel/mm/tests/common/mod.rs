@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mm::fault::{Access, FaultError};
 use mm::folio::Folio;
 use mm::map::{MapFlags, MapRequest};
+use mm::space::advice::PAGEOUT;
 use mm::swap::RamDevice;
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space};
@@ -212,6 +213,17 @@ impl Bench {
         assert_eq!((self.space.anon_pages(), self.space.swap_entries()), (present, swapped), "ANONPAGES and SWAPENTS");
         assert_eq!(self.memory.defects(), 0);
     }
+}
+
+/// `pages` filled pages, paged out.
+pub fn swapped(thp: &str, pages: u64) -> Bench {
+    let bench = Bench::new(thp);
+    bench.map(0, pages, RW);
+    bench.fill(0, pages);
+    bench.advise(0, pages, PAGEOUT).unwrap();
+    assert_eq!(bench.shape(0, pages), [0, 0, pages as usize, 0]);
+    bench.recount(pages);
+    bench
 }
 
 impl Drop for Bench {
