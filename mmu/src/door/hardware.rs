@@ -79,8 +79,13 @@ fn pointer(address: PhysAddr) -> *mut u64 {
 
 #[inline(always)]
 fn atomic(address: PhysAddr) -> &'static AtomicU64 {
+    atomic_at(pointer(address))
+}
+
+#[inline(always)]
+fn atomic_at(entry: *mut u64) -> &'static AtomicU64 {
     // SAFETY: `Door::open`'s caller promised the linear map; descriptors are only ever accessed as atomics.
-    unsafe { AtomicU64::from_ptr(pointer(address)) }
+    unsafe { AtomicU64::from_ptr(entry) }
 }
 
 #[inline(always)]
@@ -90,12 +95,12 @@ fn lse() -> bool {
 
 /// SWP of FEAT_LSE, relaxed: the lock of the table orders it, and the DSB before the TLBI.
 #[inline(always)]
-fn swap_lse(address: PhysAddr, value: u64) -> u64 {
+fn swap_lse(entry: *mut u64, value: u64) -> u64 {
     let old;
     // SAFETY: as `atomic`; the CPU has FEAT_LSE, or `lse()` would be false.
     unsafe {
         asm!(".arch_extension lse", "swp {new}, {old}, [{p}]", new = in(reg) value, old = lateout(reg) old,
-             p = in(reg) pointer(address), options(nostack, preserves_flags));
+             p = in(reg) entry, options(nostack, preserves_flags));
     }
     old
 }
@@ -135,7 +140,7 @@ impl Machine {
 
     #[inline(always)]
     pub(super) fn swap(&self, address: PhysAddr, value: u64) -> u64 {
-        if lse() { swap_lse(address, value) } else { atomic(address).swap(value, Ordering::Relaxed) }
+        if lse() { swap_lse(pointer(address), value) } else { atomic(address).swap(value, Ordering::Relaxed) }
     }
 
     #[inline(always)]
@@ -143,7 +148,7 @@ impl Machine {
         if lse() {
             run(address, count, first, step, swap_lse)
         } else {
-            run(address, count, first, step, |at, value| atomic(at).swap(value, Ordering::Relaxed))
+            run(address, count, first, step, |entry, value| atomic_at(entry).swap(value, Ordering::Relaxed))
         }
     }
 
@@ -281,17 +286,22 @@ pub(crate) fn current_cpu() -> usize {
 }
 
 #[inline(always)]
-fn run(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(PhysAddr, u64) -> u64) -> Run {
-    let old = swap(address, first);
-    let mut sum = Run { first: old, any: old, all: old };
+fn run(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(*mut u64, u64) -> u64) -> Run {
+    let mut entry = pointer(address);
+    let end = entry.wrapping_add(count);
     let mut value = first;
-    for index in 1..count as u64 {
+    let old = swap(entry, value);
+    let mut sum = Run { first: old, any: old, all: old };
+    loop {
+        entry = entry.wrapping_add(1);
+        if entry == end {
+            return sum;
+        }
         value = value.wrapping_add(step);
-        let old = swap(address.add_bytes(8 * index), value);
+        let old = swap(entry, value);
         sum.any |= old;
         sum.all &= old;
     }
-    sum
 }
 
 /// The `tlbi` instruction of an operation. The range forms are written as SYS, which every assembler takes.

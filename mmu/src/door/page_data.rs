@@ -1,8 +1,8 @@
 //! Page contents: clear, copy, and the scan for zero pages. The one place where the kernel uses SIMD registers: each routine saves
 //! those it uses, since a program's values live in them.
 //!
-//! Where the CPU has them on (CPACR_EL1.FPEN is 3 from boot on). Copy moves 64 bytes a turn with LD1 and ST1 of four registers; the
-//! scan ors 256 bytes into one value before it looks, so a page with data ends it early.
+//! Where the CPU has them on (CPACR_EL1.FPEN is 3 from boot on). Copy moves 128 bytes a turn with LD1 and ST1 of four registers;
+//! the scan ors a KiB into one value before it looks, so a page with data ends it early.
 
 use core::arch::global_asm;
 
