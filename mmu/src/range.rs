@@ -49,6 +49,13 @@ pub const fn plan(run: Run, means: Means) -> Plan {
     Plan { run, means, scale: 3, whole_asid }
 }
 
+/// The plan for a run of one page, which every kind of CPU invalidates alike.
+#[inline(always)]
+pub const fn page(run: Run, means: Means) -> TlbOp {
+    let level = if means.level_hint { run.level } else { 0 };
+    TlbOp::page(run.asid, run.start, level, run.depth, run.scope)
+}
+
 impl Plan {
     /// Whether the run is so long that everything of the ASID goes. Such a flush is complete in itself, with both barriers, even
     /// where the caller defers (reference 3.4).
@@ -64,9 +71,9 @@ impl Plan {
     }
 
     fn single(&mut self) -> TlbOp {
-        let level = if self.means.level_hint { self.run.level } else { 0 };
-        let start = self.take(1);
-        TlbOp::page(self.run.asid, start, level, self.run.depth, self.run.scope)
+        let op = page(self.run, self.means);
+        self.take(1);
+        op
     }
 }
 
@@ -146,6 +153,13 @@ mod tests {
         assert_eq!(shapes((1 << 21) + 1, RANGE), [(Form::Asid, 0, 0)]);
         assert_eq!(shapes(511, SINGLE).len(), 511);
         assert_eq!(shapes(512, SINGLE), [(Form::Asid, 0, 0)]);
+    }
+
+    #[test]
+    fn one_page_is_planned_alike_by_both() {
+        for means in [RANGE, SINGLE, Means { range: true, level_hint: false }] {
+            assert_eq!(plan(run(1), means).collect::<Vec<_>>(), [page(run(1), means)]);
+        }
     }
 
     /// Every plan covers its run exactly, page after page, in at most five operations.

@@ -72,11 +72,13 @@ impl TableGuard<'_> {
 
     /// Sets one entry, whatever was there. A folded block around it is unfolded first; if the entry is the last of a block that could
     /// be folded, it is.
+    #[inline]
     pub fn set(&self, slot: Slot, entry: Descriptor) {
         let entry = if entry.is_valid() { entry.with_contiguous(false) } else { entry };
         self.unfold_around(slot);
         self.memory.door.store(slot, entry);
-        let last = slot.index_in_block() == CONT_PTES - 1 && entry.frame().as_u64() as usize % CONT_PTES == CONT_PTES - 1;
+        let last =
+            slot.index_in_block() == CONT_PTES - 1 && entry.frame().as_u64() as usize % CONT_PTES == CONT_PTES - 1;
         if last && entry.is_valid() && !entry.is_special() && self.memory.policy().contpte() {
             self.try_fold(slot, entry);
         }
@@ -241,12 +243,15 @@ impl TableGuard<'_> {
         }
     }
 
+    // Out of line, as is `try_fold`: most calls of the functions above do not come here, and need not save registers for it.
+    #[inline(never)]
     fn unfold(&self, block: ContBlock) {
         self.memory.count().unfolds.add(1);
         self.convert(block, false);
     }
 
     /// Folds the block whose last entry was just set, if the folio covers it and all sixteen entries agree but for their flags.
+    #[inline(never)]
     fn try_fold(&self, last: Slot, entry: Descriptor) {
         let block = last.block();
         let folio = self.memory.frames.folio_of(entry.frame());

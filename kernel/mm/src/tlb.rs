@@ -6,7 +6,7 @@
 use core::mem;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use mmu::range::{Means, Run, plan};
+use mmu::range::{self, Means, Run, plan};
 use mmu::{Cause, Depth, Dsb, Scope, Table, TlbOp, VirtAddr};
 
 use crate::frame::{Orphan, OrphanList};
@@ -61,15 +61,35 @@ fn means(memory: &Memory) -> Means {
 }
 
 /// Issues the TLBI of `run` without barriers, except where it is so long that the whole ASID is flushed, complete in itself.
+#[inline(always)]
 fn issue(memory: &Memory, run: Run, cause: Cause) {
-    plan(run, means(memory)).for_each(|op| memory.door.invalidate(op, cause));
+    if run.pages == 1 {
+        // All that `page` ever has: where depth and scope are constants, this becomes the one instruction.
+        memory.door.invalidate(range::page(run, means(memory)), cause);
+    } else {
+        issue_planned(memory, run, cause);
+    }
+}
+
+#[inline(never)]
+fn issue_planned(memory: &Memory, run: Run, cause: Cause) {
+    let means = means(memory);
+    let plan = plan(run, means);
+    if means.range || plan.is_whole_asid() {
+        return plan.for_each(|op| memory.door.invalidate(op, cause));
+    }
+    // The same as the plan, which is all pages one by one: the loop that CPUs without range operations spend their time in.
+    for page in 0..run.pages {
+        let one = Run { start: run.start.add_pages(page), ..run };
+        memory.door.invalidate(range::page(one, means), cause);
+    }
 }
 
 /// Orders the descriptor stores, then issues the TLBI of `pages` pages from `start` on, leaf entries only, for every CPU. It is not
 /// complete before a DSB ISH.
 pub fn flush_leaf_no_sync(memory: &Memory, space: &Space, start: VirtAddr, pages: usize, cause: Cause) {
     let run = leaf_run(space, start, pages, Depth::Leaf, Scope::Broadcast);
-    let whole = plan(run, means(memory)).is_whole_asid();
+    let whole = pages > 1 && plan(run, means(memory)).is_whole_asid();
     memory.door.dsb(Dsb::IshSt);
     issue(memory, run, cause);
     if whole {

@@ -16,7 +16,7 @@ use crate::start::machine;
 const COMPILER: &str = env!("COMPILER");
 
 /// Switches that measurements set themselves.
-const SET_BY_RUNS: [&str; 4] = ["unmap", "thp", "thp_anon", "transparent_hugepage"];
+pub const SET_BY_RUNS: [&str; 4] = ["unmap", "thp", "thp_anon", "transparent_hugepage"];
 
 /// The conditions of this run.
 pub struct Conditions {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use mm::policy::Unmap;
 use mmu::PAGE_SIZE;
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, SET_BY_RUNS};
 use super::grid::{Grid, Grouped, Quotient};
 use super::linux;
 use super::program::{self, Fill, Measured, Setting, folio_name};
@@ -35,6 +35,8 @@ pub fn run(options: &Options) -> bool {
     let bytes = if options.quick { QUICK_BYTES } else { BYTES };
     let conditions = Conditions::new(memory, options);
     conditions.record();
+    let own = options.policy.iter().filter(|(key, _)| SET_BY_RUNS.contains(&key.as_str()));
+    own.for_each(|(key, value)| log::warn!("{key}={value}: the main job sets this itself; it is for `run swapout`"));
     log::info!("");
     log::info!("{} MiB are swapped out in three ways. One moment.", bytes >> 20);
     match measure(bytes, options.verify) {
@@ -150,6 +152,9 @@ fn per_page(runs: &[Measured], figure: impl Fn(&Measured) -> u64, linux: Option<
 }
 
 fn instruction_rows(grid: &mut Grid, runs: &[Measured], linux: Option<u64>, linux_scan: Option<u64>) {
+    if runs.iter().all(|run| run.instructions == 0) {
+        return; // nothing counts them, which the conditions say
+    }
     let pages = linux::BYTES / PAGE_SIZE;
     grid.part("instructions");
     grid.row("in all", cells(runs, |run| run.instructions, linux));
