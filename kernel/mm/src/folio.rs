@@ -23,6 +23,8 @@ pub use maps::Unmapped;
 
 /// References that a pin of a folio of one page counts for, which has no count of its own for them.
 pub const PIN_REFS: usize = 1024;
+/// Frames that a folio's handle sees at once.
+pub(crate) const FIRST: usize = 3;
 /// Bits of a page's offset in `mapping`, below those of the anon_vma.
 const INDEX_BITS: u32 = 36;
 
@@ -30,14 +32,14 @@ const INDEX_BITS: u32 = 36;
 #[derive(Clone, Copy)]
 pub struct Folio<'m> {
     frames: &'m Frames,
-    /// Its frames, and those after them to the end of all.
-    pages: &'m [Frame],
+    /// Its head and, of a large one, the first two tails: all that most steps need, without a look at how many frames there are.
+    first: &'m [Frame; FIRST],
 }
 
 impl<'m> Folio<'m> {
     #[inline(always)]
     pub(crate) fn at(frames: &'m Frames, index: u32) -> Self {
-        Self { frames, pages: frames.from(index) }
+        Self { frames, first: frames.first_of(index) }
     }
 
     #[inline(always)]
@@ -48,22 +50,22 @@ impl<'m> Folio<'m> {
     /// The number of its head in the frame array.
     #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
-        self.frames.index_of(self.pages)
+        self.frames.index_of(&self.first[0])
     }
 
     #[inline(always)]
-    fn head_frame(&self) -> &'m Frame {
-        &self.pages[0]
+    pub(crate) fn head_frame(&self) -> &'m Frame {
+        &self.first[0]
     }
 
+    /// The frame of page `page`, which may be beyond the first.
     #[inline(always)]
     fn page_frame(&self, page: usize) -> &'m Frame {
-        &self.pages[page]
+        if page < FIRST { &self.first[page] } else { self.frames.frame(self.index() + page as u32) }
     }
 
-    #[inline(always)]
     fn page_frames(&self, first: usize, count: usize) -> &'m [Frame] {
-        &self.pages[first..][..count]
+        self.frames.frames_from(self.index() + first as u32, count)
     }
 
     #[inline(always)]
@@ -351,7 +353,7 @@ flags! {
 
 impl PartialEq for Folio<'_> {
     fn eq(&self, other: &Self) -> bool {
-        core::ptr::eq(self.pages, other.pages)
+        core::ptr::eq(self.first, other.first)
     }
 }
 

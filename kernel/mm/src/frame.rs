@@ -20,7 +20,7 @@ use mmu::{Fact, Pfn, PhysAddr, Role, Table};
 
 use crate::MAX_CPUS;
 use crate::errno::Errno;
-use crate::folio::{Folio, state};
+use crate::folio::{FIRST, Folio, state};
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::sync::{Lock, Rank};
@@ -31,6 +31,8 @@ pub use orphan::{Orphan, OrphanList};
 
 /// The largest folio: 2 MiB.
 pub const MAX_ORDER: usize = 9;
+/// Frames at the end of the array that no page has: the handle of the last folio sees them.
+const PADDING: usize = FIRST - 1;
 /// Pages of the largest folio.
 const BLOCK: u64 = 1 << MAX_ORDER;
 /// The end of a list, and no frame at all.
@@ -97,7 +99,8 @@ impl Frames {
             return Err(Errno::EINVAL);
         }
         let mut frames = Vec::new();
-        frames.try_reserve_exact(length as usize).map_err(|_| Errno::ENOMEM)?;
+        let length = length as usize + PADDING;
+        frames.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
         frames.extend((0..length).map(|_| Frame::reserved()));
         let frames = frames.into_boxed_slice();
         let (lists, total) = divide(&frames, base, usable);
@@ -148,7 +151,7 @@ impl Frames {
 
     /// Whether `frame` lies in the range under management. There may be holes in it.
     pub fn contains(&self, frame: Pfn) -> bool {
-        frame.as_u64().wrapping_sub(self.base) < self.frames.len() as u64
+        frame.as_u64().wrapping_sub(self.base) < (self.frames.len() - PADDING) as u64
     }
 
     /// The lock of a table page: 0 free, 1 held.
@@ -179,16 +182,27 @@ impl Frames {
         &self.frames[index as usize]
     }
 
-    /// Frame `index` and all after it.
+    /// Frame `index` and those right after it.
+    ///
+    /// # Panics
+    /// If there is no such frame.
     #[inline(always)]
-    pub(crate) fn from(&self, index: u32) -> &[Frame] {
-        &self.frames[index as usize..]
+    pub(crate) fn first_of(&self, index: u32) -> &[Frame; FIRST] {
+        match self.frames[index as usize..].first_chunk() {
+            Some(first) => first,
+            None => panic!("frame {index} of the array is beyond its end"),
+        }
     }
 
-    /// The number of the first of `frames`, a part of the array.
     #[inline(always)]
-    pub(crate) fn index_of(&self, frames: &[Frame]) -> u32 {
-        ((frames.as_ptr() as usize - self.frames.as_ptr() as usize) / size_of::<Frame>()) as u32
+    pub(crate) fn frames_from(&self, index: u32, count: usize) -> &[Frame] {
+        &self.frames[index as usize..][..count]
+    }
+
+    /// The number of a frame of the array.
+    #[inline(always)]
+    pub(crate) fn index_of(&self, frame: &Frame) -> u32 {
+        ((frame as *const Frame as usize - self.frames.as_ptr() as usize) / size_of::<Frame>()) as u32
     }
 
     #[inline(always)]
@@ -266,9 +280,15 @@ impl Frames {
 
     #[inline]
     fn give(&self, index: u32, order: usize) {
-        if order >= CACHED_ORDERS {
-            return self.lists.lock().give(&self.frames, index, order);
+        if order < CACHED_ORDERS {
+            self.give_cached(index, order)
+        } else {
+            self.lists.lock().give(&self.frames, index, order)
         }
+    }
+
+    #[inline(never)]
+    fn give_cached(&self, index: u32, order: usize) {
         let excess = self.cache().lock().push(&self.frames, index, order);
         if !excess.is_empty() {
             self.lists.lock().give_chain(&self.frames, order, excess);

@@ -39,15 +39,15 @@ impl FolioList {
     /// Adds a folio at the end.
     pub fn push_back(&mut self, folio: Folio<'_>) {
         let frames = folio.frames();
-        let frame = frames.frame(folio.index());
+        let frame = folio.head_frame();
+        let index = folio.index();
         frame.next.store(NIL, Ordering::Relaxed);
         frame.prev.store(self.last, Ordering::Relaxed);
-        if self.last == NIL {
-            self.first = folio.index();
-        } else {
-            frames.frame(self.last).next.store(folio.index(), Ordering::Relaxed);
+        match self.last {
+            NIL => self.first = index,
+            last => frames.frame(last).next.store(index, Ordering::Relaxed),
         }
-        self.last = folio.index();
+        self.last = index;
         self.folios += 1;
         self.pages += folio.pages();
     }
@@ -67,7 +67,7 @@ impl FolioList {
     /// Takes out a folio, which is in this list.
     pub fn remove(&mut self, folio: Folio<'_>) {
         let frames = folio.frames();
-        let frame = frames.frame(folio.index());
+        let frame = folio.head_frame();
         let (next, prev) = (frame.next.load(Ordering::Relaxed), frame.prev.load(Ordering::Relaxed));
         match prev {
             NIL => self.first = next,

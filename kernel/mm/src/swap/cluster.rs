@@ -130,7 +130,7 @@ impl Cluster {
     }
 
     /// An aligned run of `1 << order` free slots, the order being the cluster's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&mut self, order: usize) -> Option<usize> {
         let next = usize::from(self.next);
         if order <= WORD_ORDER && next < SLOTS {
@@ -143,6 +143,7 @@ impl Cluster {
         self.search(order)
     }
 
+    #[inline(never)]
     fn search(&mut self, order: usize) -> Option<usize> {
         let found = if order <= WORD_ORDER { self.find_in_words(order) } else { self.find_words(1 << (order - 6)) };
         self.hint = found.map_or(WORDS as u8, |at| (at / 64) as u8);
@@ -250,6 +251,13 @@ impl Cluster {
         if !all(&self.used, at, count) {
             return Err(RaiseError::Unused);
         }
+        self.raise_used(at, count)
+    }
+
+    /// The same for slots that are in use.
+    #[inline]
+    pub(crate) fn raise_used(&mut self, at: usize, count: usize) -> Result<(), RaiseError> {
+        debug_assert!(all(&self.used, at, count));
         self.counts.raise(at, count).map_err(|NeedsExtension| RaiseError::NeedsExtension)
     }
 

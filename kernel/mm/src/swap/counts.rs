@@ -73,6 +73,12 @@ impl Counts {
         ((at | count) % ROW == 0).then_some(at / ROW..(at + count) / ROW)
     }
 
+    /// Whether the run is one row, which most are.
+    #[inline(always)]
+    const fn is_row(at: usize, count: usize) -> bool {
+        count == ROW && at % ROW == 0
+    }
+
     /// The count of a slot.
     pub(super) fn get(&self, at: usize) -> usize {
         let byte = self.byte(at);
@@ -85,8 +91,16 @@ impl Counts {
     }
 
     /// Whether all slots of the run have a count.
-    #[inline]
+    #[inline(always)]
     pub(super) fn all(&self, at: usize, count: usize) -> bool {
+        if Self::is_row(at, count) {
+            let [a, b] = self.rows.0[at / ROW];
+            return zero_bytes(a) | zero_bytes(b) == 0;
+        }
+        self.all_of_run(at, count)
+    }
+
+    fn all_of_run(&self, at: usize, count: usize) -> bool {
         let mut zero = 0;
         match Self::whole_rows(at, count) {
             Some(rows) => self.rows.0[rows].iter().for_each(|[a, b]| zero |= zero_bytes(*a) | zero_bytes(*b)),
@@ -116,6 +130,19 @@ impl Counts {
     /// Raises each count of the run by 1, or none.
     #[inline]
     pub(super) fn raise(&mut self, at: usize, count: usize) -> Result<(), NeedsExtension> {
+        if Self::is_row(at, count) {
+            let row = &mut self.rows.0[at / ROW];
+            let [a, b] = *row;
+            if (is_full(a, ONES) | is_full(b, ONES)) & HIGHS == 0 {
+                *row = [a + ONES, b + ONES];
+                return Ok(());
+            }
+        }
+        self.raise_run(at, count)
+    }
+
+    /// Raises a run of any length.
+    fn raise_run(&mut self, at: usize, count: usize) -> Result<(), NeedsExtension> {
         let mut full = 0;
         if let Some(rows) = Self::whole_rows(at, count) {
             let rows = &mut self.rows.0[rows];

@@ -132,11 +132,14 @@ impl Swap {
             return Err(SwapFull);
         }
         let order = folio.order();
-        let found = self.devices().any(|(device, swap)| {
+        let folio = folio.folio();
+        for (device, swap) in self.devices() {
             let enter = |slot: usize| folio.enter_swap_cache(SwapEntry { device, slot: slot as u32 });
-            swap.clusters.take(order, folio.index(), enter)
-        });
-        if found { Ok(()) } else { Err(SwapFull) }
+            if swap.clusters.take(order, folio.index(), enter) {
+                return Ok(());
+            }
+        }
+        Err(SwapFull)
     }
 
     /// One more swap entry for each of `count` pages of a cached folio. All or none.
@@ -145,7 +148,13 @@ impl Swap {
     /// If a count has no room to grow.
     #[inline]
     pub fn dup(&self, folio: &Folio<'_>, first: usize, count: usize) -> Result<(), DupError> {
-        self.dup_entries(folio.swap_entry(first), count)
+        let entry = folio.swap_entry(first);
+        let (mut cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
+        if cluster.raise_used(at, count).is_ok() {
+            return Ok(());
+        }
+        drop(cluster);
+        self.dup_extended(entry, count)
     }
 
     /// One more swap entry for each of `count` slots, which do not cross a cluster. All or none.
