@@ -37,7 +37,7 @@ impl TableGuard<'_> {
     /// The entry, with the access flag and dirty state of its whole block. CONTIGUOUS is left in; setters strip it.
     #[inline]
     pub fn get(&self, slot: Slot) -> Descriptor {
-        self.memory.count().getters.add(1);
+        self.count.getters.add(1);
         let entry = self.memory.door.load(slot);
         if !entry.is_folded() {
             return entry;
@@ -246,7 +246,7 @@ impl TableGuard<'_> {
     // Out of line, as is `try_fold`: most calls of the functions above do not come here, and need not save registers for it.
     #[inline(never)]
     fn unfold(&self, block: ContBlock) {
-        self.memory.count().unfolds.add(1);
+        self.count.unfolds.add(1);
         self.convert(block, false);
     }
 
@@ -268,7 +268,7 @@ impl TableGuard<'_> {
                 return;
             }
         }
-        self.memory.count().folds.add(1);
+        self.count.folds.add(1);
         self.convert(block, true);
     }
 

@@ -303,8 +303,9 @@ impl Frames {
     fn drain(&self) {
         for cache in &self.caches {
             for order in 0..CACHED_ORDERS {
-                let chain = cache.lock().take_all(order);
-                self.lists.lock().give_chain(&self.frames, order, chain);
+                let chains = cache.lock().take_all(order);
+                let mut lists = self.lists.lock();
+                chains.into_iter().for_each(|chain| lists.give_chain(&self.frames, order, chain));
             }
         }
     }

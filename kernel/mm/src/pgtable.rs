@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use mmu::{Descriptor, Slot, TABLE_SPAN, Table, VirtAddr};
 
+use crate::count::Counters;
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::space::Space;
@@ -85,7 +86,13 @@ impl Tables {
 
     /// Unlinks every table below `start..end` whose whole span lies within `floor..ceiling`, a range that no area uses any more. The
     /// tables go to `gather`, which frees them once no CPU can walk through them.
-    pub fn free_range(&self, memory: &Memory, range: (VirtAddr, VirtAddr), limits: (VirtAddr, VirtAddr), gather: &mut Gather<'_>) {
+    pub fn free_range(
+        &self,
+        memory: &Memory,
+        range: (VirtAddr, VirtAddr),
+        limits: (VirtAddr, VirtAddr),
+        gather: &mut Gather<'_>,
+    ) {
         let _guard = self.upper.lock();
         self.free_below(memory, self.root, range, limits, gather);
     }
@@ -126,6 +133,8 @@ impl Tables {
 pub struct TableGuard<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) space: &'a Space,
+    /// This CPU's counters: whoever holds the lock stays on its CPU.
+    pub(crate) count: &'a Counters,
     table: Table,
     base: VirtAddr,
     word: &'a AtomicU32,
@@ -143,7 +152,15 @@ impl<'a> TableGuard<'a> {
         while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             mmu::relax();
         }
-        Some(Self { memory, space, table, base: address.align_down(TABLE_SPAN), word, _held: held })
+        Some(Self {
+            memory,
+            space,
+            count: memory.count(),
+            table,
+            base: address.align_down(TABLE_SPAN),
+            word,
+            _held: held,
+        })
     }
 
     /// The entry for `address`, which lies in the table's 2 MiB.

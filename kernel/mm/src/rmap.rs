@@ -147,7 +147,8 @@ pub fn replace(memory: &Memory, space: &Arc<Space>, removed: &[Area], added: &[A
             let mut extents = anon.extents.write();
             // An area that stays in part was added anew above, so exactly one extent of the old shape goes.
             if let Some(index) = extents.iter().position(|extent| {
-                Arc::ptr_eq(&extent.space, space) && (extent.start, extent.end, extent.flags) == (area.start, area.end, area.flags)
+                Arc::ptr_eq(&extent.space, space)
+                    && (extent.start, extent.end, extent.flags) == (area.start, area.end, area.flags)
             }) {
                 extents.swap_remove(index);
             }

@@ -218,7 +218,10 @@ impl Drop for Held {
 pub fn assert_may_wait() {
     #[cfg(any(not(target_os = "none"), debug_assertions))]
     ranks::with(|counts| {
-        assert!(counts[Rank::Table as usize..].iter().all(|&held| held == 0), "a wait or an allocation under a lock that forbids it");
+        assert!(
+            counts[Rank::Table as usize..].iter().all(|&held| held == 0),
+            "a wait or an allocation under a lock that forbids it"
+        );
     });
 }
 
@@ -241,7 +244,8 @@ mod ranks {
     #[cfg(target_os = "none")]
     pub(super) fn with<R>(look: impl FnOnce(&mut [u32; COUNT]) -> R) -> R {
         use core::sync::atomic::{AtomicU32, Ordering};
-        static HELD: [[AtomicU32; COUNT]; crate::MAX_CPUS] = [const { [const { AtomicU32::new(0) }; COUNT] }; crate::MAX_CPUS];
+        static HELD: [[AtomicU32; COUNT]; crate::MAX_CPUS] =
+            [const { [const { AtomicU32::new(0) }; COUNT] }; crate::MAX_CPUS];
         let mine = &HELD[mmu::current_cpu()];
         let mut counts = core::array::from_fn(|rank| mine[rank].load(Ordering::Relaxed));
         let result = look(&mut counts);

@@ -161,7 +161,7 @@ fn exclusive_marks_against_a_model() {
 
 /// T-S-16: a folio whose pages alternate makes runs of one.
 #[test]
-fn alternating_marks_make_runs_of_one() {
+fn t_s_16_alternating_marks_make_runs_of_one() {
     let memory = memory(4);
     let folio = folio(&memory, 4);
     (0..16).step_by(2).for_each(|page| folio.set_exclusive(page, 1));
@@ -289,7 +289,7 @@ fn parts_of_a_split_have_what_the_whole_had() {
 
 /// T-P-8: pages that nothing maps are free after a split.
 #[test]
-fn a_split_frees_what_nothing_maps() {
+fn t_p_8_a_split_frees_what_nothing_maps() {
     let memory = memory(4);
     let before = memory.frames.free_count();
     let folio = folio(&memory, 4);

@@ -8,9 +8,7 @@ use crate::folio::state;
 
 /// Orders below this one are kept by each CPU.
 pub(super) const CACHED_ORDERS: usize = 4;
-/// Pages of one order that a CPU keeps at most.
-const KEPT_PAGES: usize = 64;
-/// Pages that move between a CPU and the common lists in one go.
+/// Pages of one order that move between a CPU and the common lists in one go; a CPU keeps fewer than twice as many.
 const MOVED_PAGES: usize = 32;
 
 /// The lists of free blocks, whose heads have state FREE and their order.
@@ -165,46 +163,58 @@ impl Chain {
     }
 }
 
+/// The blocks of one order that a CPU keeps: two chains, so that one can be handed on whole and something is left to take from.
+#[derive(Debug)]
+struct Kept {
+    hot: Chain,
+    cold: Chain,
+}
+
 /// What one CPU keeps.
 #[derive(Debug)]
 pub(super) struct Cache {
-    kept: [Chain; CACHED_ORDERS],
+    kept: [Kept; CACHED_ORDERS],
 }
 
 impl Cache {
     pub(super) const fn new() -> Self {
-        Self { kept: [const { Chain::new() }; CACHED_ORDERS] }
+        Self { kept: [const { Kept { hot: Chain::new(), cold: Chain::new() } }; CACHED_ORDERS] }
     }
 
     pub(super) fn pages(&self) -> usize {
-        self.kept.iter().enumerate().map(|(order, chain)| chain.length << order).sum()
+        self.kept.iter().enumerate().map(|(order, kept)| (kept.hot.length + kept.cold.length) << order).sum()
     }
 
     pub(super) fn pop(&mut self, frames: &[Frame], order: usize) -> Option<u32> {
-        self.kept[order].pop(frames)
+        let kept = &mut self.kept[order];
+        if kept.hot.is_empty() {
+            core::mem::swap(&mut kept.hot, &mut kept.cold);
+        }
+        kept.hot.pop(frames)
     }
 
     /// Keeps a block. Returns those that are too many.
+    #[inline]
     pub(super) fn push(&mut self, frames: &[Frame], index: u32, order: usize) -> Chain {
         let kept = &mut self.kept[order];
-        kept.push(frames, index);
-        let mut excess = Chain::new();
-        if kept.length << order > KEPT_PAGES {
-            for _ in 0..MOVED_PAGES >> order {
-                let Some(index) = kept.pop(frames) else { break };
-                excess.push(frames, index);
-            }
+        kept.hot.push(frames, index);
+        if kept.hot.length << order < MOVED_PAGES {
+            return Chain::new();
         }
-        excess
+        let full = core::mem::replace(&mut kept.hot, Chain::new());
+        core::mem::replace(&mut kept.cold, full)
     }
 
+    /// Keeps blocks that were taken because there were none.
     pub(super) fn put_chain(&mut self, frames: &[Frame], order: usize, mut chain: Chain) {
         while let Some(index) = chain.pop(frames) {
-            self.kept[order].push(frames, index);
+            self.kept[order].hot.push(frames, index);
         }
     }
 
-    pub(super) fn take_all(&mut self, order: usize) -> Chain {
-        core::mem::replace(&mut self.kept[order], Chain::new())
+    /// Takes out all of one order.
+    pub(super) fn take_all(&mut self, order: usize) -> [Chain; 2] {
+        let kept = &mut self.kept[order];
+        [core::mem::replace(&mut kept.hot, Chain::new()), core::mem::replace(&mut kept.cold, Chain::new())]
     }
 }

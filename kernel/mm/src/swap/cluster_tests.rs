@@ -50,7 +50,7 @@ fn runs_are_aligned_and_found_until_none_is_left() {
 
 /// T-P-7, and reference 4.8: with only odd slots free there is no run of any size above one.
 #[test]
-fn odd_slots_are_no_runs() {
+fn t_p_7_odd_slots_are_no_runs() {
     let mut cluster = Cluster::new(SLOTS);
     (0..SLOTS).step_by(2).for_each(|at| cluster.take(at, 0, 1));
     for order in 1..=9 {

@@ -195,7 +195,7 @@ impl Swap {
     /// One swap entry less for each of `count` slots, any run of a device. Slots that nothing names or caches are free then. A folio
     /// that is cached for slots without a count is of no use any more: if nobody is at it, it leaves the cache, and `orphan` gets it
     /// if that was all that held it.
-    pub fn put_entries<'m>(&self, memory: &'m Memory, entry: SwapEntry, count: usize, mut orphan: impl FnMut(Orphan)) {
+    pub fn put_entries(&self, memory: &Memory, entry: SwapEntry, count: usize, mut orphan: impl FnMut(Orphan)) {
         let mut done = 0;
         while done < count {
             let entry = entry.advance(done);
@@ -205,7 +205,7 @@ impl Swap {
         }
     }
 
-    fn put_in_cluster<'m>(&self, memory: &'m Memory, entry: SwapEntry, count: usize, orphan: &mut impl FnMut(Orphan)) {
+    fn put_in_cluster(&self, memory: &Memory, entry: SwapEntry, count: usize, orphan: &mut impl FnMut(Orphan)) {
         let slot = entry.slot as usize;
         let clusters = &self.device(entry).clusters;
         let any_cached = {
@@ -221,7 +221,7 @@ impl Swap {
     }
 
     /// Drops the folio cached at `entry` if it is of no use, without waiting. How many slots on to look further.
-    fn drop_unused<'m>(&self, memory: &'m Memory, entry: SwapEntry, orphan: &mut impl FnMut(Orphan)) -> usize {
+    fn drop_unused(&self, memory: &Memory, entry: SwapEntry, orphan: &mut impl FnMut(Orphan)) -> usize {
         let found = {
             let (cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
             let cached = cluster.cached(at);

@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 
 use mmu::{Descriptor, Mark, Slot, VirtAddr};
 
+use crate::count::Counters;
 use crate::folio::FolioLock;
 use crate::inject::Point;
 use crate::memory::Memory;
@@ -43,12 +44,7 @@ pub fn unmap_batch(memory: &Memory, batch: &[FolioLock<'_>], flush: &mut BatchFl
 }
 
 /// Unmaps the folios at the head of `batch` that share an anon_vma, under one hold of its lock. Returns how many there were.
-fn unmap_alike(
-    memory: &Memory,
-    batch: &[FolioLock<'_>],
-    flush: &mut BatchFlush,
-    owed: &mut Owed,
-) -> usize {
+fn unmap_alike(memory: &Memory, batch: &[FolioLock<'_>], flush: &mut BatchFlush, owed: &mut Owed) -> usize {
     let Some((id, _)) = batch[0].mapping() else { return 1 };
     let Some(anon) = memory.anon.get(id) else { return 1 };
     let alike = batch.iter().take_while(|folio| folio.mapping().is_some_and(|(other, _)| other == id)).count();
@@ -65,7 +61,7 @@ fn unmap_from(
     owed: &mut Owed,
 ) {
     let extents = anon.extents();
-    let mut pass = Pass { memory, flush, owed, table: None, deferred: false };
+    let mut pass = Pass { memory, count: memory.count(), flush, owed, table: None, deferred: false };
     for folio in folios {
         let Some((_, index)) = folio.mapping().filter(|&(mapped, _)| mapped == id) else { continue };
         for extent in extents.iter() {
@@ -118,6 +114,7 @@ struct Entries {
 /// The state of one pass over folios of an anon_vma: the table whose lock is held, and what is owed so far.
 struct Pass<'a, 'b> {
     memory: &'a Memory,
+    count: &'a Counters,
     flush: &'b mut BatchFlush,
     owed: &'b mut Owed,
     table: Option<TableGuard<'a>>,
@@ -139,7 +136,7 @@ impl<'a> Pass<'a, '_> {
             let done = self.unmap_in_table(&table, folio, extent, address, stop);
             self.table = Some(table);
             if !done {
-                self.memory.count().unmap_failures.add(1);
+                self.count.unmap_failures.add(1);
                 return false;
             }
             address = stop;
@@ -150,12 +147,13 @@ impl<'a> Pass<'a, '_> {
     /// Locks the table for `address` unless it is held already. False if there is none.
     fn enter_table(&mut self, extent: &'a Extent, address: VirtAddr) -> bool {
         let held = self.table.as_ref().is_some_and(|table| {
-            core::ptr::eq(table.space, Arc::as_ptr(&extent.space)) && table.start() == address.align_down(mmu::TABLE_SPAN)
+            core::ptr::eq(table.space, Arc::as_ptr(&extent.space))
+                && table.start() == address.align_down(mmu::TABLE_SPAN)
         });
         if !held {
             self.table = None;
             self.deferred = false;
-            self.memory.count().walk_turns.add(1);
+            self.count.walk_turns.add(1);
             self.table = TableGuard::lock(self.memory, &extent.space, address);
         }
         self.table.is_some()
@@ -211,7 +209,7 @@ impl<'a> Pass<'a, '_> {
         let out = self.share_or_put_back(table, folio, run, old);
         if out > 0 {
             account(self.memory, table, out);
-            leave(self.memory, folio, run.page, out);
+            leave(self.count, folio, run.page, out);
         }
         out
     }
@@ -221,7 +219,7 @@ impl<'a> Pass<'a, '_> {
         let mut done = 0;
         while done < run.count {
             let (_, length) = folio.exclusive_run(run.page + done, run.count - done);
-            if !(folio.is_swap_cache() && raise_swap_counts(self.memory, folio, run.page + done, length)) {
+            if !(folio.is_swap_cache() && raise_swap_counts(self.memory, folio, self.count, run.page + done, length)) {
                 break;
             }
             done += length;
@@ -253,21 +251,27 @@ impl<'a> Pass<'a, '_> {
 
     /// Takes the exclusive marks off, a pair of barriers for the run. If the folio is pinned, the pages from the first exclusive one on
     /// go back into the table. Returns how many pages stay out.
-    fn share_or_put_back(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, run: Entries, old: Descriptor) -> usize {
+    fn share_or_put_back(
+        &mut self,
+        table: &TableGuard<'_>,
+        folio: &FolioLock<'_>,
+        run: Entries,
+        old: Descriptor,
+    ) -> usize {
         let (exclusive, length) = folio.exclusive_run(run.page, run.count);
         let shared = if exclusive { 0 } else { length };
         if shared == run.count {
             return run.count;
         }
         let rest = Entries { slot: run.slot.add(shared), page: run.page + shared, count: run.count - shared, ..run };
-        self.memory.count().full_barriers.add(1);
+        self.count.full_barriers.add(1);
         fence(Ordering::SeqCst);
         if self.memory.inject.strikes(Point::Share, rest.count) || folio.maybe_pinned() {
             self.put_back(table, folio, rest, old.advance(shared));
             return shared;
         }
         folio.clear_exclusive(rest.page, rest.count);
-        self.memory.count().full_barriers.add(1);
+        self.count.full_barriers.add(1);
         fence(Ordering::SeqCst);
         run.count
     }

@@ -53,7 +53,13 @@ fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Defer
 }
 
 /// Unmaps the folio from one area. False if something was put back, which ends the whole walk.
-fn unmap_one(memory: &Memory, folio: &FolioLock<'_>, extent: &Extent, walk: &mut FolioWalk<'_>, deferred: &mut Deferred) -> bool {
+fn unmap_one(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    extent: &Extent,
+    walk: &mut FolioWalk<'_>,
+    deferred: &mut Deferred,
+) -> bool {
     while let Some((table, slot, left)) = walk.next() {
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
         let count = unmap_run(memory, folio, extent, table, slot, left, deferred);

@@ -5,6 +5,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use mmu::{Descriptor, Slot};
 
+use crate::count::Counters;
 use crate::folio::FolioLock;
 use crate::inject::Point;
 use crate::memory::Memory;
@@ -28,7 +29,7 @@ pub(super) fn replace(
     let mut done = 0;
     while done < count {
         let (exclusive, length) = folio.exclusive_run(first + done, count - done);
-        let prepared = folio.is_swap_cache() && prepare(memory, folio, first + done, length, exclusive);
+        let prepared = folio.is_swap_cache() && prepare(memory, folio, table.count, first + done, length, exclusive);
         if !prepared {
             put_back(table, slot.add(done), old.advance(done), count - done);
             return Err(PutBack);
@@ -38,18 +39,25 @@ pub(super) fn replace(
         for index in 0..length {
             table.set(slot.add(done + index), entry.advance(index));
         }
-        leave(memory, folio, first + done, length);
+        leave(table.count, folio, first + done, length);
         done += length;
     }
     Ok(())
 }
 
 /// Raises the swap counts and, for exclusive pages, shares them with the swap entries to come. All or nothing.
-fn prepare(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize, exclusive: bool) -> bool {
-    if !raise_swap_counts(memory, folio, first, count) {
+fn prepare(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    counters: &Counters,
+    first: usize,
+    count: usize,
+    exclusive: bool,
+) -> bool {
+    if !raise_swap_counts(memory, folio, counters, first, count) {
         return false;
     }
-    if exclusive && !share(memory, folio, first, count) {
+    if exclusive && !share(memory, folio, counters, first, count) {
         memory.swap.put(folio, first, count);
         return false;
     }
@@ -57,22 +65,28 @@ fn prepare(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize, e
 }
 
 /// One more swap entry for each of `count` pages. All or nothing.
-pub(super) fn raise_swap_counts(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize) -> bool {
-    memory.count().swap_dups.add(1);
+pub(super) fn raise_swap_counts(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    counters: &Counters,
+    first: usize,
+    count: usize,
+) -> bool {
+    counters.swap_dups.add(1);
     !memory.inject.strikes(Point::SwapDup, count) && memory.swap.dup(folio, first, count).is_ok()
 }
 
 /// Takes the exclusive mark off pages whose entries are gone, unless the folio is pinned. The barriers pair with a pinner that takes
 /// its pin, then reads the entry again, and for a read-only entry the mark (reference 4.28).
-pub(super) fn share(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize) -> bool {
+pub(super) fn share(memory: &Memory, folio: &FolioLock<'_>, counters: &Counters, first: usize, count: usize) -> bool {
     assert!(count > 0, "nothing to share");
-    memory.count().full_barriers.add(1);
+    counters.full_barriers.add(1);
     fence(Ordering::SeqCst);
     if memory.inject.strikes(Point::Share, count) || folio.maybe_pinned() {
         return false;
     }
     folio.clear_exclusive(first, count);
-    memory.count().full_barriers.add(1);
+    counters.full_barriers.add(1);
     fence(Ordering::SeqCst);
     true
 }
@@ -83,13 +97,13 @@ pub(super) fn account(memory: &Memory, table: &TableGuard<'_>, count: usize) {
     space.prepare_for_swap(memory);
     space.add_anon(-(count as i64));
     space.add_swap(count as i64);
-    memory.count().space_counts.add(2);
+    table.count.space_counts.add(2);
 }
 
 /// The mappings and references of `count` pages go.
-pub(super) fn leave(memory: &Memory, folio: &FolioLock<'_>, first: usize, count: usize) {
+pub(super) fn leave(counters: &Counters, folio: &FolioLock<'_>, first: usize, count: usize) {
     folio.remove_maps(first, count);
-    memory.count().ref_drops.add(1);
+    counters.ref_drops.add(1);
     let orphan = folio.put(count);
     debug_assert!(orphan.is_none(), "a folio in the swap cache lost its last reference");
     core::mem::forget(orphan);

@@ -6,6 +6,7 @@
 
 use mmu::{Slot, VirtAddr};
 
+use crate::count::Counters;
 use crate::folio::FolioLock;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
@@ -14,6 +15,7 @@ use crate::rmap::Extent;
 /// Where the walk is.
 pub(super) struct FolioWalk<'a> {
     memory: &'a Memory,
+    count: &'a Counters,
     extent: &'a Extent,
     folio: &'a FolioLock<'a>,
     address: VirtAddr,
@@ -31,13 +33,13 @@ impl<'a> FolioWalk<'a> {
         start: VirtAddr,
         end: VirtAddr,
     ) -> Self {
-        Self { memory, extent, folio, address: start, end, table: None, started: false }
+        Self { memory, count: memory.count(), extent, folio, address: start, end, table: None, started: false }
     }
 
     /// The next entry that maps a page of the folio, under its table's lock, with the number of entries up to the end of the area's
     /// range or of the table.
     pub(super) fn next(&mut self) -> Option<(&TableGuard<'a>, Slot, usize)> {
-        self.memory.count().walk_turns.add(1);
+        self.count.walk_turns.add(1);
         if self.started && !self.step() {
             self.table = None;
             return None;
