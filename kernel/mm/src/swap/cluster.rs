@@ -220,8 +220,9 @@ impl Cluster {
         (0..=9).find_map(|order| {
             let first = at & !((1 << order) - 1);
             let head = self.heads[first];
-            let covers = head != 0 && (head >> HEAD_ORDER_SHIFT) as usize >= order;
-            covers.then(|| ((head & FRAME_LIMIT) - 1, at - first))
+            // Folios do not overlap, so the first head that is met is that of the folio.
+            debug_assert!(head == 0 || (head >> HEAD_ORDER_SHIFT) as usize >= order);
+            (head != 0).then(|| ((head & FRAME_LIMIT) - 1, at - first))
         })
     }
 
