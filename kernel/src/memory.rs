@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use mm::Memory;
+use mm::policy::Bbm;
 use mm::swap::RamDevice;
 use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
 
 use crate::arch::cpu::Yield;
 use crate::command_line::Options;
-use crate::start::machine;
+use crate::machine::machine;
 
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
 
@@ -41,9 +42,22 @@ pub fn start(options: &Options) -> Result<(), String> {
     for (key, value) in &options.policy {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }
+    check_elision(&memory)?;
     add_swap(&memory, options.swap)?;
     MEMORY.call_once(|| memory);
     Ok(())
+}
+
+/// `bbm=elide` on a CPU that may raise a TLB conflict abort is refused rather than left without effect.
+fn check_elision(memory: &Memory) -> Result<(), String> {
+    let features = memory.door.features();
+    if memory.policy().bbm() != Bbm::Elide || memory.policy().elide(&features) {
+        return Ok(());
+    }
+    Err(format!(
+        "bbm=elide needs a CPU with BBM level 3, and this one has level {}; say bbm=elide,assume=noabort if it never raises a conflict abort",
+        features.bbm_level
+    ))
 }
 
 fn free_frames() -> Vec<Range<Pfn>> {

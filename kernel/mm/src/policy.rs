@@ -235,10 +235,6 @@ policy! {
     getter: Getter as Getter = Early,
     /// Whether an unmap looks whether it must leave userfaultfd markers.
     uffd_check: Switch as bool = Off,
-    /// Whether areas watched by userfaultfd are unmapped in batches.
-    uffd_batch: Switch as bool = On,
-    /// The unit of unmapping lazily freed memory.
-    lazyfree: Unit as Unit = Folio,
     /// The unit of swap-in.
     swapin: Unit as Unit = Folio,
 }

@@ -166,29 +166,35 @@ fn instruction_rows(grid: &mut Grid, runs: &[Measured], linux: Option<u64>, linu
     grid.row("  the rest", per_page(runs, rest, None));
 }
 
-/// Rows of counters with a row for each that any run has raised.
+/// Rows of counters.
 fn counter_rows(grid: &mut Grid, runs: &[Measured], rows: &[(&str, &str, Option<u64>)]) {
     for &(label, name, linux) in rows {
-        if linux.is_some() || runs.iter().any(|run| run.counts.get(name) != 0) {
-            grid.row(label, cells(runs, |run| run.counts.get(name), linux));
-        }
+        grid.row(label, cells(runs, |run| run.counts.get(name), linux));
     }
 }
 
+/// Rows of counters that are rare: only those that some run has raised.
+fn rare_rows(grid: &mut Grid, runs: &[Measured], rows: &[(&str, &str)]) {
+    for &(label, name) in rows.iter().filter(|(_, name)| runs.iter().any(|run| run.counts.get(name) != 0)) {
+        grid.row(label, cells(runs, |run| run.counts.get(name), None));
+    }
+}
+
+/// The columns of the counting model, with their letters.
 const COLUMNS: [(&str, &str, Option<u64>); 13] = [
-    ("getters", "getters", None),
-    ("raw reads", "reads", None),
-    ("swaps", "swaps", None),
-    ("stores", "stores", None),
-    ("unfolds", "unfolds", None),
-    ("folds", "folds", None),
-    ("walk turns", "walk_turns", None),
-    ("swap-count calls", "swap_dups", None),
-    ("space counter adds", "space_counts", None),
-    ("full barriers", "full_barriers", None),
-    ("reference drops", "ref_drops", None),
-    ("flush generations", "generations", None),
-    ("pending flushes", "pending_flushes", None),
+    ("g getters", "getters", None),
+    ("r raw reads", "reads", None),
+    ("x swaps", "swaps", None),
+    ("s stores", "stores", None),
+    ("U unfolds", "unfolds", None),
+    ("  folds", "folds", None),
+    ("W walk turns", "walk_turns", None),
+    ("k swap-count calls", "swap_dups", None),
+    ("c space counter adds", "space_counts", None),
+    ("b full barriers", "full_barriers", None),
+    ("f reference drops", "ref_drops", None),
+    ("n flush generations", "generations", None),
+    ("  pending flushes", "pending_flushes", None),
 ];
 
 fn main_table(runs: &[Measured], conditions: &Conditions) -> Grid {
@@ -202,18 +208,18 @@ fn main_table(runs: &[Measured], conditions: &Conditions) -> Grid {
         runs,
         &[
             ("by page", "tlbi_page", linux.map(|linux| linux.by_page)),
-            ("by page, walks too", "tlbi_page_walk", None),
             ("by range", "tlbi_range", linux.map(|linux| linux.by_range)),
-            ("by range, walks too", "tlbi_range_walk", None),
             ("by ASID", "tlbi_asid", linux.map(|linux| linux.by_asid)),
-            ("of all", "tlbi_all", None),
         ],
     );
+    let rare =
+        [("by page, walks too", "tlbi_page_walk"), ("by range, walks too", "tlbi_range_walk"), ("of all", "tlbi_all")];
+    rare_rows(&mut grid, runs, &rare);
     grid.part("barriers");
     counter_rows(&mut grid, runs, &[("DSB ISHST", "dsb_ishst", None), ("DSB ISH", "dsb_ish", None)]);
-    counter_rows(&mut grid, runs, &[("DSB NSHST", "dsb_nshst", None), ("DSB NSH", "dsb_nsh", None)]);
+    rare_rows(&mut grid, runs, &[("DSB NSHST", "dsb_nshst"), ("DSB NSH", "dsb_nsh")]);
     grid.row("DSB of all kinds", cells(runs, |run| run.counts.sum("dsb_"), linux.map(|linux| linux.dsb)));
-    counter_rows(&mut grid, runs, &[("ISB", "isb", None)]);
+    rare_rows(&mut grid, runs, &[("ISB", "isb")]);
     grid.part("work on page tables and folios");
     counter_rows(&mut grid, runs, &COLUMNS);
     grid.note(&conditions.line());
