@@ -64,6 +64,8 @@ pub struct Options {
     pub quick: bool,
     /// `verify=on`
     pub verify: bool,
+    /// `banner=`; see [`Options::has_banner`].
+    pub banner: Option<bool>,
     /// `crash=`
     pub crash: Option<Crash>,
     /// `qemu=`: QEMU's version, to be printed beside figures.
@@ -84,10 +86,19 @@ impl Default for Options {
             counters: false,
             quick: false,
             verify: false,
+            banner: None,
             crash: None,
             qemu: None,
             policy: Vec::new(),
         }
+    }
+}
+
+impl Options {
+    /// Whether the machine is described at the start: unless the command line says otherwise not for `job=run`, which shall look like
+    /// running the program.
+    pub fn has_banner(&self) -> bool {
+        self.banner.unwrap_or(self.job != Job::Run)
     }
 }
 
@@ -109,6 +120,9 @@ const KEYS: &[(&str, &str, Setter)] = &[
     ("counters", "on, off", |options, value| switch(value, &mut options.counters)),
     ("quick", "on, off", |options, value| switch(value, &mut options.quick)),
     ("verify", "on, off", |options, value| switch(value, &mut options.verify)),
+    ("banner", "on, off", |options, value| {
+        choose(&[("on", Some(true)), ("off", Some(false))], value, &mut options.banner)
+    }),
     ("crash", "panic, fault, overflow, undefined", |options, value| {
         let ways = [
             ("panic", Some(Crash::Panic)),
@@ -230,6 +244,13 @@ mod tests {
         for word in ["%g1", "%+1", "a%", "%2", "%ff"] {
             assert!(says(&format!("job=run -- {word}")).contains("percent"), "{word}");
         }
+    }
+
+    #[test]
+    fn a_program_runs_without_a_banner() {
+        let shown = |line: &str| parse(line, &[]).unwrap().has_banner();
+        assert_eq!(["", "job=boot", "banner=off"].map(shown), [true, true, false]);
+        assert_eq!(["job=run", "job=run banner=on", "banner=on job=run"].map(shown), [false, true, true]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! unfold: a small arm64 kernel for seeing, counting and checking what memory management does to the TLB.
 //!
 //! 1. Floors: `arch`, `dev`, `task`, `syscall`, `lab`, from the ground up. A floor uses those below it, never one above; where one
-//!    below must ask one above, it calls a hook that the one above has installed.
+//!    below must ask one above, it calls a hook that the one above has installed. Beside the floors stand single files: `walk` and
+//!    `command_line` are pure and below them all; `machine`, `heap` and `memory` use `arch`; `start` uses all, and none uses it.
 //! 2. Only `mmu`'s door issues TLBI, DSB and ISB, and only it stores to a table in use. `core::hint::spin_loop` is an ISB here:
 //!    waiting is `yield`.
 //! 3. The kernel runs with interrupts masked; they are taken from EL0, and where the kernel waits for one.
@@ -23,6 +24,8 @@ pub mod dev;
 #[cfg(target_os = "none")]
 pub mod heap;
 pub mod lab;
+#[cfg(target_os = "none")]
+pub mod machine;
 #[cfg(target_os = "none")]
 pub mod memory;
 #[cfg(target_os = "none")]

@@ -3,10 +3,9 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use boot::{BootInfo, PhysRange, Ranges};
+use boot::BootInfo;
 use mm::policy::{KEYS, Policy};
 
-use crate::arch::cpu::SpinLock;
 use crate::arch::features::Features;
 use crate::arch::tables::{self, Half};
 use crate::arch::{gic, pmu, psci};
@@ -14,42 +13,12 @@ use crate::command_line::{self, Crash, Job, Options};
 use crate::dev::{log as kernel_log, pl011};
 use crate::heap;
 use crate::lab;
+use crate::machine::{self, Machine};
+
+pub use crate::machine::machine;
 
 /// The exit status of a wrong command line.
 const BAD_COMMAND_LINE: u8 = 2;
-
-/// The machine as the kernel knows it once it has started.
-pub struct Machine {
-    /// What boot found.
-    pub info: &'static BootInfo,
-    /// What the CPU can do.
-    pub features: Features,
-    /// The kernel's heap.
-    pub heap: PhysRange,
-    free: SpinLock<Ranges>,
-}
-
-impl Machine {
-    /// Memory that nobody has: for the frame allocator, once devices in memory have taken theirs.
-    pub fn free(&self) -> Ranges {
-        *self.free.lock()
-    }
-
-    /// Takes memory for good: `size` bytes aligned to `align`.
-    pub fn take(&self, size: u64, align: u64) -> Option<PhysRange> {
-        self.free.lock().take(size, align)
-    }
-}
-
-static MACHINE: spin::once::Once<Machine, crate::arch::cpu::Yield> = spin::once::Once::new();
-
-/// The machine.
-///
-/// # Panics
-/// Before `kernel_main` has got so far.
-pub fn machine() -> &'static Machine {
-    MACHINE.get().expect("asked for before the kernel has started")
-}
 
 /// boot comes here.
 #[unsafe(no_mangle)]
@@ -61,7 +30,9 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     if info.machine.log_is_elsewhere() {
         kernel_log::to_host();
     }
-    first_line(info);
+    if !info.machine.log_is_elsewhere() {
+        first_line(info);
+    }
     psci::init(info.machine.psci);
     let features = Features::read();
     features.enable();
@@ -76,11 +47,13 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     };
     // SAFETY: taken from the free list just now.
     unsafe { heap::init(heap) };
-    let machine = MACHINE.call_once(|| Machine { info, features, heap, free: SpinLock::new(free) });
+    let machine = machine::set(info, features, heap, free);
     pmu::init();
     let options = options(info.machine.command_line);
     let interrupts = info.machine.gic.is_some_and(|gic| gic::init(gic, info.machine.timer_interrupt));
-    banner(machine, interrupts);
+    if options.has_banner() {
+        banner(machine, interrupts);
+    }
     run(&options)
 }
 
@@ -104,7 +77,7 @@ fn check_policy(options: Options) -> Result<Options, String> {
     Ok(options)
 }
 
-/// The banner's first line, before anything can go wrong. On the UART boot has written its first word already.
+/// The banner's first line. On the UART it comes before anything can go wrong, and boot has written its first word already.
 fn first_line(info: &BootInfo) {
     let first = if info.machine.log_is_elsewhere() { boot::start::FIRST_WORD } else { "" };
     log::info!("{first} {} on {}, entered at EL{}", env!("CARGO_PKG_VERSION"), info.machine.model, info.entry_level);
@@ -112,6 +85,9 @@ fn first_line(info: &BootInfo) {
 
 fn banner(machine: &Machine, interrupts: bool) {
     let Machine { info, features, heap, .. } = machine;
+    if info.machine.log_is_elsewhere() {
+        first_line(info);
+    }
     let cpus = info.machine.cpus();
     log::info!("cpu:      {} (MIDR {:#010x})", features.cpu_name(), features.midr);
     log::info!("features: {features}");

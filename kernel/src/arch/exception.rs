@@ -4,7 +4,7 @@ use core::arch::global_asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::syndrome::{Class, Syndrome};
-use super::{report, semihosting, uaccess};
+use super::{semihosting, uaccess};
 
 /// A stack lies in the upper half of a block aligned to twice its size, 64 KiB, so this bit of SP is set (linker.ld).
 const STACK_BIT: u32 = 16;
@@ -63,6 +63,12 @@ pub struct ExceptionFrame {
     pub far: u64,
 }
 
+unsafe extern "Rust" {
+    /// Reports the exception and ends the machine. The floor above has it (`dev::report`), found by the linker as `kernel_main` is, so
+    /// that it is there from the first instruction on.
+    safe fn unexpected_exception(frame: &ExceptionFrame, kind: Kind) -> !;
+}
+
 /// What handles interrupts; set once by whoever drives the interrupt controller.
 static INTERRUPT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -92,7 +98,7 @@ extern "C" fn exception_from_el1(frame: &mut ExceptionFrame, kind: u64) {
         _ => false,
     };
     if !resolved {
-        report::unexpected(frame, kind);
+        unexpected_exception(frame, kind);
     }
 }
 

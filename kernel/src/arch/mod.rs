@@ -1,14 +1,12 @@
 //! The CPU and what belongs to every arm64 machine: exceptions, user entry, user memory, interrupts, time, power.
 
 pub mod backtrace;
-pub mod check;
 pub mod cpu;
 pub mod exception;
 pub mod features;
 pub mod gic;
 pub mod pmu;
 pub mod psci;
-pub mod report;
 pub mod semihosting;
 pub mod syndrome;
 pub mod tables;

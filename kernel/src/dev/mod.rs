@@ -3,3 +3,4 @@
 pub mod log;
 pub mod pl011;
 pub mod record;
+mod report;

@@ -15,6 +15,8 @@ mod checks;
 #[cfg(target_os = "none")]
 mod conditions;
 #[cfg(target_os = "none")]
+mod ground;
+#[cfg(target_os = "none")]
 pub mod interval;
 #[cfg(target_os = "none")]
 mod program;

@@ -9,7 +9,7 @@ use mmu::PAGE_SIZE;
 
 use super::counters::Counts;
 use super::interval::{self, Interval};
-use crate::start::machine;
+use crate::machine::machine;
 use crate::syscall;
 use crate::task::{self, ExitStatus, Launch};
 

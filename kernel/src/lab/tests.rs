@@ -6,8 +6,7 @@ use alloc::string::String;
 use cases::Bench;
 
 use super::access::Mmu;
-use super::checks;
-use crate::arch::check;
+use super::{checks, ground};
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
 
@@ -44,7 +43,7 @@ impl Runner<'_> {
 /// Runs the tests whose name contains what the command line says. Whether there is one and none fails.
 pub fn run(options: &Options) -> bool {
     let mut runner = Runner { filter: options.tests.as_deref().unwrap_or(""), passed: 0, failed: 0 };
-    for (name, test) in check::ALL {
+    for (name, test) in ground::ALL {
         runner.case(name, test);
     }
     let bench = Bench::new(crate::memory(), &Mmu, LARGE_CASE);

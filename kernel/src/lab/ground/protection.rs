@@ -8,7 +8,7 @@ use super::ensure;
 use crate::arch::exception::probe;
 use crate::arch::syndrome::{FaultKind, Syndrome};
 use crate::arch::tables::{self, Half};
-use crate::start::machine;
+use crate::machine::machine;
 
 unsafe extern "C" {
     static _image_start: u8;

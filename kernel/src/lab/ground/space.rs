@@ -2,7 +2,7 @@
 
 use mmu::{Asid, Cause, Descriptor, Door, Dsb, PAGE_SIZE, Pfn, PhysAddr, Protection, Scope, Table, TlbOp, VirtAddr};
 
-use crate::start::machine;
+use crate::machine::machine;
 
 /// Where its pages are: in the 2 MiB that one last-level table maps.
 pub(super) const BASE: u64 = 0x40_0000;

@@ -4,13 +4,14 @@ use core::fmt::Write;
 
 use mmu::VirtAddr;
 
-use super::backtrace;
-use super::exception::{ExceptionFrame, Kind};
-use super::syndrome::{Class, Syndrome};
-use crate::dev::log;
+use super::log;
+use crate::arch::exception::{ExceptionFrame, Kind};
+use crate::arch::syndrome::{Class, Syndrome};
+use crate::arch::{backtrace, tables};
 
-/// Reports the exception and ends the machine with the status of a panic.
-pub(super) fn unexpected(frame: &ExceptionFrame, kind: Kind) -> ! {
+/// Reports the exception and ends the machine with the status of a panic. `arch::exception` calls it.
+#[unsafe(no_mangle)]
+fn unexpected_exception(frame: &ExceptionFrame, kind: Kind) -> ! {
     log::dying();
     let mut frame = *frame;
     if kind == Kind::StackOverflow {
@@ -28,7 +29,7 @@ pub(super) fn unexpected(frame: &ExceptionFrame, kind: Kind) -> ! {
     };
     registers(out, &frame);
     if kind != Kind::StackOverflow && syndrome.is_abort() || syndrome.class() == Class::PcAlignment {
-        let _ = write!(out, "{}", super::tables::walk(VirtAddr::new(frame.far)));
+        let _ = write!(out, "{}", tables::walk(VirtAddr::new(frame.far)));
     }
     backtrace::print(out, frame.elr, frame.x[29]);
     log::die()

@@ -1,6 +1,6 @@
 //! The kernel testing its own ground: protection of its map, entry to EL0, access to user memory, time.
 //!
-//! Each check is a plain function that says what it found wrong; `lab` runs them by [`ALL`].
+//! Each check is a plain function that says what it found wrong; `tests` runs them by [`ALL`].
 
 use alloc::string::String;
 
@@ -13,7 +13,7 @@ mod user;
 /// A check: nothing, or what is wrong.
 pub type Check = fn() -> Result<(), String>;
 
-/// Every check of this floor, by name.
+/// Every check, by name.
 pub const ALL: &[(&str, Check)] = &[
     ("arch/text-can-not-be-written", protection::text_is_read_only),
     ("arch/linear-alias-of-text-and-constants-is-read-only", protection::alias_is_read_only),

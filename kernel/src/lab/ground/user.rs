@@ -6,7 +6,7 @@ use core::arch::global_asm;
 use super::ensure;
 use super::space::{ABSENT, BASE, CONSTANTS, DATA, Space};
 use crate::arch::user::{Access, FaultKind, Trap, UserContext, enter};
-use crate::start::machine;
+use crate::machine::machine;
 
 global_asm!(include_str!("user.s"));
 

@@ -12,7 +12,7 @@ use super::user::space;
 use crate::arch::exception::probe;
 use crate::arch::uaccess::{self, Fault};
 use crate::arch::user::UserFault;
-use crate::start::machine;
+use crate::machine::machine;
 
 /// Every length up to a few turns of the loops, from every alignment.
 pub(super) fn lengths() -> Result<(), String> {
