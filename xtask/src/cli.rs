@@ -98,7 +98,7 @@ pub struct Options {
     /// Hand these words to the kernel's command line; may be given more than once
     #[arg(long, global = true, value_name = "WORDS")]
     pub append: Vec<String>,
-    /// Say what is done
+    /// Say what is done, and with `run` show the kernel's banner
     #[arg(long, short, global = true)]
     pub verbose: bool,
 }
@@ -182,8 +182,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         Some(digits) => (digits, 60),
         None => (text.strip_suffix('s').unwrap_or(text), 1),
     };
-    match digits.parse::<u64>() {
-        Ok(number) if number > 0 => Ok(Duration::from_secs(number * unit)),
+    match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a time is a number of seconds, or as in 2m of minutes".to_owned()),
     }
 }

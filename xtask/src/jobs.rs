@@ -126,6 +126,9 @@ impl Bench<'_> {
             return Ok(NOT_FOUND);
         };
         let mut words = run_words(&name);
+        if crate::is_verbose() {
+            words.push("banner=on".to_owned());
+        }
         if self.options.counters || self.options.json.is_some() {
             words.push("counters=on".to_owned());
         }

@@ -89,6 +89,7 @@ pub fn run(bench: &Bench, tally: &Tally) {
         tests.push((format!("door: {}", call.name), Box::new(|| call.check())));
     }
     tests.push(("door: JSON".to_owned(), Box::new(json)));
+    tests.push(("door: the kernel is silent about itself unless asked".to_owned(), Box::new(quiet)));
     tests.push(("door: a file of the host".to_owned(), Box::new(|| host_file(bench))));
     tally.run_all(tests);
 }
@@ -121,6 +122,17 @@ fn call(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
     let output = command.args(arguments).stdin(Stdio::null()).output().context("cannot call myself")?;
     let text = |bytes| String::from_utf8_lossy(bytes).replace("\r\n", "\n");
     Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+}
+
+fn quiet() -> Result<()> {
+    for (arguments, has_banner) in [(&["run", "hello"] as &[&str], false), (&["run", "-v", "hello"], true)] {
+        let (status, output, errors) = call(arguments)?;
+        let shown = errors.contains("command line: ");
+        if (status, output.as_str(), shown) != (Some(0), "hello from EL0\n", has_banner) {
+            bail!("{arguments:?}: status {status:?}\n{output}\n{errors}");
+        }
+    }
+    Ok(())
 }
 
 fn json() -> Result<()> {
