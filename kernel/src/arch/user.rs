@@ -83,13 +83,13 @@ pub struct UserFault {
     pub esr: u64,
 }
 
-/// Bits of PSTATE that a program may not choose: mode, DAIF, IL, SS, PAN, UAO.
-const NOT_USERS: u64 = 0x1f | (0xf << 6) | (1 << 20) | (1 << 21) | (1 << 22) | (1 << 23);
+/// Bits of PSTATE that a program may choose, as on Linux: NZCV, TCO, DIT, SSBS. The others are mode, masks, and what may be invented.
+const USERS: u64 = (0xf << 28) | (1 << 25) | (1 << 24) | (1 << 12);
 
 /// Runs the program in `context` until its next exception. The address space is the caller's business.
 pub fn enter(context: &mut UserContext) -> Trap {
     loop {
-        context.pstate &= !NOT_USERS;
+        context.pstate &= USERS;
         // SAFETY: `context` is ours alone and outlives the call; interrupts are masked, so nothing else runs on this CPU until
         // the program does.
         let kind = unsafe { enter_user(context) };

@@ -221,10 +221,11 @@ fn ppoll(process: &mut Process, &[list, count, timeout, ..]: &Arguments) -> Outc
     Ok(0)
 }
 
-/// Says that a path leads nowhere, and notes it, since a program may well count on that file.
+/// Says that a path leads nowhere, and notes it, since a program may well count on that file. Escaped: a line break in it could begin
+/// a line that looks like a record of the kernel's.
 fn absent(process: &mut Process, what: &str, path: u64) -> Outcome {
     let path = user::read_path(path)?;
-    process.missing.note(format!("{what} {path}"));
+    process.missing.note(format!("{what} {}", path.escape_debug()));
     Err(Errno::ENOENT)
 }
 

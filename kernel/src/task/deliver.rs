@@ -79,7 +79,7 @@ fn stack_for(process: &Process, action: Action) -> u64 {
     let sp = process.context.sp;
     let on_it = sp > address && sp - address <= size;
     let wanted = action.flags & flag::ONSTACK != 0 && flags & AlternateStack::DISABLED == 0;
-    if wanted && !on_it { address + size } else { sp }
+    if wanted && !on_it { address.wrapping_add(size) } else { sp }
 }
 
 /// Makes the trampoline the first time that it is needed.

@@ -276,7 +276,9 @@ fn place(segments: &mut [Segment], base: u64) -> Result<(), Refused> {
 /// Where the program headers are in memory, before the program is moved: in the segment that loads this part of the file.
 fn headers_address(programs: &Programs<'_>, offset: u64) -> Option<u64> {
     let holds = |program: &ProgramHeader| {
-        program.p_type == abi::PT_LOAD && offset >= program.p_offset && offset - program.p_offset < program.p_filesz
+        program.p_type == abi::PT_LOAD
+            && offset >= program.p_offset
+            && offset - program.p_offset < program.p_filesz.min(program.p_memsz)
     };
     programs.iter().find(holds).map(|program| program.p_vaddr + (offset - program.p_offset))
 }
