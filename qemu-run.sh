@@ -36,6 +36,8 @@ get() {
         exit 1
     fi
     echo "qemu-run: $1 is missing; installing: apt-get install $2" >&2
+    # A fresh machine has no lists of packages yet.
+    apt-cache show "${2%% *}" >/dev/null 2>&1 || apt-get update -q >/dev/null || true
     # shellcheck disable=SC2086 # several names
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $2 >/dev/null
 }
