@@ -125,7 +125,8 @@ fn call(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
 }
 
 fn quiet() -> Result<()> {
-    for (arguments, has_banner) in [(&["run", "hello"] as &[&str], false), (&["run", "-v", "hello"], true)] {
+    let calls: [(&[&str], bool); 2] = [(&["run", "hello"], false), (&["run", "-v", "hello"], true)];
+    for (arguments, has_banner) in calls {
         let (status, output, errors) = call(arguments)?;
         let shown = errors.contains("command line: ");
         if (status, output.as_str(), shown) != (Some(0), "hello from EL0\n", has_banner) {
