@@ -19,8 +19,7 @@ use crate::check::{Outcome, must, same, within};
 
 const CONTIGUOUS: u64 = STAGE1::CONTIGUOUS.mask << STAGE1::CONTIGUOUS.shift;
 /// What may differ between the entries of a folded block: access flag, and the two bits of dirty state (invariant I2).
-const MAY_DIFFER: u64 =
-    (1 << STAGE1::ACCESS.shift) | (1 << STAGE1::DIRTY.shift) | (1 << STAGE1::READ_ONLY.shift);
+const MAY_DIFFER: u64 = (1 << STAGE1::ACCESS.shift) | (1 << STAGE1::DIRTY.shift) | (1 << STAGE1::READ_ONLY.shift);
 /// Bits that are never set in a swap entry: valid, type, present-invalid, and those that the format keeps at zero.
 const NOT_IN_SWAP: u64 = 0b11 | 0b11 << 4 | 1 << 11 | 0b11 << 62;
 
@@ -65,7 +64,8 @@ impl Seen {
         let (mut anon, mut swap) = (0, 0);
         for span in spans {
             let Some(table) = space.tables.find(memory, span) else { continue };
-            let entries: Vec<_> = (0..ENTRIES).map(|index| memory.door.load(table.slot(span.add_pages(index)))).collect();
+            let entries: Vec<_> =
+                (0..ENTRIES).map(|index| memory.door.load(table.slot(span.add_pages(index)))).collect();
             within(&format!("table of {span}"), check_blocks(memory, &entries))?;
             for (index, &entry) in entries.iter().enumerate().filter(|(_, entry)| !entry.is_none()) {
                 let address = span.add_pages(index);
@@ -87,7 +87,10 @@ impl Seen {
             return Ok(Kind::Swap);
         }
         if entry.is_special() {
-            must(entry.frame() == memory.zero_frame() && !entry.is_writable(), "a special entry that is not the zero page")?;
+            must(
+                entry.frame() == memory.zero_frame() && !entry.is_writable(),
+                "a special entry that is not the zero page",
+            )?;
             return Ok(Kind::Zero);
         }
         self.page(memory, area, address, entry)?;

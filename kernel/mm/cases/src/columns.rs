@@ -10,8 +10,8 @@ use mmu::{Depth, Dsb, Form, Scope, TlbOp};
 
 /// The names: first those of reference 2.9, then what they are made of, then others.
 pub const NAMES: [&str; 27] = [
-    "g", "r", "x", "s", "T", "I", "D", "U", "W", "k", "c", "b", "f", "n", "page", "range", "asid", "all", "walk", "local",
-    "nshst", "nsh", "isb", "cas", "folds", "pending", "put_back",
+    "g", "r", "x", "s", "T", "I", "D", "U", "W", "k", "c", "b", "f", "n", "page", "range", "asid", "all", "walk",
+    "local", "nshst", "nsh", "isb", "cas", "folds", "pending", "put_back",
 ];
 
 /// How many columns reference 2.9 has; they come first.
@@ -32,7 +32,10 @@ impl Columns {
     pub fn now(memory: &Memory) -> Self {
         let (events, count) = (memory.door.events(), memory.count());
         let both = |form, scope| {
-            [Depth::Leaf, Depth::WalkCaches].iter().map(|&depth| events.tlbi[kind(form, depth, scope)].get()).sum::<u64>()
+            [Depth::Leaf, Depth::WalkCaches]
+                .iter()
+                .map(|&depth| events.tlbi[kind(form, depth, scope)].get())
+                .sum::<u64>()
         };
         let every = |scope| FORMS.iter().map(|&form| both(form, scope)).sum::<u64>();
         let deep = |form| events.tlbi[kind(form, Depth::WalkCaches, Scope::Broadcast)].get();

@@ -97,7 +97,8 @@ impl Field<'_, '_> {
         let mut done = 0;
         while done < count {
             let address = self.va(first + done);
-            let left = (address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN).page_number() - address.page_number()) as usize;
+            let left =
+                (address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN).page_number() - address.page_number()) as usize;
             let run = left.min(count - done);
             self.space.tables.ensure(self.memory(), address).map_err(failed("a table"))?;
             self.with_table(first + done, |table, slot| table.set_run(slot, entry.advance(done), run));

@@ -39,11 +39,36 @@ const ROWS: &[Row] = &[
     Row { kib: 4, way: "page", range: "g=2 r=4 x=1 s=1 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1", single: "T=1" },
     Row { kib: 16, way: "page", range: "g=11 r=19 x=4 s=4 T=4 I=4 D=1 U=0 W=5 k=4 c=8 b=8 f=4 n=4", single: "T=4" },
     Row { kib: 32, way: "page", range: "g=23 r=39 x=8 s=8 T=8 I=8 D=1 U=0 W=9 k=8 c=16 b=16 f=8 n=8", single: "T=8" },
-    Row { kib: 64, way: "page", range: "g=47 r=83 x=32 s=32 T=17 I=17 D=2 U=1 W=17 k=16 c=32 b=32 f=16 n=16", single: "T=32" },
-    Row { kib: 128, way: "page", range: "g=95 r=169 x=64 s=64 T=34 I=34 D=3 U=2 W=33 k=32 c=64 b=64 f=32 n=32", single: "T=64" },
-    Row { kib: 256, way: "page", range: "g=191 r=341 x=128 s=128 T=68 I=68 D=5 U=4 W=65 k=64 c=128 b=128 f=64 n=64", single: "T=128" },
-    Row { kib: 512, way: "page", range: "g=383 r=685 x=256 s=256 T=136 I=136 D=9 U=8 W=129 k=128 c=256 b=256 f=128 n=128", single: "T=256" },
-    Row { kib: 1024, way: "page", range: "g=767 r=1373 x=512 s=512 T=272 I=272 D=17 U=16 W=257 k=256 c=512 b=512 f=256 n=256", single: "T=512" },
+    Row {
+        kib: 64,
+        way: "page",
+        range: "g=47 r=83 x=32 s=32 T=17 I=17 D=2 U=1 W=17 k=16 c=32 b=32 f=16 n=16",
+        single: "T=32",
+    },
+    Row {
+        kib: 128,
+        way: "page",
+        range: "g=95 r=169 x=64 s=64 T=34 I=34 D=3 U=2 W=33 k=32 c=64 b=64 f=32 n=32",
+        single: "T=64",
+    },
+    Row {
+        kib: 256,
+        way: "page",
+        range: "g=191 r=341 x=128 s=128 T=68 I=68 D=5 U=4 W=65 k=64 c=128 b=128 f=64 n=64",
+        single: "T=128",
+    },
+    Row {
+        kib: 512,
+        way: "page",
+        range: "g=383 r=685 x=256 s=256 T=136 I=136 D=9 U=8 W=129 k=128 c=256 b=256 f=128 n=128",
+        single: "T=256",
+    },
+    Row {
+        kib: 1024,
+        way: "page",
+        range: "g=767 r=1373 x=512 s=512 T=272 I=272 D=17 U=16 W=257 k=256 c=512 b=512 f=256 n=256",
+        single: "T=512",
+    },
     Row {
         kib: 2048,
         way: "page",
@@ -56,9 +81,24 @@ const ROWS: &[Row] = &[
     Row { kib: 64, way: "folio", range: "g=2 r=22 x=16 s=16 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1", single: "T=16" },
     Row { kib: 128, way: "folio", range: "g=3 r=41 x=32 s=32 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1", single: "T=32" },
     Row { kib: 256, way: "folio", range: "g=5 r=79 x=64 s=64 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1", single: "T=64" },
-    Row { kib: 512, way: "folio", range: "g=9 r=155 x=128 s=128 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1", single: "T=128" },
-    Row { kib: 1024, way: "folio", range: "g=17 r=307 x=256 s=256 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1", single: "T=256" },
-    Row { kib: 2048, way: "folio", range: "g=33 r=611 x=512 s=512 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1", single: "T=1 I=1 D=2" },
+    Row {
+        kib: 512,
+        way: "folio",
+        range: "g=9 r=155 x=128 s=128 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1",
+        single: "T=128",
+    },
+    Row {
+        kib: 1024,
+        way: "folio",
+        range: "g=17 r=307 x=256 s=256 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1",
+        single: "T=256",
+    },
+    Row {
+        kib: 2048,
+        way: "folio",
+        range: "g=33 r=611 x=512 s=512 T=1 I=1 D=1 U=0 W=1 k=1 c=2 b=2 f=1 n=1",
+        single: "T=1 I=1 D=2",
+    },
 ];
 
 /// The row of the reference for a folded folio of one size, on the CPU as it is.

@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
     Case { name: "T-RB-8 a touch after a partial failure", run: touch_afterwards },
     Case { name: "T-RB-10 the second block of two fails", run: second_block },
     Case { name: "T-RB-11 a partial restore waits for its flush", run: restore_waits },
+    Case { name: "T-RB-11 gather: entries of a cut block come back", run: gather_restore_waits },
     Case { name: "T-RB-12 a folio outside the swap cache", run: not_in_cache },
     Case { name: "T-RB-14 a thousand failures leak nothing", run: thousand_failures },
     Case { name: "T-RB-15 a count beyond its field", run: high_count },
@@ -48,7 +49,11 @@ fn fail(bench: &Bench<'_>, field: &Field<'_, '_>, point: Point, after: usize) ->
 }
 
 /// A folded block, all read-only, of which the pages that `shared` names are not exclusive.
-fn read_only<'b, 'm>(bench: &'b Bench<'m>, size: Size, shared: impl Fn(usize) -> bool) -> Result<Field<'b, 'm>, String> {
+fn read_only<'b, 'm>(
+    bench: &'b Bench<'m>,
+    size: Size,
+    shared: impl Fn(usize) -> bool,
+) -> Result<Field<'b, 'm>, String> {
     let field = bench.filled(size, size.pages())?;
     field.protect(0, size.pages(), Prot::READ)?;
     (0..size.pages()).filter(|&page| shared(page)).for_each(|page| field.mark_shared(page, 1));
@@ -219,6 +224,18 @@ fn restore_waits(bench: &Bench<'_>) -> Outcome {
     bench.set("bbm=flush")
 }
 
+/// The pages before the first exclusive one stay out, so the rest of a folded block comes back plain. What is owed is flushed first.
+fn gather_restore_waits(bench: &Bench<'_>) -> Outcome {
+    bench.set("unmap=gather")?;
+    let field = read_only(bench, Size(64), |page| page < 8)?;
+    field.must_look(0, 16, "C16")?;
+    fail(bench, &field, Point::Share, 0)?.must_be("I=1 D=1 U=0 f=1 c=2")?;
+    field.must_look(0, 16, "S8 P8")?;
+    same("accounts", field.accounts(), (8, 8))?;
+    must((8..16).all(|page| field.folio(8).is_exclusive(page)), "a page is no longer exclusive")?;
+    field.verify(0, 16)
+}
+
 fn not_in_cache(bench: &Bench<'_>) -> Outcome {
     for way in WAYS {
         bench.set(&format!("unmap={way}"))?;
@@ -266,10 +283,7 @@ fn high_count(bench: &Bench<'_>) -> Outcome {
     }
     for count in (1..=300).rev() {
         let mut orphans = 0;
-        memory.swap.put_entries(memory, swapped.entry, 1, |orphan| {
-            orphans += 1;
-            core::mem::forget(orphan);
-        });
+        memory.swap.put_entries(memory, swapped.entry, 1, |_| orphans += 1);
         same("orphans", orphans, 0)?;
         same("count", memory.swap.count(swapped.entry), count)?;
     }

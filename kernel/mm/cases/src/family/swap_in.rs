@@ -235,11 +235,7 @@ fn no_table(bench: &Bench<'_>) -> Outcome {
     for tables in 0..3 {
         let field = bench.field(Size(64), 16)?;
         bench.memory().inject.fail(Point::TableAlloc, tables);
-        same(
-            "fault",
-            bench.memory().fault(&field.space, field.va(0), Access::Write),
-            Err(FaultError::OutOfMemory),
-        )?;
+        same("fault", bench.memory().fault(&field.space, field.va(0), Access::Write), Err(FaultError::OutOfMemory))?;
         bench.audit()?;
         field.fill(0, 16)?;
         field.must_look(0, 16, "C16")?;

@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { name: "T-S-16 all read-only, every second exclusive", run: alternating },
     Case { name: "T-S-17 a folio that nobody owns", run: none_exclusive },
     Case { name: "T-S-18 two areas share a block", run: two_areas },
+    Case { name: "T-S-18 three areas share a block", run: three_areas },
     Case { name: "T-S-19 a folio across two tables", run: two_tables },
     Case { name: "T-S-20 an entry in the middle is gone", run: hole },
     Case { name: "T-S-20 an entry in the middle is another swap entry", run: foreign_swap_entry },
@@ -137,6 +138,21 @@ fn two_areas(bench: &Bench<'_>) -> Outcome {
         if way == "gather" {
             // The addresses of both areas are one run, and no pair of barriers is their own.
             out.cost.must_be("f=2")?;
+        }
+        field.must_look(0, 16, "E16")?;
+        field.verify(0, 16)
+    })
+}
+
+/// No batch goes beyond its area, whichever is visited first.
+fn three_areas(bench: &Bench<'_>) -> Outcome {
+    each_way(bench, |way| {
+        let field = fresh_block(bench)?;
+        field.advise(4, 4, advice::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
+        same("areas", field.space.layout().read().areas.len(), 3)?;
+        let out = unmap(bench, &field)?;
+        if way != "page" {
+            out.cost.must_be("f=3 k=3 U=1")?;
         }
         field.must_look(0, 16, "E16")?;
         field.verify(0, 16)

@@ -103,7 +103,13 @@ fn run_all(profile: &str, features: Features) {
         }
     }
     println!("{profile}: {passed} passed, {} failed", failed.len());
-    assert!(failed.is_empty(), "{profile}: {} of {} cases failed:\n{}", failed.len(), passed + failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{profile}: {} of {} cases failed:\n{}",
+        failed.len(),
+        passed + failed.len(),
+        failed.join("\n")
+    );
 }
 
 #[test]

@@ -30,7 +30,10 @@ fn a_run_of_swap_entries_is_refused() {
 fn a_run_of_nothing_is_refused() {
     run_on(MAX, |bench| must_panic(bench, |field| field.folio(0).clear_exclusive(3, 0))).unwrap();
     run_on(MAX, |bench| must_panic(bench, |field| field.folio(0).set_exclusive(3, 0))).unwrap();
-    run_on(MAX, |bench| must_panic(bench, |field| {
-        let _ = field.folio(0).remove_maps(3, 0);
-    })).unwrap();
+    run_on(MAX, |bench| {
+        must_panic(bench, |field| {
+            let _ = field.folio(0).remove_maps(3, 0);
+        })
+    })
+    .unwrap();
 }

@@ -67,7 +67,9 @@ impl Rules {
                 self.stored(record, place, Descriptor::from_bits(new), elided);
             }
             Event::HardwareUpdate(place, value) => self.loaded(place, Descriptor::from_bits(value)),
-            Event::Tlbi(op) if op.scope == Scope::Broadcast && op.form != Form::PageAnyAsid => self.invalidated = self.ordered,
+            Event::Tlbi(op) if op.scope == Scope::Broadcast && op.form != Form::PageAnyAsid => {
+                self.invalidated = self.ordered
+            }
             Event::Dsb(Dsb::Ish) => {
                 self.ordered = self.now;
                 self.forgotten = self.invalidated;
@@ -112,7 +114,11 @@ impl Rules {
         if !entry.is_valid() {
             return;
         }
-        let before = if old.is_valid() { Some(TakenOut { entry: old, when: u64::MAX }) } else { self.taken_out.remove(&place.as_u64()) };
+        let before = if old.is_valid() {
+            Some(TakenOut { entry: old, when: u64::MAX })
+        } else {
+            self.taken_out.remove(&place.as_u64())
+        };
         let Some(before) = before.filter(|before| before.when > self.forgotten) else { return };
         if before.entry.frame() != entry.frame() {
             self.breach(record, "another frame while the old translation may live on (MS-01)", place);
@@ -122,13 +128,17 @@ impl Rules {
     }
 
     fn read(&mut self, record: &Record, frame: Pfn, count: usize) {
-        if let Some(frame) = frames(frame, count).find(|frame| self.written.get(frame).is_some_and(|&when| when > self.forgotten)) {
+        if let Some(frame) =
+            frames(frame, count).find(|frame| self.written.get(frame).is_some_and(|&when| when > self.forgotten))
+        {
             self.breach(record, "a page is read that a CPU may still write (MS-42)", PhysAddr::new(frame << 12));
         }
     }
 
     fn given_away(&mut self, record: &Record, frame: Pfn, count: usize) {
-        if let Some(frame) = frames(frame, count).find(|frame| self.frames.get(frame).is_some_and(|&when| when > self.forgotten)) {
+        if let Some(frame) =
+            frames(frame, count).find(|frame| self.frames.get(frame).is_some_and(|&when| when > self.forgotten))
+        {
             self.breach(record, "a frame is given away that a TLB may still map (MS-40)", PhysAddr::new(frame << 12));
         }
     }
