@@ -56,7 +56,7 @@ impl<'m> Pageout<'m> {
     }
 
     fn reclaim(&mut self) {
-        if self.isolated.len() > 0 {
+        if !self.isolated.is_empty() {
             reclaim_folios(self.memory, &mut self.isolated);
         }
     }

@@ -131,6 +131,17 @@ impl AnonVmas {
         let slots = self.slots.lock();
         slots.used.len() - slots.free.len()
     }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Default for AnonVmas {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Makes the extents follow a change of the areas of `space`: `removed` are gone, `added` are there. Areas without an anon_vma have

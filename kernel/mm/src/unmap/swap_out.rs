@@ -106,7 +106,6 @@ pub(super) fn leave(counters: &Counters, folio: &FolioLock<'_>, first: usize, co
     counters.ref_drops.add(1);
     let orphan = folio.put(count);
     debug_assert!(orphan.is_none(), "a folio in the swap cache lost its last reference");
-    core::mem::forget(orphan);
 }
 
 /// Puts entries back as they were, but for the flags that the batch shares. Whole blocks are folded again; where a part of one comes
