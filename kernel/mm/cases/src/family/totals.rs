@@ -27,6 +27,7 @@ pub const CASES: &[Case] = &[
     Case { name: "1 whole calls in every size", run: every_size },
     Case { name: "1 whole calls with contpte=off", run: without_contpte },
     Case { name: "2 gather: a folio across a 2 MiB line", run: across_tables },
+    Case { name: "2 gather: folios in any order are one run", run: any_order },
     Case { name: "2 gather: a skipped neighbour", run: skipped_neighbour },
     Case { name: "2 gather: two areas that touch", run: areas_that_touch },
     Case { name: "2 gather: two areas apart", run: areas_apart },
@@ -187,6 +188,18 @@ fn across_tables(bench: &Bench<'_>) -> Outcome {
     cost.must_equal(&Columns::parse(&format!("r={reads} x=48 T={flushes} I=1 D=1 W=2 k=4 c=8 b=8 f=4 n=2")))?;
     field.must_look(480, 64, "E16 N8 E16 N8 E16")?;
     field.verify_zero(504, 16)
+}
+
+fn any_order(bench: &Bench<'_>) -> Outcome {
+    bench.set("unmap=gather")?;
+    let field = bench.field(Size(64), 64)?;
+    field.touch(0, 64)?;
+    let folios: [Folio<'_>; 4] = [32, 0, 48, 16].map(|page| field.folio(page));
+    let cost = unmap_together(bench, &folios)?;
+    let flushes = operations(bench, 64);
+    cost.must_equal(&Columns::parse(&format!("r=4 x=64 T={flushes} I=1 D=1 W=1 k=4 c=8 b=8 f=4 n=1")))?;
+    field.must_look(0, 16, "E16")?;
+    field.verify_zero(0, 64)
 }
 
 fn skipped_neighbour(bench: &Bench<'_>) -> Outcome {
