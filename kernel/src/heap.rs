@@ -51,9 +51,3 @@ pub unsafe fn init(range: PhysRange) {
     // SAFETY: the caller's promise.
     unsafe { HEAP.0.lock().init((LINEAR_BASE | range.start) as usize, range.size() as usize) };
 }
-
-/// Bytes in use, and bytes in all.
-pub fn usage() -> (usize, usize) {
-    let heap = HEAP.0.lock();
-    (heap.stats_alloc_actual(), heap.stats_total_bytes())
-}

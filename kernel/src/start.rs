@@ -15,7 +15,7 @@ use crate::heap;
 use crate::lab;
 use crate::machine::{self, Machine};
 
-pub use crate::machine::machine;
+use crate::machine::machine;
 
 /// The exit status of a wrong command line.
 const BAD_COMMAND_LINE: u8 = 2;

@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb::Gather;
-use crate::vma::{Area, AreaFlags, Change, MAX_AREAS, Prot};
+use crate::vma::{Area, AreaFlags, Change, Prot};
 use crate::zap;
 
 bitflags! {
@@ -82,7 +82,7 @@ impl Memory {
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
         let splits = layout.areas.find(start).is_some_and(|area| area.start < start && end < area.end);
-        if splits && layout.areas.len() + 2 > MAX_AREAS {
+        if splits && layout.areas.len() + 2 > layout.areas.limit() {
             return Err(Errno::ENOMEM);
         }
         if request.flags.contains(MapFlags::FIXED) {

@@ -126,7 +126,7 @@ impl Memory {
     /// # Errors
     /// `ENOMEM` if there is no frame for its first table.
     pub fn create_space(&self) -> Result<Arc<Space>, Errno> {
-        let layout = Layout { areas: Areas::new(), brk_start: 0, brk: 0 };
+        let layout = Layout { areas: Areas::for_memory(self.frames.total()), brk_start: 0, brk: 0 };
         Ok(Arc::new(Space {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             context: asid::Context::new(),

@@ -48,8 +48,11 @@ bitflags! {
     }
 }
 
-/// Areas that a space may have: Linux's default of `vm.max_map_count`.
+/// Areas that a space may have: Linux's default of `vm.max_map_count`. On a small machine there may be fewer.
 pub const MAX_AREAS: usize = 65_530;
+/// Frames of memory that each area of a space may rely on: what an area, its anon_vma and its extents take of the kernel's heap stays
+/// below half of it.
+const FRAMES_PER_AREA: usize = 4;
 
 /// A range of addresses with one protection. Holding a copy says nothing about whether the space still has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -180,11 +183,18 @@ const CHUNK: usize = 64;
 const GROWTH: usize = 2;
 
 /// The areas of a space, sorted, none overlapping.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Areas {
     /// Never an empty one; each allocated at full size.
     chunks: Vec<Vec<Area>>,
     count: usize,
+    limit: usize,
+}
+
+impl Default for Areas {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A place in the list, valid until it changes.
@@ -195,9 +205,19 @@ struct Place {
 }
 
 impl Areas {
-    /// None.
+    /// None yet, and at most [`MAX_AREAS`].
     pub const fn new() -> Self {
-        Self { chunks: Vec::new(), count: 0 }
+        Self { chunks: Vec::new(), count: 0, limit: MAX_AREAS }
+    }
+
+    /// None yet, and no more than a machine with `frames` frames has room for.
+    pub fn for_memory(frames: usize) -> Self {
+        Self { limit: MAX_AREAS.min(frames / FRAMES_PER_AREA), ..Self::new() }
+    }
+
+    /// How many there may be.
+    pub const fn limit(&self) -> usize {
+        self.limit
     }
 
     /// How many there are.
@@ -365,7 +385,7 @@ impl Areas {
 
     /// Makes sure that `count` more areas fit into a chunk, without allocating later.
     fn make_room(&mut self, chunk: usize, count: usize) -> Result<(), Errno> {
-        if self.count + count > MAX_AREAS {
+        if self.count + count > self.limit {
             return Err(Errno::ENOMEM);
         }
         let upper = match self.chunks.get_mut(chunk) {

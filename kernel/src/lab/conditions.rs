@@ -10,7 +10,7 @@ use super::linux;
 use crate::arch::pmu;
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
-use crate::start::machine;
+use crate::machine::machine;
 
 /// The compiler that this kernel was built with (`build.rs`).
 const COMPILER: &str = env!("COMPILER");
