@@ -15,8 +15,6 @@ use crate::heap;
 use crate::lab;
 use crate::machine::{self, Machine};
 
-use crate::machine::machine;
-
 /// The exit status of a wrong command line.
 const BAD_COMMAND_LINE: u8 = 2;
 
