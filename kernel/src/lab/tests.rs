@@ -11,7 +11,7 @@ use crate::command_line::Options;
 use crate::dev::record::{self, Json};
 
 /// MiB of memory, and of swap, that a large case may take.
-const LARGE_CASE: usize = 64;
+const LARGE_CASE: usize = 256;
 
 /// Runs the tests that are chosen and keeps the score.
 pub struct Runner<'a> {
