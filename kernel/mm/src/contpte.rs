@@ -296,9 +296,10 @@ impl TableGuard<'_> {
 
     /// Completes what this CPU's invalidations of the block have started, where a part of it is about to be made valid again in
     /// another form (reference 1.14, H4).
-    pub fn complete_before_restore(&self, slot: Slot, count: usize) {
+    pub fn complete_before_restore(&self, slot: Slot, old: Descriptor, count: usize) {
         let whole = slot.index_in_block() == 0 && count % CONT_PTES == 0;
-        if !whole && !self.memory.policy().elide(&self.memory.door.features()) {
+        let same_form = whole && old.is_folded() && self.memory.policy().contpte();
+        if !same_form && !self.memory.policy().elide(&self.memory.door.features()) {
             self.memory.door.dsb(Dsb::Ish);
         }
     }

@@ -82,7 +82,7 @@ impl Memory {
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
         let splits = layout.areas.find(start).is_some_and(|area| area.start < start && end < area.end);
-        if splits && layout.areas.len() + 2 > layout.areas.limit() {
+        if layout.areas.len() + 1 + usize::from(splits) > layout.areas.limit() {
             return Err(Errno::ENOMEM);
         }
         if request.flags.contains(MapFlags::FIXED) {
@@ -194,7 +194,7 @@ impl Memory {
     ) {
         while let Some(area) = layout.areas.first_from(start).filter(|area| area.start < end).copied() {
             let (first, last) = (area.start.max(start), area.end.min(end));
-            zap::zap_range(self, space, first, last, gather);
+            zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather);
             let change = layout.areas.plan_remove(&area, first, last);
             if self.apply(space, layout, &change).is_err() {
                 self.note_defect("an area could not be made smaller");

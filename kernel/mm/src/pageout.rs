@@ -42,10 +42,10 @@ impl<'m> Pageout<'m> {
         let mut address = start;
         while address < end {
             let stop = end.min(address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN));
-            self.isolate_table(space, address, stop);
-            if self.isolated.pages() >= self.limit.max(1) {
+            if self.isolated.pages() + mmu::ENTRIES > self.limit {
                 self.reclaim();
             }
+            self.isolate_table(space, address, stop);
             address = stop;
         }
     }
@@ -76,7 +76,13 @@ impl<'m> Pageout<'m> {
                     count
                 }
                 // Looked at again as single pages, or passed over if it could not be split.
-                Look::Split(folio) => usize::from(!split_in_table(self.memory, &table, folio, slot)),
+                Look::Split(folio, count) => {
+                    if split_in_table(self.memory, &table, folio, slot) {
+                        0
+                    } else {
+                        count
+                    }
+                }
             });
         }
     }
@@ -92,7 +98,7 @@ impl<'m> Pageout<'m> {
         let most = left.min(pages - folio.index_of(entry.frame()));
         let count = if most == 1 { 1 } else { table.batch(slot, entry, most, BatchRules::default()).0 };
         if count < pages {
-            return if folio.mapcount() > pages { Look::Skip(count) } else { Look::Split(folio) };
+            return if folio.mapcount() > pages { Look::Skip(count) } else { Look::Split(folio, count) };
         }
         if folio.mapcount() != pages || !folio.is_on_lru() { Look::Skip(count) } else { Look::Isolate(folio, count) }
     }
@@ -108,5 +114,5 @@ impl<'m> Pageout<'m> {
 enum Look<'m> {
     Skip(usize),
     Isolate(Folio<'m>, usize),
-    Split(Folio<'m>),
+    Split(Folio<'m>, usize),
 }

@@ -151,7 +151,7 @@ impl<'a> Protect<'a> {
             (count + length, blocks + whole_blocks(slot.index() + first, length))
         });
         if was_folded {
-            return blocks != whole_blocks(slot.index(), count);
+            return !self.memory.policy().contpte() || blocks != whole_blocks(slot.index(), count);
         }
         let congruent = (slot.index() as u64 ^ old.frame().as_u64()) % CONT_PTES as u64 == 0;
         congruent && blocks > 0 && self.memory.policy().contpte()

@@ -88,11 +88,11 @@ fn issue_planned(memory: &Memory, run: Run, cause: Cause) {
 /// Orders the descriptor stores, then issues the TLBI of `pages` pages from `start` on, leaf entries only, for every CPU. It is not
 /// complete before a DSB ISH.
 pub fn flush_leaf_no_sync(memory: &Memory, space: &Space, start: VirtAddr, pages: usize, cause: Cause) {
-    let run = leaf_run(space, start, pages, Depth::Leaf, Scope::Broadcast);
-    let whole = pages > 1 && plan(run, means(memory)).is_whole_asid();
     memory.door.dsb(Dsb::IshSt);
+    // The ASID is read after the barrier: who gets a new one from then on walks the changed descriptors.
+    let run = leaf_run(space, start, pages, Depth::Leaf, Scope::Broadcast);
     issue(memory, run, cause);
-    if whole {
+    if pages > 1 && plan(run, means(memory)).is_whole_asid() {
         memory.door.dsb(Dsb::Ish);
     }
 }
@@ -274,6 +274,14 @@ impl<'a> Gather<'a> {
         self.free_gathered();
     }
 
+    /// Flushes what was gathered so far, and frees nothing yet: before a table's lock is given up to somebody who may reach the same
+    /// pages or entries.
+    pub fn flush_now(&mut self) {
+        self.flush_gathered();
+        self.start = VirtAddr::new(u64::MAX);
+        self.end = VirtAddr::new(0);
+    }
+
     fn flush_gathered(&self) {
         if self.start < self.end {
             let pages = (self.end.page_number() - self.start.page_number()) as usize;
@@ -357,6 +365,8 @@ fn free_flushed(memory: &Memory, owed: &mut OrphanList) {
 #[derive(Debug)]
 pub struct BatchFlush {
     runs: alloc::vec::Vec<Run>,
+    /// ASID rollovers when the first of them was added.
+    rollovers: u64,
 }
 
 impl BatchFlush {
@@ -364,7 +374,7 @@ impl BatchFlush {
     pub fn with_room_for(runs: usize) -> Self {
         let mut list = alloc::vec::Vec::new();
         let _ = list.try_reserve_exact(runs);
-        Self { runs: list }
+        Self { runs: list, rollovers: 0 }
     }
 
     /// `pages` entries from `start` on hold no translation any more. Joined to the run before where it continues it. When there is no
@@ -380,6 +390,9 @@ impl BatchFlush {
         if self.runs.len() == self.runs.capacity() {
             self.flush(memory);
         }
+        if self.runs.is_empty() {
+            self.rollovers = memory.asid_rollovers();
+        }
         if self.runs.capacity() == 0 {
             return flush_range(memory, space, start, pages, Depth::Leaf, Cause::Unmap);
         }
@@ -393,9 +406,13 @@ impl BatchFlush {
         }
         self.join_neighbours();
         memory.door.dsb(Dsb::IshSt);
-        for run in self.runs.drain(..) {
-            issue(memory, run, Cause::Unmap);
+        if memory.asid_rollovers() == self.rollovers {
+            self.runs.iter().for_each(|&run| issue(memory, run, Cause::Unmap));
+        } else {
+            // The ASIDs of the runs are not those of the spaces any more.
+            memory.door.invalidate(TlbOp::all(Scope::Broadcast), Cause::Unmap);
         }
+        self.runs.clear();
         memory.door.dsb(Dsb::Ish);
     }
 

@@ -12,14 +12,32 @@ use crate::space::Space;
 use crate::swap::SwapEntry;
 use crate::tlb::Gather;
 
-/// Clears all entries of `start..end`. The areas of the space are locked, to read or to write.
-pub(crate) fn zap_range(memory: &Memory, space: &Space, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
+/// How the areas of the space are locked while its entries are taken out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Areas {
+    /// To read: a fault or a page-out may follow as soon as a table's lock is free, so each table is flushed before (rule MS-41).
+    Shared,
+    /// To write: nobody else comes near before the one flush at the end.
+    Alone,
+}
+
+/// Clears all entries of `start..end`.
+pub(crate) fn zap_range(
+    memory: &Memory,
+    space: &Space,
+    areas: Areas,
+    (start, end): (VirtAddr, VirtAddr),
+    gather: &mut Gather<'_>,
+) {
     let mut address = start;
     while address < end {
         let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
         if let Some(table) = space.lock_table(memory, address) {
             space.tlb.flush(memory, space);
             zap_table(memory, &table, address, stop, gather);
+            if areas == Areas::Shared {
+                gather.flush_now();
+            }
         }
         address = stop;
     }

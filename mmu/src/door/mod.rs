@@ -213,6 +213,8 @@ impl Door {
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn swap_table(&self, slot: UpperSlot, value: Descriptor) -> Descriptor {
         self.events().table_stores.add(1);
+        // A walker that follows the link must find the zeros of a new table, not what its frame held before.
+        core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
         Descriptor::from_bits(self.machine.swap(slot.address(), value.bits()))
     }
 

@@ -74,7 +74,7 @@ impl Memory {
                 return Err(Errno::EINVAL);
             }
             let mut gather = Gather::new(self, space, Cause::Zap);
-            zap::zap_range(self, space, start, end, &mut gather);
+            zap::zap_range(self, space, zap::Areas::Shared, (start, end), &mut gather);
             gather.finish();
             Ok(())
         })

@@ -164,7 +164,7 @@ impl Cluster {
     }
 
     fn find_words(&self, count: usize) -> Option<usize> {
-        let first = usize::from(self.hint).next_multiple_of(count);
+        let first = usize::from(self.hint) & !(count - 1);
         let is_free = |&word: &usize| self.used[word..word + count].iter().all(|&used| used == 0);
         (first..WORDS).step_by(count).find(is_free).map(|word| word * 64)
     }

@@ -289,7 +289,9 @@ impl Swap {
         debug_assert!(core::ptr::eq(folio.frames(), &memory.frames));
         let (order, pages) = (folio.order(), folio.pages());
         let (mut cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
-        if at % pages != 0 || cluster.any_cached(at, pages) || !cluster.all_counted(at, pages) {
+        // Slots that were given up and taken again since the fault looked may be zero in part only.
+        let alike = cluster.zero(at, pages).is_some();
+        if at % pages != 0 || cluster.any_cached(at, pages) || !cluster.all_counted(at, pages) || !alike {
             return Err(folio);
         }
         let folio = folio.publish();

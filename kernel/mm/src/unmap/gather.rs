@@ -61,7 +61,7 @@ fn unmap_from(
     owed: &mut Owed,
 ) {
     let extents = anon.extents();
-    let mut pass = Pass { memory, count: memory.count(), flush, owed, table: None, deferred: false };
+    let mut pass = Pass { memory, count: memory.count(), flush, owed, table: None, deferred: None };
     for folio in folios {
         let Some((_, index)) = folio.mapping().filter(|&(mapped, _)| mapped == id) else { continue };
         for extent in extents.iter() {
@@ -71,6 +71,7 @@ fn unmap_from(
             }
         }
     }
+    pass.leave_table();
 }
 
 /// The spaces in which the batch has entries whose flush is not complete.
@@ -118,8 +119,8 @@ struct Pass<'a, 'b> {
     flush: &'b mut BatchFlush,
     owed: &'b mut Owed,
     table: Option<TableGuard<'a>>,
-    /// Whether the deferral of this table's space was recorded under the present lock.
-    deferred: bool,
+    /// The space of this table, once entries of it are gone under the present lock.
+    deferred: Option<&'a Arc<Space>>,
 }
 
 impl<'a> Pass<'a, '_> {
@@ -151,8 +152,7 @@ impl<'a> Pass<'a, '_> {
                 && table.start() == address.align_down(mmu::TABLE_SPAN)
         });
         if !held {
-            self.table = None;
-            self.deferred = false;
+            self.leave_table();
             self.count.walk_turns.add(1);
             self.table = TableGuard::lock(self.memory, &extent.space, address);
         }
@@ -163,7 +163,7 @@ impl<'a> Pass<'a, '_> {
         &mut self,
         table: &TableGuard<'_>,
         folio: &FolioLock<'_>,
-        extent: &Extent,
+        extent: &'a Extent,
         start: VirtAddr,
         stop: VirtAddr,
     ) -> bool {
@@ -190,7 +190,7 @@ impl<'a> Pass<'a, '_> {
     }
 
     /// Swaps the entries for swap entries. Returns how many of them are out now.
-    fn unmap_run(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, extent: &Extent, run: Entries) -> usize {
+    fn unmap_run(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, extent: &'a Extent, run: Entries) -> usize {
         let counted = self.raise_counts(folio, run);
         if counted == 0 {
             return 0;
@@ -242,11 +242,18 @@ impl<'a> Pass<'a, '_> {
         old.unwrap_or(Descriptor::NONE)
     }
 
-    /// Records, once under this lock, that the space has entries whose flush is not complete.
-    fn defer(&mut self, extent: &Extent) {
-        if !core::mem::replace(&mut self.deferred, true) {
-            self.owed.add(self.memory, &extent.space);
+    /// The space has entries whose flush is not complete.
+    fn defer(&mut self, extent: &'a Extent) {
+        self.deferred = Some(&extent.space);
+    }
+
+    /// Gives the table's lock up. That its space has entries whose flush is not complete is recorded now, under the lock: somebody who
+    /// flushed the space from another table meanwhile must not take what came later for flushed.
+    fn leave_table(&mut self) {
+        if let Some(space) = self.deferred.take() {
+            self.owed.add(self.memory, space);
         }
+        self.table = None;
     }
 
     /// Takes the exclusive marks off, a pair of barriers for the run. If the folio is pinned, the pages from the first exclusive one on

@@ -111,6 +111,6 @@ pub(super) fn leave(counters: &Counters, folio: &FolioLock<'_>, first: usize, co
 /// Puts entries back as they were, but for the flags that the batch shares. Whole blocks are folded again; where a part of one comes
 /// back, what was issued for it completes first.
 fn put_back(table: &TableGuard<'_>, slot: Slot, old: Descriptor, count: usize) {
-    table.complete_before_restore(slot, count);
+    table.complete_before_restore(slot, old, count);
     table.set_run(slot, old, count);
 }
