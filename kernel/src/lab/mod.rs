@@ -31,7 +31,7 @@ pub use job::run;
 #[cfg(target_os = "none")]
 mod job {
     use super::{counters::Counts, interval, program, table, tests};
-    use crate::command_line::{Job, Options};
+    use crate::command_line::{Job, LogTarget, Options};
     use crate::dev::{log as kernel_log, record};
 
     /// The exit status of a run that could not begin.
@@ -70,6 +70,10 @@ mod job {
         }
         if options.counters {
             let counts = Counts::now(crate::memory());
+            if options.log == LogTarget::Uart {
+                // Whoever reads the host's channel makes a table of the record.
+                log::info!("{counts}");
+            }
             record::write(format_args!(r#"{{"kind":"counters"{}}}"#, counts.fields()));
         }
         kernel_log::finish(true, status.code())
