@@ -135,7 +135,8 @@ pub struct TableGuard<'a> {
     pub(crate) space: &'a Space,
     /// This CPU's counters: whoever holds the lock stays on its CPU.
     pub(crate) count: &'a Counters,
-    table: Table,
+    /// The table's first entry.
+    first: Slot,
     base: VirtAddr,
     word: &'a AtomicU32,
     _held: Held,
@@ -146,28 +147,21 @@ impl<'a> TableGuard<'a> {
     #[inline]
     pub fn lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
         let table = space.tables.find(memory, address)?;
+        let base = address.align_down(TABLE_SPAN);
         mmu::switch_point();
         let held = Held::take(Rank::Table);
         let word = memory.frames.lock_word(table.address().frame());
         while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             mmu::relax();
         }
-        Some(Self {
-            memory,
-            space,
-            count: memory.count(),
-            table,
-            base: address.align_down(TABLE_SPAN),
-            word,
-            _held: held,
-        })
+        Some(Self { memory, space, count: memory.count(), first: table.slot(base), base, word, _held: held })
     }
 
     /// The entry for `address`, which lies in the table's 2 MiB.
     #[inline]
     pub fn slot(&self, address: VirtAddr) -> Slot {
         debug_assert_eq!(address.align_down(TABLE_SPAN), self.base);
-        self.table.slot(address)
+        self.first.add(address.index(3))
     }
 
     /// The address that `slot` translates.

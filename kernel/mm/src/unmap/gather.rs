@@ -61,7 +61,8 @@ fn unmap_from(
     owed: &mut Owed,
 ) {
     let extents = anon.extents();
-    let mut pass = Pass { memory, count: memory.count(), flush, owed, table: None, deferred: None };
+    let work = Work { memory, count: memory.count(), flush, owed, deferred: None };
+    let mut pass = Pass { table: None, work };
     for folio in folios {
         let Some((_, index)) = folio.mapping().filter(|&(mapped, _)| mapped == id) else { continue };
         for extent in extents.iter() {
@@ -112,14 +113,19 @@ struct Entries {
     folded: bool,
 }
 
-/// The state of one pass over folios of an anon_vma: the table whose lock is held, and what is owed so far.
+/// One pass over folios of an anon_vma: the table whose lock is held, kept from one folio to the next, and the work done under it.
 struct Pass<'a, 'b> {
+    table: Option<TableGuard<'a>>,
+    work: Work<'a, 'b>,
+}
+
+/// What the pass has to do with, and what is owed so far.
+struct Work<'a, 'b> {
     memory: &'a Memory,
     count: &'a Counters,
     flush: &'b mut BatchFlush,
     owed: &'b mut Owed,
-    table: Option<TableGuard<'a>>,
-    /// The space of this table, once entries of it are gone under the present lock.
+    /// The space of the table that is locked, once entries of it are gone under the present lock.
     deferred: Option<&'a Arc<Space>>,
 }
 
@@ -132,12 +138,10 @@ impl<'a> Pass<'a, '_> {
                 address = address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
                 continue;
             }
-            let Some(table) = self.table.take() else { return true };
+            let Some(table) = &self.table else { return true };
             let stop = end.min(table.end());
-            let done = self.unmap_in_table(&table, folio, extent, address, stop);
-            self.table = Some(table);
-            if !done {
-                self.count.unmap_failures.add(1);
+            if !self.work.unmap_in_table(table, folio, extent, address, stop) {
+                self.work.count.unmap_failures.add(1);
                 return false;
             }
             address = stop;
@@ -153,12 +157,24 @@ impl<'a> Pass<'a, '_> {
         });
         if !held {
             self.leave_table();
-            self.count.walk_turns.add(1);
-            self.table = TableGuard::lock(self.memory, &extent.space, address);
+            self.work.count.walk_turns.add(1);
+            self.table = TableGuard::lock(self.work.memory, &extent.space, address);
         }
         self.table.is_some()
     }
 
+    /// Gives the table's lock up. That its space has entries whose flush is not complete is recorded now, under the lock: somebody who
+    /// flushed the space from another table meanwhile must not take what came later for flushed.
+    fn leave_table(&mut self) {
+        if let Some(space) = self.work.deferred.take() {
+            self.work.owed.add(self.work.memory, space);
+        }
+        self.table = None;
+    }
+}
+
+impl<'a> Work<'a, '_> {
+    /// Unmaps the folio from the addresses `start..stop` of a table. False if a step failed.
     fn unmap_in_table(
         &mut self,
         table: &TableGuard<'_>,
@@ -245,15 +261,6 @@ impl<'a> Pass<'a, '_> {
     /// The space has entries whose flush is not complete.
     fn defer(&mut self, extent: &'a Extent) {
         self.deferred = Some(&extent.space);
-    }
-
-    /// Gives the table's lock up. That its space has entries whose flush is not complete is recorded now, under the lock: somebody who
-    /// flushed the space from another table meanwhile must not take what came later for flushed.
-    fn leave_table(&mut self) {
-        if let Some(space) = self.deferred.take() {
-            self.owed.add(self.memory, space);
-        }
-        self.table = None;
     }
 
     /// Takes the exclusive marks off, a pair of barriers for the run. If the folio is pinned, the pages from the first exclusive one on
