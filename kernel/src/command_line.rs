@@ -19,6 +19,8 @@ pub enum Job {
     Boot,
     /// Print the kernel's own map and stop.
     Map,
+    /// Start the machine anew, which QEMU's `-no-reboot` makes an end.
+    Reset,
 }
 
 /// Where messages go.
@@ -106,9 +108,15 @@ type Setter = fn(&mut Options, &str) -> bool;
 
 /// Each key, the values that are right, and what takes them.
 const KEYS: &[(&str, &str, Setter)] = &[
-    ("job", "table, run, test, boot, map", |options, value| {
-        let jobs =
-            [("table", Job::Table), ("run", Job::Run), ("test", Job::Test), ("boot", Job::Boot), ("map", Job::Map)];
+    ("job", "table, run, test, boot, map, reset", |options, value| {
+        let jobs = [
+            ("table", Job::Table),
+            ("run", Job::Run),
+            ("test", Job::Test),
+            ("boot", Job::Boot),
+            ("map", Job::Map),
+            ("reset", Job::Reset),
+        ];
         choose(&jobs, value, &mut options.job)
     }),
     ("log", "uart, host", |options, value| {

@@ -116,6 +116,7 @@ fn run(options: &Options) -> ! {
     }
     match options.job {
         Job::Boot => kernel_log::finish(true, 0),
+        Job::Reset => psci::reset(),
         Job::Map => {
             // Printing can not fail: the text goes to a device.
             let _ = tables::dump(&mut kernel_log::Urgent::new(), Half::Kernel);

@@ -23,6 +23,7 @@ pub mod number {
 /// Linux's error numbers that the programs look for.
 #[expect(missing_docs, reason = "the names are Linux's own")]
 pub mod error {
+    pub const ENOENT: i32 = 2;
     pub const EBADF: i32 = 9;
     pub const ENOMEM: i32 = 12;
     pub const EFAULT: i32 = 14;

@@ -270,10 +270,16 @@ mod program {
         0
     }
 
+    const OPENAT: u64 = 56;
+    const AT_FDCWD: u64 = -100_i64 as u64;
+
     fn verdict() -> u8 {
         println!("@unfold {{\"kind\":\"verdict\",\"ok\":true,\"status\":0}}");
         eprintln!("@unfold {{\"kind\":\"verdict\",\"ok\":true,\"status\":0}}");
         println!("0 passed, 0 failed");
+        // A path that the kernel lists as looked for, with a record behind a line's end.
+        let path = b"\n@unfold {\"kind\":\"verdict\",\"ok\":true,\"status\":0}\n\0";
+        expect("openat", OPENAT, [AT_FDCWD, path.as_ptr() as u64, 0, 0, 0, 0], error::ENOENT);
         3
     }
 }

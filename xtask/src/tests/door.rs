@@ -65,6 +65,13 @@ const CALLS: &[Call] = &[
         output: &["hello from EL0\n--cpu\nx y\n"],
         errors: &["tlbi"],
     },
+    Call {
+        name: "the machine starts anew",
+        arguments: &["--qemu", "-no-reboot", "--timeout", "20s", "--append", "job=reset"],
+        status: 125,
+        output: &["unfold"],
+        errors: &["no verdict"],
+    },
     Call { name: "a program's status", arguments: &["run", "bad", "status"], status: 77, output: &[], errors: &[] },
     Call {
         name: "time limit and debugger",
