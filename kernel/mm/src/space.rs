@@ -105,7 +105,7 @@ impl Space {
 
     /// Says that the tables may hold swap entries from now on, so that swapoff must look here. Before the first one is written.
     #[inline]
-    pub fn prepare_for_swap(&self, _memory: &Memory) {
+    pub fn prepare_for_swap(&self) {
         if !self.on_swap_list.load(Ordering::Relaxed) {
             self.on_swap_list.store(true, Ordering::Release);
         }

@@ -24,7 +24,8 @@ pub(crate) fn split_in_table(memory: &Memory, table: &TableGuard<'_>, folio: Fol
     if let Some(orphan) = folio.put(1) {
         gather.orphan(orphan);
     }
-    // What is freed here lost its last entry earlier, and a flush that was deferred then was completed when the table was locked.
+    // What is freed here lost its last entry earlier, under this table's lock, and whoever took it out flushed before giving the lock up
+    // or left a deferral, which was completed when the table was locked now.
     gather.finish();
     done
 }

@@ -222,7 +222,6 @@ pub struct Gather<'a> {
     end: VirtAddr,
     orphans: OrphanList,
     tables: OrphanList,
-    has_tables: bool,
     finished: bool,
 }
 
@@ -238,7 +237,6 @@ impl<'a> Gather<'a> {
             end: VirtAddr::new(0),
             orphans: OrphanList::new(),
             tables: OrphanList::new(),
-            has_tables: false,
             finished: false,
         }
     }
@@ -256,7 +254,6 @@ impl<'a> Gather<'a> {
 
     /// A table that was unlinked; it translated `start..end`.
     pub fn table(&mut self, table: Table, start: VirtAddr, end: VirtAddr) {
-        self.has_tables = true;
         self.start = self.start.min(start);
         self.end = self.end.max(end);
         self.tables.push_table(self.memory, table);
@@ -286,7 +283,7 @@ impl<'a> Gather<'a> {
         if self.start < self.end {
             let pages = (self.end.page_number() - self.start.page_number()) as usize;
             // Unlinked tables may be in walk caches, which leaf operations leave alone (rule MS-26).
-            let depth = if self.has_tables { Depth::WalkCaches } else { Depth::Leaf };
+            let depth = if self.tables.is_empty() { Depth::Leaf } else { Depth::WalkCaches };
             flush_range(self.memory, self.space, self.start, pages, depth, self.cause);
         }
     }

@@ -92,7 +92,7 @@ fn zap_present(
 pub(crate) fn release_maps(memory: &Memory, folio: Folio<'_>, count: usize, gather: &mut Gather<'_>) {
     if folio.is_swap_cache() && !folio.is_mapped() {
         if let Some(locked) = folio.try_lock() {
-            memory.swap.free_if_unused(memory, &locked);
+            memory.swap.free_if_unused(&locked);
         }
     }
     if let Some(orphan) = folio.put(count) {

@@ -1,8 +1,6 @@
 //! The first touch of anonymous memory: the shared zero page for a read, a folio of zeros for a write, as large as policy, area and
 //! neighbouring entries allow (reference 4.19).
 
-use core::sync::atomic::{Ordering, fence};
-
 use mmu::{Descriptor, ENTRIES, PAGE_SIZE, Protection, Slot, VirtAddr};
 
 use super::{Access, Fault, FaultError, Handled, Outcome};
@@ -111,8 +109,7 @@ impl<'a> Fault<'a> {
         if self.area.protection().execute {
             self.memory.door.sync_instructions(folio.head(), pages);
         }
-        // A walk that finds the entry must find the contents too (reference 4.28).
-        fence(Ordering::Release);
+        // The door stores with release: a walk that finds the entry finds the contents too (reference 4.28).
         let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young().make_dirty();
         table.set_run(slot, entry, pages);
         self.memory.lru.add(folio);

@@ -46,7 +46,7 @@ impl<'a> Fault<'a> {
         }
         let Some(locked) = folio.try_lock() else { return false };
         if locked.is_swap_cache() {
-            self.memory.swap.free_if_unused(self.memory, &locked);
+            self.memory.swap.free_if_unused(&locked);
         }
         if locked.refs() != locked.mapcount() || locked.page_maps(index) != 1 {
             return false;

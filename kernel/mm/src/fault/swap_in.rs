@@ -4,8 +4,6 @@
 //! What is read is in the swap cache from before the read on, under the folio's lock: a second fault for any of its slots finds it
 //! there and waits, and no two copies of one slot ever exist.
 
-use core::sync::atomic::{Ordering, fence};
-
 use mmu::{Cause, Descriptor, ENTRIES, NEXT_PAGE, Slot};
 
 use super::anonymous::descending;
@@ -204,10 +202,9 @@ impl<'a> Fault<'a> {
         if protection.execute {
             memory.door.sync_instructions(locked.page(first), pages);
         }
-        fence(Ordering::Release);
         table.set_run(table.slot(address), entry, pages);
         if self.should_free_slots(locked, pages) {
-            memory.swap.free_if_unused(memory, locked);
+            memory.swap.free_if_unused(locked);
         }
     }
 

@@ -232,7 +232,7 @@ impl Swap {
         let length = folio.pages() - page;
         if let Some(lock) = folio.try_lock() {
             if !lock.is_mapped() && lock.is_swap_cache() && lock.swap_entry(page) == entry {
-                self.free_if_unused(memory, &lock);
+                self.free_if_unused(&lock);
             }
         }
         if let Some(last) = folio.put(1) {
@@ -334,7 +334,7 @@ impl Swap {
 
     /// Takes a folio out of the cache if no entry names its slots any more: they are free then, the references go, and the only copy
     /// of its contents is the folio itself, so it is dirty. The caller has a reference.
-    pub fn free_if_unused(&self, _memory: &Memory, folio: &FolioLock<'_>) -> bool {
+    pub fn free_if_unused(&self, folio: &FolioLock<'_>) -> bool {
         if !folio.is_swap_cache() || folio.is_writeback() {
             return false;
         }

@@ -224,7 +224,7 @@ impl<'a> Work<'a, '_> {
         }
         let out = self.share_or_put_back(table, folio, run, old);
         if out > 0 {
-            account(self.memory, table, out);
+            account(table, out);
             leave(self.count, folio, run.page, out);
         }
         out
@@ -245,7 +245,7 @@ impl<'a> Work<'a, '_> {
 
     /// One pass over the entries. Returns the first old one with the flags of all.
     fn swap_entries(&self, table: &TableGuard<'_>, folio: &FolioLock<'_>, run: Entries) -> Descriptor {
-        table.space.prepare_for_swap(self.memory);
+        table.space.prepare_for_swap();
         let mut done = 0;
         let mut old = None::<Descriptor>;
         while done < run.count {

@@ -34,7 +34,7 @@ pub(super) fn replace(
             put_back(table, slot.add(done), old.advance(done), count - done);
             return Err(PutBack);
         }
-        account(memory, table, length);
+        account(table, length);
         let entry = folio.swap_entry(first + done).to_descriptor(exclusive, old.is_uffd());
         for index in 0..length {
             table.set(slot.add(done + index), entry.advance(index));
@@ -92,9 +92,9 @@ pub(super) fn share(memory: &Memory, folio: &FolioLock<'_>, counters: &Counters,
 }
 
 /// Moves `count` pages from the space's resident pages to its swapped ones. The space is listed for swapoff before the first entry.
-pub(super) fn account(memory: &Memory, table: &TableGuard<'_>, count: usize) {
+pub(super) fn account(table: &TableGuard<'_>, count: usize) {
     let space = table.space;
-    space.prepare_for_swap(memory);
+    space.prepare_for_swap();
     space.add_anon(-(count as i64));
     space.add_swap(count as i64);
     table.count.space_counts.add(2);

@@ -40,17 +40,17 @@ fn a_folio_in_use_or_dirty_is_not_detached() {
 fn a_folio_leaves_the_cache_when_no_entry_names_it() {
     let (memory, _) = with_swap(8, 1024);
     let folio = folio(&memory, 4);
-    assert!(!memory.swap.free_if_unused(&memory, &folio), "it is not cached");
+    assert!(!memory.swap.free_if_unused(&folio), "it is not cached");
     memory.swap.alloc(&memory, &folio).unwrap();
     let entry = folio.swap_entry(0);
     memory.swap.dup(&folio, 9, 1).unwrap();
     folio.set_dirty(false);
-    assert!(!memory.swap.free_if_unused(&memory, &folio), "page 9 has an entry");
+    assert!(!memory.swap.free_if_unused(&folio), "page 9 has an entry");
     memory.swap.put(&folio, 9, 1);
     folio.set_writeback(true);
-    assert!(!memory.swap.free_if_unused(&memory, &folio), "it is being written");
+    assert!(!memory.swap.free_if_unused(&folio), "it is being written");
     folio.set_writeback(false);
-    assert!(memory.swap.free_if_unused(&memory, &folio));
+    assert!(memory.swap.free_if_unused(&folio));
     assert!(folio.is_dirty() && !folio.is_swap_cache());
     assert_eq!((folio.refs(), memory.swap.free_count()), (1, 1023));
     assert!(!memory.swap.is_used(entry));
@@ -156,7 +156,7 @@ fn parts_of_a_split_keep_their_slots() {
         let back = swap_in(&memory, entry, order);
         assert!((0..pages).all(|page| bytes(&memory, &back, page) == [0x40 + order as u8, page as u8]));
         memory.swap.put(&back, 0, pages);
-        assert!(memory.swap.free_if_unused(&memory, &back));
+        assert!(memory.swap.free_if_unused(&back));
         free(&memory, back.unlock().put(1).unwrap());
         assert_eq!(memory.swap.free_count(), 1023);
     }

@@ -29,7 +29,7 @@ fn cpus_swap_at_the_same_time() {
                     assert!((0..pages).all(|page| bytes(memory, &back, page) == [mark, page as u8]));
                     assert!((0..pages).all(|page| memory.swap.count(entry.advance(page)) == 1));
                     memory.swap.put(&back, 0, pages);
-                    assert!(memory.swap.free_if_unused(memory, &back));
+                    assert!(memory.swap.free_if_unused(&back));
                     free(memory, back.unlock().put(1).unwrap());
                 }
             })
@@ -80,7 +80,7 @@ fn cpus_meet_in_the_cache() {
             left_over += 1;
             assert_eq!(memory.swap.count(entry), 0);
             let left = left.lock();
-            assert!(memory.swap.free_if_unused(&memory, &left));
+            assert!(memory.swap.free_if_unused(&left));
             leave(&memory, left.unlock());
         }
         assert_eq!((memory.swap.free_count(), memory.frames.free_count()), (511, before), "seed {seed}");

@@ -21,7 +21,7 @@ fn data_comes_back() {
     let all = swap_in(&memory, entry, 4);
     assert!((0..16).all(|page| bytes(&memory, &all, page) == [0xa5, page as u8]));
     memory.swap.put(&all, 0, 16);
-    assert!(memory.swap.free_if_unused(&memory, &all));
+    assert!(memory.swap.free_if_unused(&all));
     assert_eq!(memory.swap.free_count(), 1023);
 }
 
@@ -70,7 +70,7 @@ fn m37_zero_marks_go_when_slots_are_used_again() {
             let folio = swap_in(&memory, entry, 4);
             assert_eq!(bytes(&memory, &folio, 3)[0], byte);
             memory.swap.put(&folio, 0, 16);
-            assert!(memory.swap.free_if_unused(&memory, &folio));
+            assert!(memory.swap.free_if_unused(&folio));
             free(&memory, folio.unlock().put(1).unwrap());
         }
         entries.sort();
