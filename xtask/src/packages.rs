@@ -39,6 +39,13 @@ pub const RUST_SOURCE: Need = Need {
     elsewhere: "rustup target add aarch64-unknown-none-softfloat",
 };
 
+/// The distribution's lints, for its own compiler.
+pub const CLIPPY: Need = Need {
+    what: "clippy of the distribution's Rust",
+    packages: &["rust-web-clippy", "rust-clippy"],
+    elsewhere: "rustup component add clippy",
+};
+
 /// LLVM's linker.
 pub const LINKER: Need =
     Need { what: "ld.lld", packages: &["lld-19", "lld"], elsewhere: "install LLVM's lld (Fedora: dnf install lld)" };

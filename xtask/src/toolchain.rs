@@ -61,11 +61,21 @@ impl Toolchain {
         command
     }
 
-    /// Whether this toolchain has a subcommand such as clippy.
+    /// Whether this toolchain has a subcommand such as clippy. The distribution's cargo would run another toolchain's, if that is on
+    /// PATH, so its own must lie beside it.
     pub fn has(&self, subcommand: &str) -> bool {
+        if self.is_distribution() && !command::is_executable(&self.cargo.with_file_name(format!("cargo-{subcommand}")))
+        {
+            return false;
+        }
         let mut command = Command::new(&self.cargo);
         command.args([subcommand, "--version"]).envs(self.environment.iter().map(|(key, value)| (key, value)));
         command::output(&mut command).is_some()
+    }
+
+    /// Whether it came as the distribution's packages.
+    pub fn is_distribution(&self) -> bool {
+        !self.arguments.is_empty()
     }
 
     /// The rustc on PATH, if the target is installed for it.
