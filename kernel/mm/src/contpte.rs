@@ -5,7 +5,7 @@
 //! state of a folded block are the union over its entries, since hardware may set them in any; and the bit changes only through
 //! break-before-make, as without BBM level 3 an inconsistent group may raise a TLB conflict abort (DDI 0487, R_NGLXZ).
 
-use mmu::{CONT_PTES, Cause, ContBlock, Descriptor, Dsb, Slot};
+use mmu::{CONT_PTES, Cause, ContBlock, Descriptor, Dsb, Fact, Slot};
 
 use crate::pgtable::TableGuard;
 use crate::policy::Getter;
@@ -278,7 +278,9 @@ impl TableGuard<'_> {
     fn convert(&self, block: ContBlock, contiguous: bool) {
         let memory = self.memory;
         let entry = memory.door.clear_run(block.first(), CONT_PTES);
-        if !memory.policy().elide(&memory.door.features()) {
+        if memory.policy().elide(&memory.door.features()) {
+            memory.door.fact(Fact::NoAbort);
+        } else {
             let start = self.address(block.first());
             tlb::flush_range(memory, self.space, start, CONT_PTES, mmu::Depth::Leaf, Cause::Convert);
         }
@@ -299,7 +301,12 @@ impl TableGuard<'_> {
     pub fn complete_before_restore(&self, slot: Slot, old: Descriptor, count: usize) {
         let whole = slot.index_in_block() == 0 && count % CONT_PTES == 0;
         let same_form = whole && old.is_folded() && self.memory.policy().contpte();
-        if !same_form && !self.memory.policy().elide(&self.memory.door.features()) {
+        if same_form {
+            return;
+        }
+        if self.memory.policy().elide(&self.memory.door.features()) {
+            self.memory.door.fact(Fact::NoAbort);
+        } else {
             self.memory.door.dsb(Dsb::Ish);
         }
     }

@@ -6,9 +6,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aarch64_cpu::asm::barrier;
 
-use super::{Door, Fact, Mark, Run, page_data};
+use super::{Door, Mark, Run, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
 use crate::events::{Dsb, Events};
+use crate::fact::Fact;
 use crate::features::Features;
 use crate::tlb_op::{Depth, Form, Scope, TlbOp};
 

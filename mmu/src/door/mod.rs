@@ -21,20 +21,10 @@ use crate::host::Machine;
 use crate::addr::{Asid, Pfn, PhysAddr};
 use crate::descriptor::{Descriptor, NEXT_PAGE};
 use crate::events::{Dsb, Events};
+use crate::fact::{Fact, Role};
 use crate::features::Features;
 use crate::slot::{Slot, Table, UpperSlot};
 use crate::tlb_op::{Cause, TlbOp};
-
-/// What a frame is used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// On a free list.
-    Free,
-    /// A table page.
-    Table,
-    /// Memory of a program.
-    Folio,
-}
 
 /// Points in the kernel's work that an observer outside can see: each is a `hint` with this number, which CPUs execute as a no-op.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,22 +42,6 @@ pub enum Mark {
     Copy = 0x64,
     /// Anything else.
     Other = 0x65,
-}
-
-/// What memory management knows and hardware does not say: told to the door, so that a model behind it can judge the accesses.
-/// Hardware ignores it all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fact {
-    /// `count` frames from here on now have this role.
-    FrameRole(Pfn, usize, Role),
-    /// The kernel reads these frames, relying on nobody writing them.
-    DataRead(Pfn, usize),
-    /// The kernel writes these frames.
-    DataWrite(Pfn, usize),
-    /// An operation of memory management begins.
-    Begin(&'static str),
-    /// It is done: its flushes are complete or recorded as deferred.
-    End(&'static str),
 }
 
 /// The handle. Holding one gives access to every table; which entries may be touched is for the locks of `mm` to say.
@@ -222,14 +196,14 @@ impl Door {
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn new_table(&self, address: PhysAddr, level: u8) -> Table {
         self.machine.clear_pages(address.frame(), 1);
-        self.fact(Fact::FrameRole(address.frame(), 1, Role::Table));
+        self.fact(Fact::FrameRole(address.frame(), 1, Role::Table { level }));
         Table::new(address, level)
     }
 
     /// Says that a table is no longer reachable from any CPU.
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn free_table(&self, table: Table) {
-        self.fact(Fact::FrameRole(table.address().frame(), 1, Role::Free));
+        self.fact(Fact::FrameRole(table.address().frame(), 1, Role::Freed));
     }
 
     /// Makes this CPU translate user addresses by `root` under `asid`: both in one write to TTBR0_EL1 (TCR_EL1.A1 is 0), then ISB.

@@ -1,7 +1,7 @@
 //! Writes to pages that are mapped read-only in a writable area: made writable in place where the page is this space's alone, copied
 //! where it may be shared (reference 4.5, A16).
 
-use mmu::{Cause, Depth, Descriptor};
+use mmu::{Cause, Depth, Descriptor, Fact};
 
 use super::{Fault, FaultError, Handled, Outcome};
 use crate::folio::Folio;
@@ -34,6 +34,7 @@ impl<'a> Fault<'a> {
     fn reuse(&self, table: &TableGuard<'_>, entry: Descriptor) {
         let wanted = entry.make_young().make_writable().make_dirty();
         table.set_access_flags(table.slot(self.address), wanted, true);
+        self.memory.door.fact(Fact::Resolved(table.slot(self.address), self.access));
         self.memory.count().faults_reuse.add(1);
     }
 

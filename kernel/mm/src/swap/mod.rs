@@ -18,7 +18,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use mmu::Mark;
+use mmu::{Fact, Mark};
 use spin::once::Once;
 
 use crate::errno::Errno;
@@ -376,6 +376,7 @@ impl Swap {
         let device = self.device(entry);
         // Before the contents are looked at, so that a later change is not taken for written.
         folio.set_dirty(false);
+        door.fact(Fact::DataRead(folio.head(), pages));
         let began = door.mark(Mark::Scan);
         let zero = door.pages_are_zero(folio.head(), pages);
         let ended = door.mark(Mark::Other);

@@ -161,6 +161,17 @@ impl Bench {
         shape
     }
 
+    /// Forgets every translation, as whoever changes entries by hand must.
+    pub fn forget(&self) {
+        mm::tlb::flush_space(&self.memory, &self.space, mmu::Cause::Test);
+    }
+
+    /// No CPU runs in the space, or holds anything of it: entries may be set whatever was there.
+    pub fn rest(&self) {
+        self.memory.deactivate();
+        self.forget();
+    }
+
     /// The value of a counter of memory management.
     pub fn count(&self, name: &str) -> u64 {
         let place = mm::count::Counters::NAMES.iter().position(|&known| known == name).expect("a counter");
