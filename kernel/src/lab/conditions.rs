@@ -54,7 +54,8 @@ impl Conditions {
         } else {
             "no icount: instructions are not counted"
         };
-        format!("QEMU {}, {}, one CPU, {icount}; {COMPILER}{}", self.qemu, self.cpu, self.switches())
+        let checker = if cfg!(feature = "check") { "; the checker's own instructions are among them" } else { "" };
+        format!("QEMU {}, {}, one CPU, {icount}{checker}; {COMPILER}{}", self.qemu, self.cpu, self.switches())
     }
 
     fn switches(&self) -> String {

@@ -41,6 +41,7 @@ mod job {
 
     /// Does what the command line says, and ends the machine.
     pub fn run(options: &Options) -> ! {
+        crate::check::start();
         if let Err(message) = crate::memory::start(options) {
             log::error!("{message}");
             kernel_log::finish(false, FAILED);
@@ -54,6 +55,7 @@ mod job {
     }
 
     fn end(good: bool) -> ! {
+        let good = crate::check::is_clean() && good;
         kernel_log::finish(good, if good { 0 } else { FAILED })
     }
 
@@ -75,6 +77,9 @@ mod job {
                 log::info!("{counts}");
             }
             record::write(format_args!(r#"{{"kind":"counters"{}}}"#, counts.fields()));
+        }
+        if !crate::check::is_clean() {
+            kernel_log::finish(false, FAILED);
         }
         kernel_log::finish(true, status.code())
     }

@@ -6,7 +6,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aarch64_cpu::asm::barrier;
 
-use super::{Door, Mark, Run, page_data};
+#[cfg(not(feature = "check"))]
+use super::Door;
+use super::{Mark, Run, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
 use crate::events::{Dsb, Events};
 use crate::fact::Fact;
@@ -22,12 +24,21 @@ pub struct PerCpu {
     /// For the kernel above: whatever it keeps for each CPU.
     pub kernel: AtomicU64,
     events: Events,
+    /// Events that it has told the model.
+    #[cfg(feature = "check")]
+    told: AtomicU64,
 }
 
 impl PerCpu {
     /// The block of CPU `index`.
     pub const fn new(index: usize) -> Self {
-        Self { index, kernel: AtomicU64::new(0), events: Events::new() }
+        Self {
+            index,
+            kernel: AtomicU64::new(0),
+            events: Events::new(),
+            #[cfg(feature = "check")]
+            told: AtomicU64::new(0),
+        }
     }
 }
 
@@ -62,6 +73,19 @@ pub unsafe fn set_features(features: Features) {
 #[derive(Debug)]
 pub(super) struct Machine(());
 
+/// The number of this CPU's next event, from 1.
+#[cfg(feature = "check")]
+pub(super) fn next_event_number() -> u64 {
+    per_cpu().told.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+impl Machine {
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(not(feature = "check"))]
 impl Door {
     /// Opens the door to the hardware.
     ///
@@ -69,7 +93,7 @@ impl Door {
     /// The linear map is in place and writable for all RAM, TPIDR_EL1 of every CPU that uses the door points at its own
     /// [`PerCpu`], and [`set_features`] has been called.
     pub const unsafe fn open() -> Self {
-        Self { machine: Machine(()) }
+        Self { machine: Machine::new() }
     }
 }
 

@@ -15,6 +15,26 @@ const TYPE: u64 = bits(STAGE1::ATTR_INDEX) | bits(STAGE1::SHAREABILITY);
 /// What the entries of a folded block may differ in, beside the address: access flag and dirty state (reference 2.14, I2).
 const OF_EACH: u64 = ACCESS | DIRTY | READ_ONLY;
 
+/// What hardware takes a descriptor of some level for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Nothing.
+    Invalid,
+    /// A page, or a block of levels 1 and 2.
+    Leaf,
+    /// A table of the next level.
+    Table,
+}
+
+/// What `entry` is in a table of `level`.
+pub(super) const fn kind(entry: Descriptor, level: u8) -> Kind {
+    match (entry.is_valid(), entry.is_table(), level) {
+        (false, ..) => Kind::Invalid,
+        (true, true, 0..=2) => Kind::Table,
+        _ => Kind::Leaf,
+    }
+}
+
 /// Whether a TLB may keep it: valid, and its access flag set. Where hardware sets the flag, memory shows it first.
 pub(super) const fn is_cacheable(entry: Descriptor) -> bool {
     entry.is_valid() && entry.is_young()

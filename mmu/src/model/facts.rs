@@ -2,9 +2,10 @@
 //! MS-45.
 
 use super::cpu::Op;
-use super::entry::{lets_no_more_than, lets_store};
+use super::entry::{self, lets_no_more_than, lets_store};
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
+use super::stores::pages_of;
 use super::tables::TableId;
 use super::{Judged, Model};
 use crate::addr::{Asid, ENTRIES, Pfn, TABLE_SPAN, VirtAddr};
@@ -87,10 +88,10 @@ impl Model {
             let what = "a table is freed that is still in use";
             return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::default(), node.asid));
         }
-        for index in (0..ENTRIES).filter(|_| node.level == 3) {
+        for index in 0..ENTRIES {
             let entry = self.tables.entry(table, index);
-            if entry.is_valid() {
-                self.frames.add_mapped(entry.frame(), -1);
+            if entry::kind(entry, node.level) == entry::Kind::Leaf {
+                self.frames.add_mapped(entry.frame(), pages_of(node.level) as usize, -1);
             }
         }
         self.tables.remove(table);

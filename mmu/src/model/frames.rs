@@ -44,11 +44,13 @@ impl Frames {
         self.frames.get_mut(frame.as_u64().wrapping_sub(self.first) as usize)
     }
 
-    /// Changes how many valid entries map a frame.
+    /// Changes how many valid entries map each of `count` frames.
     #[inline]
-    pub(super) fn add_mapped(&mut self, frame: Pfn, by: i32) {
-        if let Some(frame) = self.get_mut(frame) {
-            frame.mapped = frame.mapped.wrapping_add_signed(by);
+    pub(super) fn add_mapped(&mut self, first: Pfn, count: usize, by: i32) {
+        for page in 0..count {
+            if let Some(frame) = self.get_mut(first.add(page)) {
+                frame.mapped = frame.mapped.wrapping_add_signed(by);
+            }
         }
     }
 

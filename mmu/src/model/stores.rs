@@ -2,10 +2,10 @@
 
 use super::contexts::Context;
 use super::entry::{
-    has_contiguous, is_cacheable, is_covered_by, is_hardware_update, same_but_for_contiguous, same_type,
+    Kind, has_contiguous, is_cacheable, is_covered_by, is_hardware_update, kind, same_but_for_contiguous, same_type,
 };
 use super::rule::Rule;
-use super::stale::{Kind, Stale};
+use super::stale::{self, Stale};
 use super::tables::{NO_TABLE, TableId, split};
 use super::{CpuSet, Judged, Model};
 use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr, level_shift};
@@ -79,13 +79,33 @@ impl Model {
         };
         self.absorb(cpu, table, index, write.old)?;
         self.tables.set_entry(table, index, write.new);
-        if self.tables.node(table).level < 3 {
-            return self.link_written(cpu, table, index, write);
+        let level = self.tables.node(table).level;
+        let kinds = (kind(write.old, level), kind(write.new, level));
+        let at = self.at(cpu, table, index);
+        if let Some(at) = at.filter(|at| at.holders != 0) {
+            self.check_kinds(&at, kinds, write)?;
         }
-        self.note_mapped(cpu, write)?;
-        match self.at(cpu, table, index) {
-            Some(at) => self.leaf_written(&at, write),
-            None => Ok(()),
+        if kinds.0 == Kind::Leaf || kinds.1 == Kind::Leaf {
+            self.note_mapped(cpu, level, kinds, write)?;
+        }
+        if let Some(at) = at.filter(|_| level == 3 || kinds.0 == Kind::Leaf || kinds.1 == Kind::Leaf) {
+            self.leaf_written(&at, write)?;
+        }
+        if let (Some(at), (Kind::Table, Kind::Invalid)) = (at.filter(|at| at.holders != 0), kinds) {
+            self.unlink(&at, write.old);
+        }
+        if kinds.1 == Kind::Table { self.link(cpu, table, index, at, write.new) } else { Ok(()) }
+    }
+
+    /// A table and a block, or two tables, one directly in the place of the other (MS-03).
+    fn check_kinds(&self, at: &At, kinds: (Kind, Kind), Write { old, new, .. }: Write) -> Judged {
+        match kinds {
+            (Kind::Table, Kind::Table) if old == new => Ok(()),
+            (Kind::Table, Kind::Table | Kind::Leaf) | (Kind::Leaf, Kind::Table) => {
+                let what = "an entry was changed between table and block, or from table to table";
+                Err(self.breach_at(at.cpu, Rule::TableAndBlock, what, at.address, at.asid))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -136,14 +156,15 @@ impl Model {
         Err(self.breach_at(cpu, Rule::ForeignStore, "an entry holds what nobody stored there", address, asid))
     }
 
-    fn note_mapped(&mut self, cpu: usize, Write { old, new, .. }: Write) -> Judged {
-        if old.is_valid() {
-            self.frames.add_mapped(old.frame(), -1);
+    fn note_mapped(&mut self, cpu: usize, level: u8, kinds: (Kind, Kind), Write { old, new, .. }: Write) -> Judged {
+        let pages = pages_of(level) as usize;
+        if kinds.0 == Kind::Leaf {
+            self.frames.add_mapped(old.frame(), pages, -1);
         }
-        if !new.is_valid() {
+        if kinds.1 != Kind::Leaf {
             return Ok(());
         }
-        self.frames.add_mapped(new.frame(), 1);
+        self.frames.add_mapped(new.frame(), pages, 1);
         let role = self.frames.get(new.frame()).map(|frame| frame.role);
         if let Some(Role::Table { .. } | Role::Freed) = role {
             let what = "an entry maps a frame that is free, or a table";
@@ -218,7 +239,7 @@ impl Model {
         let mut index = 0;
         while index < self.stale.len() {
             if self.make_beside(at, new, index)? {
-                self.drop_page(index, at.page());
+                self.drop_pages(index, at);
             } else {
                 index += 1;
             }
@@ -229,11 +250,16 @@ impl Model {
     /// Holds a new entry against one replaced run. Whether that no longer matters for this page.
     fn make_beside(&self, at: &At, new: Descriptor, index: usize) -> Result<bool, super::Breach> {
         let stale = self.stale.get(index);
-        if stale.kind != Kind::Leaf || !(stale.is_of(at.asid) || new.is_global()) {
+        if stale.kind != stale::Kind::Leaf || !(stale.is_of(at.asid) || new.is_global()) {
             return Ok(false);
         }
         let page = at.page();
-        if stale.covers(page) {
+        let level = self.tables.node(at.table).level;
+        if stale.overlaps(page, pages_of(level)) {
+            if stale.level != level {
+                let what = "an entry becomes valid while one of another size may be held for its addresses";
+                return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, page.max(stale.first)));
+            }
             let old = stale.entry_at(page);
             if is_covered_by(old, new) {
                 return Ok(true);
@@ -274,13 +300,14 @@ impl Model {
         }
     }
 
-    /// Takes one page out of a run that no longer matters there.
-    fn drop_page(&mut self, index: usize, page: u64) {
-        if !self.stale.isolate(index, page, page + 1) {
+    /// Takes what an entry stands for out of a run that no longer matters there.
+    fn drop_pages(&mut self, index: usize, at: &At) {
+        let pages = pages_of(self.tables.node(at.table).level);
+        if !self.stale.isolate(index, at.page(), at.page() + pages) {
             return self.lose("more replaced entries than there is room for");
         }
         let gone = self.stale.remove(index);
-        self.frames.add_held(gone.entry.frame(), 1, -1);
+        self.frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
     }
 
     /// What the entry was until now may still be held.
@@ -291,18 +318,18 @@ impl Model {
         if is_covered_by(old, new) {
             self.weak.add(at, old, new);
         } else if !(new.is_valid() && is_covered_by(old.with_contiguous(has_contiguous(new)), new)) {
-            self.add_stale(self.stale_at(at, Kind::Leaf, old));
+            self.add_stale(self.stale_at(at, stale::Kind::Leaf, old));
         }
     }
 
-    fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
+    fn stale_at(&self, at: &At, kind: stale::Kind, entry: Descriptor) -> Stale {
         let level = self.tables.node(at.table).level;
         Stale {
             kind,
             level,
             asid: self.contexts.mask(at.asid),
             first: at.page(),
-            pages: 1 << (level_shift(level) - crate::addr::PAGE_SHIFT),
+            pages: pages_of(level),
             entry,
             holders: at.holders,
             stored: self.when(at.cpu),
@@ -312,27 +339,12 @@ impl Model {
     }
 
     fn add_stale(&mut self, stale: Stale) {
-        if stale.kind == Kind::Leaf {
+        if stale.kind == stale::Kind::Leaf {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
         if !self.stale.add(stale) {
             self.lose("more replaced entries than there is room for");
         }
-    }
-
-    /// An entry of levels 0 to 2 was changed.
-    fn link_written(&mut self, cpu: usize, table: TableId, index: usize, Write { old, new, .. }: Write) -> Judged {
-        let at = self.at(cpu, table, index);
-        if let Some(at) = at.filter(|at| at.holders != 0) {
-            if old.is_valid() && new.is_valid() && old != new {
-                let what = "an entry that leads to a table was stored over with another table or a block";
-                return Err(self.breach_at(cpu, Rule::TableAndBlock, what, at.address, at.asid));
-            }
-            if old.is_table() && !new.is_valid() {
-                self.unlink(&at, old);
-            }
-        }
-        if new.is_table() { self.link(cpu, table, index, at, new) } else { Ok(()) }
     }
 
     /// A table was unlinked: walks may go on through it, and what it held may be cached.
@@ -342,11 +354,11 @@ impl Model {
             for index in 0..entries {
                 let entry = self.tables.entry(child, index);
                 if let Some(leaf) = self.at(at.cpu, child, index).filter(|_| is_cacheable(entry)) {
-                    self.add_stale(self.stale_at(&leaf, Kind::Leaf, entry));
+                    self.add_stale(self.stale_at(&leaf, stale::Kind::Leaf, entry));
                 }
             }
         }
-        self.add_stale(self.stale_at(at, Kind::Walk, old));
+        self.add_stale(self.stale_at(at, stale::Kind::Walk, old));
     }
 
     fn link(&mut self, cpu: usize, table: TableId, index: usize, at: Option<At>, new: Descriptor) -> Judged {
@@ -358,7 +370,7 @@ impl Model {
         let page = address.page_number();
         let level = self.tables.node(table).level;
         let walked = |stale: &&Stale| {
-            stale.kind == Kind::Walk && stale.level == level && stale.asid == asid && stale.covers(page)
+            stale.kind == stale::Kind::Walk && stale.level == level && stale.asid == asid && stale.covers(page)
         };
         if let Some(stale) = self.stale.iter().find(walked) {
             let what = "a table is linked while walks through another one are still possible";
@@ -396,4 +408,9 @@ impl Model {
         self.cpus[cpu].needs_isb = Some(self.when(cpu));
         Ok(())
     }
+}
+
+/// Pages that an entry of `level` stands for.
+pub(super) const fn pages_of(level: u8) -> u64 {
+    1 << (level_shift(level) - crate::addr::PAGE_SHIFT)
 }
