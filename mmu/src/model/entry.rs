@@ -1,5 +1,6 @@
 //! What two descriptors have in common, as far as a TLB is concerned.
 
+use crate::addr::{PAGE_SHIFT, level_shift};
 use crate::descriptor::{Descriptor, STAGE1};
 
 const fn bits(field: tock_registers::fields::Field<u64, STAGE1::Register>) -> u64 {
@@ -15,24 +16,14 @@ const TYPE: u64 = bits(STAGE1::ATTR_INDEX) | bits(STAGE1::SHAREABILITY);
 /// What the entries of a folded block may differ in, beside the address: access flag and dirty state (reference 2.14, I2).
 const OF_EACH: u64 = ACCESS | DIRTY | READ_ONLY;
 
-/// What hardware takes a descriptor of some level for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
-    /// Nothing.
-    Invalid,
-    /// A page, or a block of levels 1 and 2.
-    Leaf,
-    /// A table of the next level.
-    Table,
+/// Whether an entry in a table of `level` maps memory, as a page or a block, rather than leading to another table.
+pub(super) const fn maps(level: u8, entry: Descriptor) -> bool {
+    entry.is_valid() && (level == 3 || !entry.is_table())
 }
 
-/// What `entry` is in a table of `level`.
-pub(super) const fn kind(entry: Descriptor, level: u8) -> Kind {
-    match (entry.is_valid(), entry.is_table(), level) {
-        (false, ..) => Kind::Invalid,
-        (true, true, 0..=2) => Kind::Table,
-        _ => Kind::Leaf,
-    }
+/// How many pages an entry in a table of `level` stands for.
+pub(super) const fn pages_of(level: u8) -> usize {
+    1 << (level_shift(level) - PAGE_SHIFT)
 }
 
 /// Whether a TLB may keep it: valid, and its access flag set. Where hardware sets the flag, memory shows it first.

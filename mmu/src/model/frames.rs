@@ -14,7 +14,7 @@ pub(super) struct Frame {
     pub(super) role: Role,
     /// Its table, if it is one: an index into the tables, plus one.
     pub(super) table: u32,
-    /// Valid last-level entries that map it now.
+    /// Valid pages and blocks that map it now.
     pub(super) mapped: u32,
     /// Pages of replaced entries that some CPU may still hold.
     pub(super) held: u32,
