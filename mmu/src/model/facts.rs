@@ -5,7 +5,6 @@ use super::cpu::Op;
 use super::entry::{lets_no_more_than, lets_store, maps, pages_of};
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
-use super::stores::pages_of;
 use super::tables::TableId;
 use super::{Judged, Model};
 use crate::addr::{Asid, ENTRIES, Pfn, TABLE_SPAN, VirtAddr};

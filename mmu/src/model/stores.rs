@@ -5,7 +5,7 @@ use super::entry::{
     has_contiguous, is_cacheable, is_covered_by, is_hardware_update, maps, pages_of, same_but_for_contiguous, same_type,
 };
 use super::rule::Rule;
-use super::stale::{self, Stale};
+use super::stale::{Kind, Stale};
 use super::tables::{NO_TABLE, TableId, split};
 use super::{CpuSet, Judged, Model};
 use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr};
@@ -220,7 +220,7 @@ impl Model {
         let mut index = 0;
         while index < self.stale.len() {
             if self.make_beside(at, new, index)? {
-                self.drop_pages(index, at);
+                self.drop_page(index, at.page());
             } else {
                 index += 1;
             }
@@ -231,16 +231,11 @@ impl Model {
     /// Holds a new entry against one replaced run. Whether that no longer matters for this page.
     fn make_beside(&self, at: &At, new: Descriptor, index: usize) -> Result<bool, super::Breach> {
         let stale = self.stale.get(index);
-        if stale.kind != stale::Kind::Leaf || !(stale.is_of(at.asid) || new.is_global()) {
+        if stale.kind != Kind::Leaf || !(stale.is_of(at.asid) || new.is_global()) {
             return Ok(false);
         }
         let page = at.page();
-        let level = self.tables.node(at.table).level;
-        if stale.overlaps(page, pages_of(level)) {
-            if stale.level != level {
-                let what = "an entry becomes valid while one of another size may be held for its addresses";
-                return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, page.max(stale.first)));
-            }
+        if stale.covers(page) {
             let old = stale.entry_at(page);
             let is_page = stale.level == 3;
             if is_page && is_covered_by(old, new) {
@@ -282,14 +277,13 @@ impl Model {
         }
     }
 
-    /// Takes what an entry stands for out of a run that no longer matters there.
-    fn drop_pages(&mut self, index: usize, at: &At) {
-        let pages = pages_of(self.tables.node(at.table).level);
-        if !self.stale.isolate(index, at.page(), at.page() + pages) {
+    /// Takes one page out of a run that no longer matters there.
+    fn drop_page(&mut self, index: usize, page: u64) {
+        if !self.stale.isolate(index, page, page + 1) {
             return self.lose("more replaced entries than there is room for");
         }
         let gone = self.stale.remove(index);
-        self.frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
+        self.frames.add_held(gone.entry.frame(), 1, -1);
     }
 
     /// What the entry was until now may still be held.
@@ -300,11 +294,11 @@ impl Model {
         if is_covered_by(old, new) {
             self.weak.add(at, old, new);
         } else if !(new.is_valid() && is_covered_by(old.with_contiguous(has_contiguous(new)), new)) {
-            self.add_stale(self.stale_at(at, stale::Kind::Leaf, old));
+            self.add_stale(self.stale_at(at, Kind::Leaf, old));
         }
     }
 
-    fn stale_at(&self, at: &At, kind: stale::Kind, entry: Descriptor) -> Stale {
+    fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
         let level = self.tables.node(at.table).level;
         Stale {
             kind,
@@ -321,7 +315,7 @@ impl Model {
     }
 
     fn add_stale(&mut self, stale: Stale) {
-        if stale.kind == stale::Kind::Leaf {
+        if stale.kind == Kind::Leaf {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
         if !self.stale.add(stale) {
@@ -378,7 +372,7 @@ impl Model {
                 self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
             }
         }
-        self.add_stale(self.stale_at(at, stale::Kind::Walk, old));
+        self.add_stale(self.stale_at(at, Kind::Walk, old));
     }
 
     fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
@@ -438,9 +432,4 @@ impl Model {
         self.cpus[cpu].needs_isb = Some(self.when(cpu));
         Ok(())
     }
-}
-
-/// Pages that an entry of `level` stands for.
-pub(super) const fn pages_of(level: u8) -> u64 {
-    1 << (level_shift(level) - crate::addr::PAGE_SHIFT)
 }
