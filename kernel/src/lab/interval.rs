@@ -81,8 +81,9 @@ pub fn take() -> Vec<Interval> {
 pub fn record(intervals: &[Interval], name: &str) {
     for Interval { index, instructions, counts } in intervals {
         let (name, fields) = (Json(name), counts.fields());
+        let [(loads, loaded), (stores, stored), (atomics, changed)] = counts.entry_accesses();
         record::write(format_args!(
-            r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions}{fields}}}"#
+            r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions},"{loads}":{loaded},"{stores}":{stored},"{atomics}":{changed}{fields}}}"#
         ));
     }
 }

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aarch64_cpu::asm::barrier;
 
-use super::{Door, Fact, Mark, Run, page_data};
+use super::{Door, Fact, Mark, Role, Run, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
 use crate::events::{Dsb, Events};
 use crate::features::Features;
@@ -209,7 +209,19 @@ impl Machine {
     }
 
     #[inline(always)]
-    pub(super) fn fact(&self, _fact: Fact) {}
+    pub(super) fn fact(&self, fact: Fact) {
+        macro_rules! announce {
+            ($number:literal, $page:expr) => {
+                // SAFETY: a hint that is not allocated is a no-op; the page is RAM in the linear map, and what is loaded is dropped.
+                unsafe { asm!(concat!("hint #", $number), "ldr xzr, [{}]", in(reg) pointer($page.start()), options(nostack, preserves_flags)) }
+            };
+        }
+        match fact {
+            Fact::FrameRole(page, 1, Role::Table) => announce!("0x66", page),
+            Fact::FrameRole(page, 1, Role::Free) => announce!("0x67", page),
+            _ => (),
+        }
+    }
 
     pub(super) fn clear_pages(&self, frame: Pfn, count: usize) {
         // SAFETY: whole frames of RAM through the linear map, which the caller owns.

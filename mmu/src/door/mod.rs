@@ -26,6 +26,10 @@ use crate::slot::{Slot, Table, UpperSlot};
 use crate::tlb_op::{Cause, TlbOp};
 
 /// What a frame is used for.
+///
+/// An observer outside is told which frames are tables, so that it can see for itself what is done to them: `hint #0x66` followed at
+/// once by a load from the page says that it is one from now on, `hint #0x67` and a load that it is one no longer. These loads are not
+/// counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// On a free list.
@@ -55,7 +59,7 @@ pub enum Mark {
 }
 
 /// What memory management knows and hardware does not say: told to the door, so that a model behind it can judge the accesses.
-/// Hardware ignores it all.
+/// Hardware ignores it all, except that the kernel announces its tables: see [`Role`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fact {
     /// `count` frames from here on now have this role.
@@ -178,6 +182,7 @@ impl Door {
     #[inline]
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn update(&self, slot: Slot, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
+        self.events().update_reads.add(1);
         let mut old = self.machine.load(slot.address());
         loop {
             self.events().exchanges.add(1);
