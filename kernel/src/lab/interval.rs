@@ -1,4 +1,5 @@
-//! Measured intervals: the difference of all counters between the entry of a MADV_PAGEOUT call and its exit.
+//! Measured intervals: the difference of all counters between two moments: the entry and the exit of a MADV_PAGEOUT call, or begin and
+//! end of a test case.
 //!
 //! Both ends are marked for an observer outside ([`Mark::Begin`], [`Mark::End`]). Counters are read outside of the marks, and the
 //! instruction counter at them, so that what is measured is the call alone. Nothing is printed in between and there is no tick.
@@ -67,6 +68,15 @@ fn end() {
     let instructions = u64::from(ended.wrapping_sub(ring.begun));
     ring.kept[index as usize % KEPT] = Interval { index, instructions, counts };
     ring.ended += 1;
+}
+
+/// Makes an interval of `work`, in which no program pages out, and writes its record.
+pub fn measure<R>(name: &str, work: impl FnOnce() -> R) -> R {
+    begin();
+    let result = work();
+    end();
+    record(&take(), name);
+    result
 }
 
 /// The intervals since the last call of this, at most the last [`KEPT`] ones.
