@@ -11,7 +11,7 @@ use super::Door;
 use super::{Mark, Run, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
 use crate::events::{Dsb, Events};
-use crate::fact::Fact;
+use crate::fact::{Fact, Role};
 use crate::features::Features;
 use crate::tlb_op::{Depth, Form, Scope, TlbOp};
 
@@ -234,7 +234,19 @@ impl Machine {
     }
 
     #[inline(always)]
-    pub(super) fn fact(&self, _fact: Fact) {}
+    pub(super) fn fact(&self, fact: Fact) {
+        macro_rules! announce {
+            ($number:literal, $page:expr) => {
+                // SAFETY: a hint that is not allocated is a no-op; the page is RAM in the linear map, and what is loaded is dropped.
+                unsafe { asm!(concat!("hint #", $number), "ldr xzr, [{}]", in(reg) pointer($page.start()), options(nostack, preserves_flags)) }
+            };
+        }
+        match fact {
+            Fact::FrameRole(page, 1, Role::Table { .. }) => announce!("0x66", page),
+            Fact::FrameRole(page, 1, Role::Freed) => announce!("0x67", page),
+            _ => (),
+        }
+    }
 
     pub(super) fn clear_pages(&self, frame: Pfn, count: usize) {
         // SAFETY: whole frames of RAM through the linear map, which the caller owns.

@@ -161,6 +161,7 @@ impl Door {
     #[inline]
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn update(&self, slot: Slot, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
+        self.events().update_reads.add(1);
         let mut old = self.machine.load(slot.address());
         loop {
             self.events().exchanges.add(1);
