@@ -59,11 +59,10 @@ unsafe extern "C" {
     static _image_start: u8;
     static _text_end: u8;
     static _rodata_end: u8;
-    static _boot_stack_bottom: u8;
+    static _boot_stack_top: u8;
     static _emergency_stack_guard: u8;
     static _emergency_stack_bottom: u8;
     static _emergency_stack_top: u8;
-    static _end: u8;
     fn switch_upper_half();
     /// The kernel's exception vectors, which work from before `kernel_main` on.
     static exception_vectors: u8;
@@ -156,7 +155,7 @@ fn build_map(machine: &Machine<'_>, place: &Place) -> (PhysAddr, usize) {
     let pool = unsafe { core::slice::from_raw_parts_mut((&raw mut POOL).cast(), POOL_PAGES) };
     let mut map = KernelMap::new(pool, PhysAddr::new(pool_address));
     let done = map_image(&mut map, place)
-        .and_then(|()| map_stacks(&mut map, place, machine.cpus().len()))
+        .and_then(|()| map_stacks(&mut map, place, machine))
         .and_then(|()| map_memory(&mut map, &machine.memory, place))
         .and_then(|()| map_devices(&mut map, machine));
     if done.is_err() {
@@ -177,11 +176,20 @@ fn map_image(map: &mut KernelMap<'_>, place: &Place) -> Result<(), crate::map::P
 }
 
 /// A stack for each CPU; nothing at the guards below them.
-fn map_stacks(map: &mut KernelMap<'_>, place: &Place, cpus: usize) -> Result<(), crate::map::PoolEmpty> {
-    (0..cpus.min(MAX_RUNNING) as u64).try_for_each(|cpu| {
-        let bottom = address!(_boot_stack_bottom) + cpu * 2 * STACK;
-        map.map(VirtAddr::new(bottom), place.between(bottom, bottom + STACK), Use::Data)
-    })
+fn map_stacks(map: &mut KernelMap<'_>, place: &Place, machine: &Machine<'_>) -> Result<(), crate::map::PoolEmpty> {
+    (0..=last_cpu(machine))
+        .map(stack_top)
+        .try_for_each(|top| map.map(VirtAddr::new(top - STACK), place.between(top - STACK, top), Use::Data))
+}
+
+/// The highest number that a CPU of this machine can have.
+fn last_cpu(machine: &Machine<'_>) -> u64 {
+    machine.cpus().len().clamp(1, MAX_RUNNING) as u64 - 1
+}
+
+/// Where the stack of a CPU starts, to grow down. The first one's is the boot stack.
+fn stack_top(cpu: u64) -> u64 {
+    address!(_boot_stack_top) + cpu * 2 * STACK
 }
 
 /// All memory at its linear address, never executable; where it is the alias of text and constants, read-only.
@@ -261,7 +269,8 @@ fn tcr() -> u64 {
 fn finish(place: &Place, root: PhysAddr, table_pages: usize, entry_level: u64) -> ! {
     let Ok(fdt) = Fdt::new(linear(place.device_tree)) else { unreachable!("it was one a moment ago") };
     let machine = Machine::read(&fdt);
-    let image = place.between(address!(_image_start), address!(_end));
+    // It ends with the last stack in use; those of CPUs that the machine has not got are free memory.
+    let image = place.between(address!(_image_start), stack_top(last_cpu(&machine)));
     let mut free = Ranges::new();
     machine.memory.as_slice().iter().for_each(|range| free.add(range.pages_inside()));
     for taken in [Some(image), Some(place.device_tree), machine.initrd].into_iter().flatten() {
