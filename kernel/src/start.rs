@@ -50,7 +50,7 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     let options = options(info.machine.command_line);
     let interrupts = info.machine.gic.is_some_and(|gic| gic::init(gic, info.machine.timer_interrupt));
     if let Err(error) = cpus::start(info, interrupts) {
-        log::warn!("{error}; what is left off stays off");
+        log::warn!("{error}; the kernel goes on with {} of {}", cpus::count(), info.machine.cpus().len());
     }
     if options.has_banner() {
         banner(machine, interrupts);
