@@ -157,7 +157,9 @@ fn run(mailbox: &Mailbox, function: &(impl Fn() + Sync)) {
     *mailbox.job.lock() = Some(Job::new(function));
     // The job is visible before the interrupt, and that is sent before waiting begins.
     door.dsb(Dsb::IshSt);
-    mailbox.affinity.get().copied().map(gic::wake);
+    if let Some(&affinity) = mailbox.affinity.get() {
+        gic::wake(affinity);
+    }
     door.isb();
     while mailbox.job.lock().is_some() {
         yield_now();

@@ -25,6 +25,18 @@ const SIZES: [Size; 2] = [Size(4), Size(64)];
 /// Madvise's number.
 const DONTNEED: u32 = 4;
 
+/// A case for the bench.
+type Case = fn(&Bench<'_>) -> Outcome;
+
+/// What needs a program on another CPU.
+const CASES: [(&str, Case); 5] = [
+    ("cpus/a-translation-stays-until-it-is-flushed", stays_until_flushed),
+    ("cpus/page-out-reaches-another-cpu", page_out),
+    ("cpus/mprotect-reaches-another-cpu", protect),
+    ("cpus/munmap-and-a-new-map-reach-another-cpu", unmap),
+    ("cpus/dontneed-reaches-another-cpu", dont_need),
+];
+
 /// The tests, if there is a second CPU.
 pub fn run(runner: &mut Runner<'_>) {
     if cpus::count() < 2 {
@@ -35,14 +47,7 @@ pub fn run(runner: &mut Runner<'_>) {
         runner.case(&format!("cpus/ground-of-cpu-{number}"), || cpus::call(number, ground_is_firm));
     }
     let bench = Bench::new(crate::memory(), &OtherCpu, 0);
-    let cases: [(&str, fn(&Bench<'_>) -> Outcome); 5] = [
-        ("cpus/a-translation-stays-until-it-is-flushed", stays_until_flushed),
-        ("cpus/page-out-reaches-another-cpu", page_out),
-        ("cpus/mprotect-reaches-another-cpu", protect),
-        ("cpus/munmap-and-a-new-map-reach-another-cpu", unmap),
-        ("cpus/dontneed-reaches-another-cpu", dont_need),
-    ];
-    for (name, case) in cases {
+    for (name, case) in CASES {
         runner.case(name, || bench.run(case));
     }
 }
