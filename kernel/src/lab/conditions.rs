@@ -7,7 +7,7 @@ use mm::Memory;
 use mm::policy::{KEYS, Policy};
 
 use super::linux;
-use crate::arch::pmu;
+use crate::arch::{cpus, pmu};
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
 use crate::machine::machine;
@@ -55,7 +55,11 @@ impl Conditions {
             "no icount: instructions are not counted"
         };
         let checker = if cfg!(feature = "check") { "; the checker's own instructions are among them" } else { "" };
-        format!("QEMU {}, {}, one CPU, {icount}{checker}; {COMPILER}{}", self.qemu, self.cpu, self.switches())
+        let cpus = match cpus::count() {
+            1 => "one CPU".into(),
+            count => format!("{count} CPUs, of which one works"),
+        };
+        format!("QEMU {}, {}, {cpus}, {icount}{checker}; {COMPILER}{}", self.qemu, self.cpu, self.switches())
     }
 
     fn switches(&self) -> String {

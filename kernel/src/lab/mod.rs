@@ -19,6 +19,8 @@ mod ground;
 #[cfg(target_os = "none")]
 pub mod interval;
 #[cfg(target_os = "none")]
+mod other_cpu;
+#[cfg(target_os = "none")]
 mod program;
 #[cfg(target_os = "none")]
 mod table;

@@ -6,7 +6,7 @@ use alloc::string::String;
 use cases::Bench;
 
 use super::access::Mmu;
-use super::{checks, ground, interval};
+use super::{checks, ground, interval, other_cpu};
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
 
@@ -44,9 +44,10 @@ impl Runner<'_> {
 /// memory management is an interval, for an observer outside.
 pub fn run(options: &Options) -> bool {
     let mut runner = Runner { filter: options.tests.as_deref().unwrap_or(""), passed: 0, failed: 0 };
-    for (name, test) in ground::ALL {
+    for (name, test) in ground::ALL.iter().chain(ground::FIRST_CPU) {
         runner.case(name, test);
     }
+    other_cpu::run(&mut runner);
     let bench = Bench::new(crate::memory(), &Mmu, LARGE_CASE);
     for case in cases::all() {
         let run = || bench.run(case.run);
