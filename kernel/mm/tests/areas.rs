@@ -126,7 +126,7 @@ fn check(bench: &Bench, model: &Model) {
         assert!(!entry.is_present() || entry.is_valid() != area.prot.is_empty(), "page {number}: {entry}");
     }
     drop(layout);
-    bench.recount(PAGES);
+    bench.audit();
 }
 
 fn random_run(thp: &str, way: &str, seed: u64, steps: u64) {

@@ -137,7 +137,7 @@ fn workers_and_a_disturber(thp: &str, way: &str, seed: u64) {
         run(&bench, seed, programs);
     }
     workers.iter().for_each(Worker::verify);
-    bench.recount(PAGES);
+    bench.audit();
     bench.unmap(0, PAGES);
     assert_eq!(bench.stock(), start, "{thp} {way} seed {seed}: something leaked");
 }
@@ -167,7 +167,7 @@ fn two_first_touches_make_one_folio() {
         };
         run(&bench, seed, vec![program(touch(3)), program(touch(9))]);
         assert_eq!((bench.shape(0, 16), bench.count("faults_anonymous")), ([16, 0, 0, 0], 1), "seed {seed}");
-        bench.recount(16);
+        bench.audit();
         bench.unmap(0, 16);
         assert_eq!(bench.stock(), start, "seed {seed}");
     }
@@ -189,7 +189,7 @@ fn two_faults_on_swapped_pages_read_them_once() {
         run(&bench, seed, vec![program(touch(3, Access::Read)), program(touch(9, Access::Write))]);
         assert_eq!((bench.count("pages_swapped_in"), bench.shape(0, 16)), (16, [16, 0, 0, 0]), "seed {seed}");
         bench.verify(0, 16);
-        bench.recount(16);
+        bench.audit();
     }
 }
 
@@ -208,7 +208,7 @@ fn faults_race_with_dontneed_on_swapped_pages() {
         };
         let drop_some = || bench.advise(4, 8, DONTNEED).unwrap();
         run(&bench, seed, vec![program(touch(5)), program(drop_some), program(touch(6))]);
-        bench.recount(16);
+        bench.audit();
         bench.verify(0, 4);
         bench.verify(12, 4);
         for page in 4..12 {
@@ -256,6 +256,6 @@ fn faults_race_with_munmap() {
         };
         run(&bench, seed, vec![program(mapper), program(toucher(1)), program(toucher(2))]);
         assert_eq!(bench.stock(), start, "seed {seed}: something leaked");
-        bench.recount(64);
+        bench.audit();
     }
 }

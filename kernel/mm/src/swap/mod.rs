@@ -60,6 +60,17 @@ pub enum Written {
     Device,
 }
 
+/// What is kept of a slot in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UsedSlot {
+    /// The slot.
+    pub(crate) entry: SwapEntry,
+    /// How many swap entries name it.
+    pub(crate) count: usize,
+    /// The first frame of the folio that is cached there, and the page of it.
+    pub(crate) cached: Option<(u32, usize)>,
+}
+
 #[derive(Debug)]
 struct Device {
     backing: Box<dyn SwapDevice>,
@@ -430,15 +441,15 @@ impl Swap {
         self.device(entry).backing.is_synchronous()
     }
 
-    /// Every slot in use, with its count and whether it is cached, for a recount in tests.
-    pub fn for_each_used(&self, mut see: impl FnMut(SwapEntry, usize, bool)) {
+    /// Shows `see` every slot in use, under the lock of its cluster: for an audit.
+    pub(crate) fn for_each_used(&self, mut see: impl FnMut(UsedSlot)) {
         for (device, swap) in self.devices() {
             for (index, cluster) in swap.clusters.iter().enumerate() {
                 let cluster = cluster.lock();
                 let exists = |at: &usize| (1..=swap.clusters.total()).contains(&(index * SLOTS + at));
                 for at in (0..SLOTS).filter(exists).filter(|&at| cluster.is_used(at)) {
                     let entry = SwapEntry { device, slot: (index * SLOTS + at) as u32 };
-                    see(entry, cluster.count(at), cluster.any_cached(at, 1));
+                    see(UsedSlot { entry, count: cluster.count(at), cached: cluster.cached(at) });
                 }
             }
         }
