@@ -349,21 +349,34 @@ impl Swap {
         if !folio.is_swap_cache() || folio.is_writeback() {
             return false;
         }
-        let entry = folio.swap_entry(0);
         let pages = folio.pages();
-        let clusters = &self.device(entry).clusters;
-        {
-            let (mut cluster, at) = clusters.lock(entry.slot as usize);
-            if !cluster.none_counted(at, pages) {
-                return false;
-            }
-            let freed = cluster.uncache(at, pages);
-            clusters.note_freed(entry.slot as usize, &mut cluster, freed);
-            folio.leave_swap_cache();
+        if !self.uncache_if_unused(folio) {
+            return false;
         }
         folio.set_dirty(true);
         let last = folio.put(pages);
         debug_assert!(last.is_none(), "the caller of free_if_unused had no reference");
+        true
+    }
+
+    /// Takes a part of a split folio, whose references are still frozen, out of the cache if nothing maps it and no entry names its
+    /// slots: nobody would find it there again.
+    pub(crate) fn forget_unused(&self, part: &Folio<'_>) {
+        if part.is_swap_cache() && !part.is_mapped() {
+            self.uncache_if_unused(part);
+        }
+    }
+
+    fn uncache_if_unused(&self, folio: &Folio<'_>) -> bool {
+        let (entry, pages) = (folio.swap_entry(0), folio.pages());
+        let clusters = &self.device(entry).clusters;
+        let (mut cluster, at) = clusters.lock(entry.slot as usize);
+        if !cluster.none_counted(at, pages) {
+            return false;
+        }
+        let freed = cluster.uncache(at, pages);
+        clusters.note_freed(entry.slot as usize, &mut cluster, freed);
+        folio.leave_swap_cache();
         true
     }
 
