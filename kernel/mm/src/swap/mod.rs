@@ -241,11 +241,7 @@ impl Swap {
         };
         let Some((folio, page)) = found else { return 1 };
         let length = folio.pages() - page;
-        if let Some(lock) = folio.try_lock() {
-            if !lock.is_mapped() && lock.is_swap_cache() && lock.swap_entry(page) == entry {
-                self.free_if_unused(&lock);
-            }
-        }
+        self.free_unneeded(folio);
         if let Some(last) = folio.put(1) {
             orphan(last);
         }
@@ -357,6 +353,25 @@ impl Swap {
         let last = folio.put(pages);
         debug_assert!(last.is_none(), "the caller of free_if_unused had no reference");
         true
+    }
+
+    /// Takes a folio out of the cache that nothing maps and no entry names, unless somebody is at it. Whoever lets go of a mapping, an
+    /// entry or the lock of a cached folio calls this afterwards: of two that meet, one finds the folio locked and leaves it to the
+    /// other, who looks again once it has unlocked. The caller has a reference.
+    pub fn free_unneeded(&self, folio: Folio<'_>) {
+        while self.is_unneeded(folio) {
+            let Some(locked) = folio.try_lock() else { return };
+            if !locked.is_mapped() {
+                self.free_if_unused(&locked);
+            }
+        }
+    }
+
+    /// Whether the cache holds a folio for nobody. Its lock need not be held: that it is cached is looked at under the cluster's.
+    fn is_unneeded(&self, folio: Folio<'_>) -> bool {
+        let Some(entry) = folio.cached_at() else { return false };
+        let (cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
+        folio.cached_at() == Some(entry) && !folio.is_mapped() && cluster.none_counted(at, folio.pages())
     }
 
     /// Takes a part of a split folio, whose references are still frozen, out of the cache if nothing maps it and no entry names its
