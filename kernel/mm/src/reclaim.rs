@@ -84,11 +84,12 @@ impl Owed {
         self.orphans.push(memory, orphan);
     }
 
-    /// The folio is in use: it goes to the active list.
+    /// The folio is in use, as far as was seen: it goes to the active list, unless all that needed it has gone meanwhile.
     fn keep(&mut self, memory: &Memory, folio: FolioLock<'_>) {
         folio.set_active(true);
         let plain = folio.folio();
         drop(folio);
+        memory.swap.free_unneeded(plain);
         self.put_back(memory, plain);
     }
 
