@@ -18,6 +18,7 @@ mod plugin;
 mod qemu;
 mod records;
 mod report;
+mod scenarios;
 mod tests;
 mod toolchain;
 mod verify;
@@ -66,6 +67,9 @@ fn main() -> ExitCode {
 }
 
 fn work(cli: &Cli) -> Result<u8> {
+    if let Some(Verb::Scenarios { arguments }) = &cli.verb {
+        return scenarios::run(arguments);
+    }
     let qemu = Qemu::find()?;
     if let Err(message) = qemu.check_cpu(&cli.options.cpu) {
         eprintln!("qemu-run: {message}");
@@ -99,5 +103,6 @@ fn work(cli: &Cli) -> Result<u8> {
         Some(Verb::Run { command }) => bench.run(command),
         Some(Verb::Test { filter }) => tests::run(&bench, &toolchain, filter.as_deref()),
         Some(Verb::VerifyCounts) => bench.verify_counts(),
+        Some(Verb::Scenarios { arguments }) => scenarios::run(arguments),
     }
 }
