@@ -11,6 +11,7 @@ use super::{CpuSet, Judged, Model};
 use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::Role;
+use crate::tlb_op::Scope;
 
 /// How a descriptor is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,7 +109,7 @@ impl Model {
     }
 
     pub(super) fn table_in(&self, frame: crate::addr::Pfn) -> Option<TableId> {
-        self.frames.get(frame)?.table.checked_sub(1)
+        self.frames.table(frame)
     }
 
     /// Where an entry is, if the tables of a space lead there.
@@ -219,9 +220,12 @@ impl Model {
     fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
         let mut index = 0;
         while index < self.stale.len() {
-            if self.make_beside(at, new, index)? {
+            if !self.make_beside(at, new, index)? {
+                index += 1;
+            } else if is_cacheable(new) {
                 self.drop_page(index, at.page());
             } else {
+                self.age_page(index, at.page());
                 index += 1;
             }
         }
@@ -286,15 +290,70 @@ impl Model {
         self.frames.add_held(gone.entry.frame(), 1, -1);
     }
 
-    /// What the entry was until now may still be held.
-    fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
-        if at.holders == 0 || !is_cacheable(old) {
+    /// One page of a run does no harm while its entry stays as it is now, without the access flag.
+    fn age_page(&mut self, index: usize, page: u64) {
+        if self.stale.get(index).aged {
             return;
         }
-        if is_covered_by(old, new) {
-            self.weak.add(at, old, new);
-        } else if !(new.is_valid() && is_covered_by(old.with_contiguous(has_contiguous(new)), new)) {
+        if !self.stale.isolate(index, page, page + 1) {
+            return self.lose("more replaced entries than there is room for");
+        }
+        self.stale.get_mut(index).aged = true;
+    }
+
+    /// What the entry was until now may still be held.
+    fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
+        if at.holders == 0 || !old.is_valid() {
+            return;
+        }
+        let harmless = new.is_valid() && is_covered_by(old.with_contiguous(has_contiguous(new)), new);
+        if !harmless {
+            self.wake(at);
+        }
+        if !is_cacheable(old) {
+            return;
+        }
+        if !harmless {
             self.add_stale(self.stale_at(at, Kind::Leaf, old));
+        } else if !is_cacheable(new) {
+            self.add_aged(Stale { aged: true, ..self.stale_at(at, Kind::Leaf, old) });
+        } else if is_covered_by(old, new) {
+            self.weak.add(at, old, new);
+        }
+    }
+
+    /// An entry changes further: what is held of it from before it lost the access flag matters from now on.
+    fn wake(&mut self, at: &At) {
+        for index in 0..self.stale.len() {
+            let stale = self.stale.get(index);
+            if !stale.aged || !stale.is_of(at.asid) || !stale.covers(at.page()) {
+                continue;
+            }
+            if !self.stale.isolate(index, at.page(), at.page() + 1) {
+                return self.lose("more replaced entries than there is room for");
+            }
+            let stored = self.when(at.cpu);
+            let stale = self.stale.get_mut(index);
+            (stale.aged, stale.stored) = (false, stored);
+        }
+    }
+
+    /// An entry lost its access flag, perhaps not for the first time: an invalidation under way does not reach what was fetched since.
+    fn add_aged(&mut self, stale: Stale) {
+        let page = stale.first;
+        let known = (0..self.stale.len()).find(|&index| {
+            let known = self.stale.get(index);
+            known.aged && known.asid == stale.asid && known.covers(page) && known.entry_at(page) == stale.entry
+        });
+        match known {
+            None => self.add_stale(stale),
+            Some(index) if self.stale.get(index).issued == stale.issued => {
+                self.stale.get_mut(index).holders |= stale.holders;
+            }
+            Some(index) => {
+                self.drop_page(index, page);
+                self.add_stale(stale);
+            }
         }
     }
 
@@ -311,6 +370,7 @@ impl Model {
             stored: self.when(at.cpu),
             issued: [0; super::MAX_CPUS],
             near: None,
+            aged: false,
         }
     }
 
@@ -318,7 +378,9 @@ impl Model {
         if stale.kind == Kind::Leaf {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
-        if !self.stale.add(stale) {
+        // What a barrier has ordered already does not wait for the next one.
+        let may_join = self.stale.last().is_some_and(|last| !self.is_ordered(&last.stored, Scope::Broadcast));
+        if !self.stale.add(stale, may_join) {
             self.lose("more replaced entries than there is room for");
         }
     }
@@ -368,7 +430,10 @@ impl Model {
             let Some(below) = self.at(at.cpu, child, index).filter(|_| entry.is_valid()) else { continue };
             if !maps(self.tables.node(child).level, entry) {
                 self.unlink(&below, entry);
-            } else if is_cacheable(entry) {
+                continue;
+            }
+            self.wake(&below);
+            if is_cacheable(entry) {
                 self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
             }
         }
@@ -406,16 +471,12 @@ impl Model {
 
     /// TTBR0_EL1 was written.
     pub(crate) fn activate(&mut self, cpu: usize, root: PhysAddr, asid: Asid) -> Judged {
-        self.relies_on_isb(cpu)?;
+        let relied = self.relies_on_isb(cpu);
         let asid = self.contexts.mask(asid);
         let root = self.table_in(root.frame()).unwrap_or(NO_TABLE);
         self.contexts.leave(self.cpus[cpu].asid, cpu);
-        let context = *self.contexts.get(asid);
-        if root != NO_TABLE && context.root != root && context.holders != 0 {
-            let what = "an ASID is used again while translations of its last space may be held";
-            return Err(self.breach_at(cpu, Rule::ReusedAsid, what, VirtAddr::default(), asid));
-        }
         if root != NO_TABLE {
+            self.check_asid(cpu, root, asid)?;
             self.tables.node_mut(root).asid = asid;
             self.contexts.enter(asid, root, cpu);
             let Self { stale, cpus, .. } = self;
@@ -424,7 +485,20 @@ impl Model {
         let when = self.when(cpu);
         let this = &mut self.cpus[cpu];
         (this.root, this.asid, this.needs_isb) = (root, asid, Some(when));
-        Ok(())
+        relied
+    }
+
+    /// A space is about to run under an ASID: is that free of another space's translations, and of what this one has had meanwhile?
+    fn check_asid(&self, cpu: usize, root: TableId, asid: Asid) -> Judged {
+        let (context, last) = (self.contexts.get(asid), self.tables.node(root).asid);
+        let runs_elsewhere =
+            last != asid && self.contexts.get(last).root == root && self.contexts.get(last).active != 0;
+        let what = match () {
+            () if runs_elsewhere => "a space gets another ASID while a CPU runs it under the last one",
+            () if context.holders == 0 || (context.root == root && last == asid) => return Ok(()),
+            () => "an ASID is used again while translations of its last space may be held",
+        };
+        Err(self.breach_at(cpu, Rule::ReusedAsid, what, VirtAddr::default(), asid))
     }
 
     /// Instructions in memory were invalidated, or cleaned to where fetches find them.

@@ -99,6 +99,15 @@ impl Tables {
         (child.parent, child.place) = (parent, place as u16);
     }
 
+    /// No walk can come to this table any more, unless an entry leads there again: it stands nowhere.
+    pub(super) fn part(&mut self, table: Option<TableId>) {
+        let Some(id) = table else { return };
+        let is_linked = self.parent_entry(id).is_some_and(|entry| entry.address() == self.node(id).frame.start());
+        if !is_linked {
+            self.node_mut(id).parent = NO_TABLE;
+        }
+    }
+
     #[inline]
     pub(super) fn entry(&self, id: TableId, index: usize) -> Descriptor {
         Descriptor::from_bits(self.entries[id as usize * ENTRIES + index])
