@@ -170,16 +170,13 @@ impl Model {
     }
 
     fn lock(&mut self, cpu: usize, frame: Pfn) -> Judged {
-        let released: [u64; super::MAX_CPUS] =
-            core::array::from_fn(|other| self.cpus.get(other).map_or(0, |other| other.released));
-        let observed = &mut self.cpus[cpu].observed;
-        for (known, event) in observed.iter_mut().zip(released) {
+        let Some(table) = self.table_in(frame) else { return Ok(()) };
+        let released = self.tables.node(table).released;
+        for (known, event) in self.cpus[cpu].observed.iter_mut().zip(released) {
             *known = event.max(*known);
         }
-        if let Some(table) = self.table_in(frame) {
-            self.tables.node_mut(table).locked = cpu as u8 + 1;
-            self.tables.forget_taken(table);
-        }
+        self.tables.node_mut(table).locked = cpu as u8 + 1;
+        self.tables.forget_taken(table);
         Ok(())
     }
 
@@ -190,11 +187,13 @@ impl Model {
             if self.cpus[cpu].is_in(Operation::Reclaim) {
                 self.check_nothing_lost(cpu, table)?;
             }
-            self.tables.node_mut(table).locked = 0;
+            let mut observed = self.cpus[cpu].observed;
+            observed[cpu] = self.now;
+            let node = self.tables.node_mut(table);
+            (node.locked, node.released) = (0, observed);
             self.tables.forget_taken(table);
         }
         self.cpus[cpu].assumes_no_abort = false;
-        self.cpus[cpu].released = self.now;
         relied
     }
 

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::MAX_CPUS;
 use super::entry::{maps, pages_of};
 use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
@@ -27,11 +28,21 @@ pub(super) struct Node {
     pub(super) asid: Asid,
     /// The CPU that holds its lock, plus one; 0 for none.
     pub(super) locked: u8,
+    /// By CPU: the last event of that one which whoever released the lock had observed.
+    pub(super) released: [u64; MAX_CPUS],
     used: bool,
 }
 
-const UNUSED: Node =
-    Node { frame: Pfn::new(0), level: 0, parent: NO_TABLE, place: 0, asid: Asid::RESERVED, locked: 0, used: false };
+const UNUSED: Node = Node {
+    frame: Pfn::new(0),
+    level: 0,
+    parent: NO_TABLE,
+    place: 0,
+    asid: Asid::RESERVED,
+    locked: 0,
+    released: [0; MAX_CPUS],
+    used: false,
+};
 
 /// Where an entry stands: under which root, for which address.
 #[derive(Clone, Copy, Debug)]
