@@ -1,4 +1,4 @@
-//! What the door reads from tables and stores there: rules MS-01 to MS-06, MS-11, MS-12 and MS-15.
+//! What the door reads from tables and stores in those of the last level: rules MS-01 to MS-06, MS-11, MS-12 and MS-15.
 
 use super::contexts::Context;
 use super::entry::{
@@ -6,9 +6,9 @@ use super::entry::{
 };
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
-use super::tables::{NO_TABLE, TableId, split};
+use super::tables::{TableId, split};
 use super::{CpuSet, Judged, Model};
-use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr};
+use crate::addr::{Asid, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::Role;
 use crate::tlb_op::Scope;
@@ -50,7 +50,7 @@ pub(super) struct At {
 }
 
 impl At {
-    const fn page(&self) -> u64 {
+    pub(super) const fn page(&self) -> u64 {
         self.address.page_number()
     }
 }
@@ -175,7 +175,8 @@ impl Model {
         self.note_replaced(at, old, new);
         self.note_for_readers(at, new);
         self.lint_write(at, old, new);
-        if self.is_locked_by(at.cpu, at.table) && old.is_valid() && !new.is_valid() {
+        let is_taken = old.is_valid() && (!new.is_valid() || has_contiguous(old) != has_contiguous(new));
+        if is_taken && self.is_locked_by(at.cpu, at.table) {
             self.tables.set_taken(at.table, at.index, old);
         }
         self.touch_group(at)
@@ -217,7 +218,7 @@ impl Model {
     }
 
     /// An entry became valid, or stayed so: nothing else may be held for its addresses.
-    fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
+    pub(super) fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
         let mut index = 0;
         while index < self.stale.len() {
             if !self.make_beside(at, new, index)? {
@@ -323,7 +324,7 @@ impl Model {
     }
 
     /// An entry changes further: what is held of it from before it lost the access flag matters from now on.
-    fn wake(&mut self, at: &At) {
+    pub(super) fn wake(&mut self, at: &At) {
         for index in 0..self.stale.len() {
             let stale = self.stale.get(index);
             if !stale.aged || !stale.is_of(at.asid) || !stale.covers(at.page()) {
@@ -357,7 +358,7 @@ impl Model {
         }
     }
 
-    fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
+    pub(super) fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
         let level = self.tables.node(at.table).level;
         Stale {
             kind,
@@ -374,7 +375,7 @@ impl Model {
         }
     }
 
-    fn add_stale(&mut self, stale: Stale) {
+    pub(super) fn add_stale(&mut self, stale: Stale) {
         if stale.kind == Kind::Leaf {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
@@ -383,127 +384,5 @@ impl Model {
         if !self.stale.add(stale, may_join) {
             self.lose("more replaced entries than there is room for");
         }
-    }
-
-    /// An entry of levels 0 to 2 was changed.
-    fn link_written(&mut self, cpu: usize, table: TableId, index: usize, Write { old, new, .. }: Write) -> Judged {
-        let at = self.at(cpu, table, index);
-        if let Some(at) = at.filter(|at| at.holders != 0) {
-            if old.is_valid() && new.is_valid() && old != new {
-                let what = "an entry that leads to a table was stored over with another table or a block";
-                return Err(self.breach_at(cpu, Rule::TableAndBlock, what, at.address, at.asid));
-            }
-            match old {
-                _ if new.is_valid() => self.check_make_above(&at, new)?,
-                _ if old.is_table() => self.unlink(&at, old),
-                _ if is_cacheable(old) => self.add_stale(self.stale_at(&at, Kind::Leaf, old)),
-                _ => {}
-            }
-        }
-        if new.is_table() { self.link(cpu, table, index, new) } else { Ok(()) }
-    }
-
-    /// An entry of levels 0 to 2 became valid: no walk through another table may be possible, nor a block be held that it parts; and
-    /// where it makes a block, nothing at all of its addresses.
-    fn check_make_above(&self, at: &At, new: Descriptor) -> Judged {
-        let level = self.tables.node(at.table).level;
-        let conflicts = |stale: &&Stale| {
-            let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
-            stale.is_of(at.asid)
-                && stale.overlaps(at.page(), pages_of(level) as u64)
-                && (of_same_form || !new.is_table())
-        };
-        match self.stale.iter().find(conflicts) {
-            None => Ok(()),
-            Some(stale) => {
-                let what = "a table is linked, or a block made, while another translation of its addresses may be held";
-                Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(at.page())))
-            }
-        }
-    }
-
-    /// A table was unlinked: walks may go on through it and what it leads to, and what they led to may be cached.
-    fn unlink(&mut self, at: &At, old: Descriptor) {
-        let Some(child) = self.table_in(old.address().frame()) else { return };
-        for index in 0..ENTRIES {
-            let entry = self.tables.entry(child, index);
-            let Some(below) = self.at(at.cpu, child, index).filter(|_| entry.is_valid()) else { continue };
-            if !maps(self.tables.node(child).level, entry) {
-                self.unlink(&below, entry);
-                continue;
-            }
-            self.wake(&below);
-            if is_cacheable(entry) {
-                self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
-            }
-        }
-        self.add_stale(self.stale_at(at, Kind::Walk, old));
-    }
-
-    fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
-        let Some(child) = self.table_in(new.address().frame()) else {
-            let place = self.tables.place(table, index);
-            let address = place.map_or(VirtAddr::default(), |place| place.address);
-            let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
-            let what = "an entry leads to a page that is no table";
-            return Err(self.breach_at(cpu, Rule::ForeignStore, what, address, asid));
-        };
-        self.tables.link(child, table, index);
-        if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }
-    }
-
-    /// What a table held before it was linked becomes reachable with it.
-    fn check_linked(&mut self, cpu: usize, table: TableId) -> Judged {
-        for index in 0..ENTRIES {
-            let entry = self.tables.entry(table, index);
-            let Some(at) = self.at(cpu, table, index).filter(|_| entry.is_valid()) else { continue };
-            let level = self.tables.node(table).level;
-            match self.table_in(entry.address().frame()) {
-                _ if level == 3 => self.check_make(&at, entry)?,
-                below => {
-                    self.check_make_above(&at, entry)?;
-                    below.filter(|_| entry.is_table()).map_or(Ok(()), |below| self.check_linked(cpu, below))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// TTBR0_EL1 was written.
-    pub(crate) fn activate(&mut self, cpu: usize, root: PhysAddr, asid: Asid) -> Judged {
-        let relied = self.relies_on_isb(cpu);
-        let asid = self.contexts.mask(asid);
-        let root = self.table_in(root.frame()).unwrap_or(NO_TABLE);
-        self.contexts.leave(self.cpus[cpu].asid, cpu);
-        if root != NO_TABLE {
-            self.check_asid(cpu, root, asid)?;
-            self.tables.node_mut(root).asid = asid;
-            self.contexts.enter(asid, root, cpu);
-            let Self { stale, cpus, .. } = self;
-            stale.may_be_walked_by(cpu, asid, |stored| stored.event <= cpus[usize::from(stored.cpu)].ordered);
-        }
-        let when = self.when(cpu);
-        let this = &mut self.cpus[cpu];
-        (this.root, this.asid, this.needs_isb) = (root, asid, Some(when));
-        relied
-    }
-
-    /// A space is about to run under an ASID: is that free of another space's translations, and of what this one has had meanwhile?
-    fn check_asid(&self, cpu: usize, root: TableId, asid: Asid) -> Judged {
-        let (context, last) = (self.contexts.get(asid), self.tables.node(root).asid);
-        let runs_elsewhere =
-            last != asid && self.contexts.get(last).root == root && self.contexts.get(last).active != 0;
-        let what = match () {
-            () if runs_elsewhere => "a space gets another ASID while a CPU runs it under the last one",
-            () if context.holders == 0 || (context.root == root && last == asid) => return Ok(()),
-            () => "an ASID is used again while translations of its last space may be held",
-        };
-        Err(self.breach_at(cpu, Rule::ReusedAsid, what, VirtAddr::default(), asid))
-    }
-
-    /// Instructions in memory were invalidated, or cleaned to where fetches find them.
-    pub(crate) fn instructions_changed(&mut self, cpu: usize) -> Judged {
-        self.cpus[cpu].needs_isb = Some(self.when(cpu));
-        Ok(())
     }
 }
