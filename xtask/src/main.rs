@@ -2,8 +2,8 @@
 //!
 //! `qemu-run.sh` starts this program; `cargo run` does too. A room a concept: [`cli`] reads the command line, [`toolchain`] and
 //! [`qemu`] find the tools ([`packages`] gets them), [`build`], [`image`] and [`initrd`] make what QEMU loads, [`guest`] runs it and
-//! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people, [`plugin`] and [`verify`] count a second time, [`tests`] runs
-//! every test.
+//! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people, [`plugin`] and [`verify`]
+//! count a second time, [`scenarios`] plays sequences of events, right and wrong ones, [`tests`] runs every test.
 
 mod build;
 mod cli;
@@ -67,6 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn work(cli: &Cli) -> Result<u8> {
+    // These need no guest, so neither QEMU nor a kernel is looked for.
     if let Some(Verb::Scenarios { arguments }) = &cli.verb {
         return scenarios::run(arguments);
     }
