@@ -39,8 +39,8 @@ pub enum Verb {
     },
     /// Play sequences of events, right and wrong ones for every rule of the MMU, and compare the verdicts with what is recorded
     Scenarios {
-        /// Only those whose name contains this; or `list`, or `show NAME` for one with its verdict in full
-        #[arg(num_args = 0.., value_names = ["FILTER"])]
+        /// Only those whose name contains this; or `list`, `show NAME` for one with its verdict, --bless to record what comes out
+        #[arg(num_args = 0.., allow_hyphen_values = true, value_names = ["FILTER"])]
         arguments: Vec<String>,
     },
     /// Run the main job under a QEMU plugin that counts by itself, and compare interval by interval
