@@ -9,7 +9,7 @@ use mmu::{CONT_PTES, Descriptor, PAGE_SIZE, Pfn, Slot, VirtAddr};
 use super::*;
 use crate::fault::Access;
 use crate::folio::Folio;
-use crate::frame::tests::memory;
+use crate::frame::tests::memory_to_break;
 use crate::inject::Point;
 use crate::map::{MapFlags, MapRequest};
 use crate::space::advice::PAGEOUT;
@@ -30,7 +30,7 @@ struct Ground {
 
 impl Ground {
     fn new() -> Self {
-        let memory = memory(8);
+        let memory = memory_to_break(8);
         memory.swap.add_device(Box::new(RamDevice::new(&memory.frames, 512).unwrap())).unwrap();
         memory.policy().parse("thp", "64K=always").unwrap();
         let space = memory.create_space().unwrap();

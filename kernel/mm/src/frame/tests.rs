@@ -29,11 +29,19 @@ pub(crate) fn memory(mebibytes: u64) -> Memory {
     machine(mebibytes, 1).1
 }
 
+/// The same where entries are broken on purpose, and no rule of the TLB's shall stop that.
+pub(crate) fn memory_to_break(mebibytes: u64) -> Memory {
+    build(Config { ram_bytes: mebibytes << 20, strict: false, ..Config::default() }).1
+}
+
 /// The same with several CPUs.
 pub(crate) fn machine(mebibytes: u64, cpus: usize) -> (Machine, Memory) {
-    let config = Config { ram_bytes: mebibytes << 20, cpus, ..Config::default() };
+    build(Config { ram_bytes: mebibytes << 20, cpus, ..Config::default() })
+}
+
+fn build(config: Config) -> (Machine, Memory) {
     let start = config.ram_start.frame();
-    let usable = start..start.add((mebibytes << 8) as usize);
+    let usable = start..start.add((config.ram_bytes / PAGE_SIZE) as usize);
     let machine = Machine::new(config);
     let memory = Memory::new(Door::simulated(&machine), &[usable]).unwrap();
     (machine, memory)
