@@ -25,7 +25,7 @@ pub enum Defect {
     FirstPageOnly,
     /// A TLBI of leaf entries where a table goes.
     LeafOnly,
-    /// The table is taken out of the level above after the flush.
+    /// The table is taken out of the level above between the barrier and the TLBI.
     UnlinkedLate,
     /// Frames are freed before the flush is complete.
     FreedBeforeFlush,
@@ -41,6 +41,8 @@ pub enum Defect {
     NotUnfolded,
     /// Only the first entry's dirty state is gathered; the others are overwritten.
     SiblingsNotGathered,
+    /// A block is unfolded, and what was gathered is forgotten.
+    FlagsForgotten,
     /// A block is unfolded in place, and each entry keeps its own dirty state.
     SplitInPlace,
     /// Entries are write-protected by a load and a store.
@@ -53,7 +55,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoBarrierBefore,
         Self::NoBarrierAfter,
         Self::StoreBarrierAfter,
@@ -70,6 +72,7 @@ impl Defect {
         Self::RestoredWithoutFlush,
         Self::NotUnfolded,
         Self::SiblingsNotGathered,
+        Self::FlagsForgotten,
         Self::SplitInPlace,
         Self::NotAtomic,
         Self::PendingIgnored,
@@ -79,20 +82,20 @@ impl Defect {
     /// The rule that it breaks.
     pub const fn rule(self) -> &'static str {
         match self {
-            Self::NoBarrierBefore => "MS-20",
+            Self::NoBarrierBefore | Self::UnlinkedLate => "MS-20",
             Self::NoBarrierAfter | Self::StoreBarrierAfter => "MS-21",
             Self::NoInvalidation => "MS-07",
             Self::Local => "MS-22",
             Self::WrongAsid => "MS-23",
             Self::FirstPageOnly => "MS-14",
             Self::LeafOnly => "MS-26",
-            Self::UnlinkedLate | Self::FreedBeforeFlush => "MS-40",
+            Self::FreedBeforeFlush => "MS-40",
             Self::CopiedBeforeFlush => "MS-42",
             Self::NoBreak => "MS-11",
             Self::ConvertedWithoutFlush => "MS-12",
             Self::RestoredWithoutFlush => "MS-04",
             Self::NotUnfolded => "MS-13",
-            Self::SiblingsNotGathered | Self::SplitInPlace => "MS-15",
+            Self::SiblingsNotGathered | Self::FlagsForgotten | Self::SplitInPlace => "MS-15",
             Self::NotAtomic => "MS-06",
             Self::PendingIgnored => "MS-41",
             Self::GatheredBelieved => "MS-08",
@@ -126,6 +129,7 @@ impl Defect {
             Self::RestoredWithoutFlush => restore_without_flush(steps),
             Self::NotUnfolded => leave_folded(steps),
             Self::SiblingsNotGathered => each_clear(steps, overwrite),
+            Self::FlagsForgotten => forget_flags(steps),
             Self::SplitInPlace => split_in_place(steps),
             Self::NotAtomic => protect_by_store(steps),
             Self::PendingIgnored => ignore_pending(steps),
@@ -159,6 +163,13 @@ fn overwrite(page: u8, entry: Entry) -> Vec<Step> {
         (_, Entry::SWAP) => vec![Step::Store(page, New::Swap)],
         _ => vec![Step::Store(page, New::None)],
     }
+}
+
+fn forget_flags(steps: &mut Vec<Step>) {
+    replace_each(steps, |step| match step {
+        Step::Store(page, New::Plain) => vec![Step::Store(page, New::Clean)],
+        other => vec![other],
+    });
 }
 
 fn protect_by_store(steps: &mut Vec<Step>) {
@@ -197,10 +208,10 @@ fn split_in_place(steps: &mut Vec<Step>) {
     }
 }
 
+/// Behind the barrier that should order it.
 fn unlink_late(steps: &mut [Step]) {
-    let unlinked = steps.iter().position(|&step| step == Step::Unlink);
-    if let (Some(unlinked), Some(completion)) = (unlinked, completion_before_free(steps)) {
-        steps[unlinked..=completion].rotate_left(1);
+    if let Some(unlinked) = steps.iter().position(|&step| step == Step::Unlink) {
+        steps.swap(unlinked, unlinked + 1);
     }
 }
 

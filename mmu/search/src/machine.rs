@@ -131,6 +131,7 @@ impl State {
             New::Swap => Entry::SWAP,
             New::Folded => self.gathered.with_contiguous(true),
             New::Plain => self.gathered.with_contiguous(false),
+            New::Clean => Entry::PAGE,
             New::ReadOnly => self.gathered.write_protect(),
         }
     }

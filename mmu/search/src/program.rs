@@ -17,6 +17,8 @@ pub enum New {
     Folded,
     /// A page of its own.
     Plain,
+    /// A page of its own, clean, whatever was gathered.
+    Clean,
     /// What was gathered, but read-only.
     ReadOnly,
 }
@@ -243,6 +245,7 @@ impl fmt::Display for New {
             Self::Swap => "a swap entry",
             Self::Folded => "what was gathered, contiguous",
             Self::Plain => "what was gathered, not contiguous",
+            Self::Clean => "a clean page, not contiguous",
             Self::ReadOnly => "what was gathered, read-only",
         })
     }

@@ -60,6 +60,7 @@ pub fn report() -> Vec<Line> {
     lines
 }
 
+/// One line; in the alternate form a line more for each step to the hazard.
 impl fmt::Display for Line {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = if self.features.hardware_dirty { "hardware" } else { "software" };
@@ -69,7 +70,11 @@ impl fmt::Display for Line {
         }
         match &self.outcome.found {
             None => write!(out, ": {} states, no hazard", self.outcome.states),
-            Some((hazard, way)) => write!(out, ": {hazard} in {} steps, {} states", way.len(), self.outcome.states),
+            Some((hazard, way)) => {
+                write!(out, ": {hazard} in {} steps, {} states", way.len(), self.outcome.states)?;
+                let told = if out.alternate() { &way[..] } else { &[] };
+                told.iter().try_for_each(|action| write!(out, "\n    {action}"))
+            }
         }
     }
 }

@@ -138,3 +138,41 @@ fn covered(op: Tlbi) -> u64 {
     let leaves = (op.first..op.first + op.pages).fold(BLOCK, |mask, page| mask | page_mask(page));
     if op.depth == Depth::WalkCaches { leaves | TABLE } else { leaves }
 }
+
+#[cfg(test)]
+mod tests {
+    use mmu::Scope;
+
+    use super::*;
+
+    const PAGE: Cached = Cached { reach: Reach::Page(1), entry: Entry::PAGE };
+    const BLOCK: Cached = Cached { reach: Reach::Block, entry: Entry::PAGE.with_contiguous(true).make_dirty() };
+    const OP: Tlbi = Tlbi { first: 1, pages: 1, depth: Depth::Leaf, scope: Scope::Broadcast, right_asid: true };
+
+    fn covering(tlb: Tlb, page: u8) -> Vec<Cached> {
+        tlb.covering(page).collect()
+    }
+
+    #[test]
+    fn an_invalidation_takes_effect_when_it_is_complete() {
+        let mut tlb = Tlb::with_table();
+        tlb.insert(PAGE);
+        tlb.insert(BLOCK);
+        tlb.invalidate(OP);
+        assert_eq!((covering(tlb, 0), covering(tlb, 1)), (vec![BLOCK], vec![PAGE, BLOCK]));
+        tlb.complete();
+        assert_eq!((covering(tlb, 0), covering(tlb, 1)), (vec![], vec![]));
+        assert!(tlb.has_table(), "it was for leaf entries");
+    }
+
+    #[test]
+    fn a_walk_before_that_undoes_it() {
+        let mut tlb = Tlb::with_table();
+        tlb.insert(PAGE);
+        tlb.insert(BLOCK);
+        tlb.invalidate(OP);
+        tlb.insert(PAGE);
+        tlb.complete();
+        assert_eq!(covering(tlb, 1), [PAGE]);
+    }
+}

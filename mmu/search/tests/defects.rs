@@ -3,7 +3,7 @@
 use Defect::*;
 use Hazard::*;
 use Kind::*;
-use search::{Defect, Hazard, Kind, Line, report};
+use search::{Defect, Hazard, Kind, Line, Machine, features, report, search};
 
 /// The hazard of overlapping translations, where the BBM level has one.
 fn overlap(line: &Line) -> Option<Hazard> {
@@ -46,6 +46,9 @@ fn expected(line: &Line) -> Option<Hazard> {
         (NoBreak, _) => not_atomic(line),
         (ConvertedWithoutFlush | RestoredWithoutFlush, _) => overlap(line),
         (SplitInPlace, _) => overlap(line).or(hardware.then_some(LostDirty)),
+        (FlagsForgotten, Unfold) => Some(LostDirty),
+        // The folio is dirty all the same.
+        (FlagsForgotten, _) => None,
         (NotUnfolded, _) => Some(UseAfterFree),
         (SiblingsNotGathered, Fold) => Some(LostDirty),
         (SiblingsNotGathered | NotAtomic, _) => hardware.then_some(LostDirty),
@@ -69,7 +72,7 @@ fn each_does_its_harm_and_no_other() {
     let lines = report();
     let mut wrong = Vec::new();
     for line in &lines {
-        println!("{line}");
+        println!("{line:#}");
         if line.outcome.found.as_ref().map(|found| found.0) != expected(line) {
             wrong.push(format!("{line}, expected {:?}", expected(line)));
         }
@@ -78,4 +81,20 @@ fn each_does_its_harm_and_no_other() {
     for defect in Defect::ALL {
         assert!(lines.iter().any(|line| line.defect == Some(defect) && line.outcome.found.is_some()), "{defect:?}");
     }
+}
+
+/// The page is gone, but a walk of its neighbour still brings the whole block back.
+#[test]
+fn the_way_to_a_harm_is_told_in_words() {
+    let program = NotUnfolded.program(PageOutOne, 2).expect("a program that unfolds");
+    let machine = Machine { program, pages: 2, features: features(3, false, false) };
+    let (hazard, way) = search(&machine, 2).found.expect("a hazard");
+    let words: Vec<_> = way.iter().map(ToString::to_string).collect();
+    assert_eq!((hazard, words.len()), (UseAfterFree, 11));
+    let last = [
+        "CPU 0 gives frame 1 to a new owner",
+        "CPU 1 walks to entry 0 and caches the block (writable, clean, contiguous)",
+        "CPU 1 reads page 1 by its cached block (writable, clean, contiguous)",
+    ];
+    assert_eq!(words[8..], last);
 }

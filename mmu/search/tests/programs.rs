@@ -1,6 +1,7 @@
 //! The correct programs reach no hazard.
 
-use search::{BLOCKS, Kind, Machine, features, search};
+use mmu::{Depth, Dsb, Scope};
+use search::{BLOCKS, Hazard, Kind, Machine, Program, Step, Tlbi, features, search};
 
 /// On every machine. The higher BBM levels only take conflicts away, so level 0 stands for all.
 fn assert_harmless(kind: Kind, pages: u8, used: u32) {
@@ -29,4 +30,19 @@ fn nor_to_a_program_that_uses_two_pages_of_four() {
     for kind in Kind::ALL {
         assert_harmless(kind, 4, 2);
     }
+}
+
+/// An entry whose access flag is clear is not cached, so taking the flag away is a break as good as any; unless hardware sets it again.
+#[test]
+fn old_entries_are_a_break_where_software_sets_the_access_flag() {
+    let op = Tlbi { first: 0, pages: 2, depth: Depth::Leaf, scope: Scope::Broadcast, right_asid: true };
+    let flush = [Step::Dsb(Dsb::IshSt), Step::Tlbi(op), Step::Dsb(Dsb::Ish)];
+    let steps =
+        [&[Step::Lock, Step::Age(0), Step::Age(1)][..], &flush, &[Step::Split(0), Step::Split(1), Step::Unlock]];
+    let program = Program { steps: steps.concat(), folded: true, trusts_gathered: false };
+    let found = |hardware| {
+        let machine = Machine { program: program.clone(), pages: 2, features: features(0, hardware, false) };
+        search(&machine, 2).found.map(|(hazard, _)| hazard)
+    };
+    assert_eq!((found(false), found(true)), (None, Some(Hazard::Poison)));
 }
