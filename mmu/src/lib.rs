@@ -15,9 +15,12 @@ mod addr;
 mod descriptor;
 mod door;
 mod events;
+mod fact;
 mod features;
 #[cfg(not(target_os = "none"))]
 pub mod host;
+#[cfg(any(not(target_os = "none"), feature = "check"))]
+pub mod model;
 pub mod range;
 mod slot;
 mod tlb_op;
@@ -25,10 +28,13 @@ mod wait;
 
 pub use addr::*;
 pub use descriptor::{Descriptor, MAIR, NEXT_PAGE, Protection, STAGE1};
-pub use door::{Door, Fact, Mark, Role};
+pub use door::{Door, Mark};
 #[cfg(target_os = "none")]
 pub use door::{PerCpu, set_features};
+#[cfg(all(target_os = "none", feature = "check"))]
+pub use door::{Report, observe, with_model};
 pub use events::{Counter, Dsb, Events};
+pub use fact::{Access, Fact, Operation, Role};
 pub use features::Features;
 pub use slot::{CONT_PTES, ContBlock, Slot, Table, UpperSlot};
 pub use tlb_op::{Cause, Depth, Form, KINDS, Scope, TlbOp};

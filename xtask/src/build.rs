@@ -22,9 +22,9 @@ pub struct Build {
     pub programs: Vec<Program>,
 }
 
-/// Builds everything.
-pub fn build(toolchain: &Toolchain) -> Result<Build> {
-    let mut executables = compile(toolchain, &["kernel", "user"])?;
+/// Builds everything, the kernel with `features`.
+pub fn build(toolchain: &Toolchain, features: &[&str]) -> Result<Build> {
+    let mut executables = compile(toolchain, &["kernel", "user"], features)?;
     let kernel = executables.iter().position(|(name, _)| name == "kernel").context("the build made no kernel")?;
     let (_, kernel) = executables.remove(kernel);
     assemble(&kernel, executables)
@@ -32,7 +32,7 @@ pub fn build(toolchain: &Toolchain) -> Result<Build> {
 
 /// Builds the programs for EL0; the kernel is given.
 pub fn with_kernel(toolchain: &Toolchain, kernel: &Path) -> Result<Build> {
-    assemble(kernel, compile(toolchain, &["user"])?)
+    assemble(kernel, compile(toolchain, &["user"], &[])?)
 }
 
 fn assemble(kernel: &Path, programs: Vec<(String, PathBuf)>) -> Result<Build> {
@@ -42,9 +42,15 @@ fn assemble(kernel: &Path, programs: Vec<(String, PathBuf)>) -> Result<Build> {
 }
 
 /// Runs cargo; gives each executable's name and file.
-fn compile(toolchain: &Toolchain, packages: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+fn compile(toolchain: &Toolchain, packages: &[&str], features: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--release", "--message-format=json-render-diagnostics"]);
+    if !features.is_empty() {
+        // A directory of its own for each set, so that going from one to another builds nothing anew.
+        let directory = crate::root().join("target").join(features.join("-"));
+        cargo.arg("--target-dir").arg(directory);
+        cargo.args(features.iter().map(|feature| format!("--features=kernel/{feature}")));
+    }
     cargo.args(packages.iter().flat_map(|package| ["--package", package]));
     if !crate::is_verbose() {
         cargo.arg("--quiet");

@@ -5,8 +5,9 @@
 //! state of a folded block are the union over its entries, since hardware may set them in any; and the bit changes only through
 //! break-before-make, as without BBM level 3 an inconsistent group may raise a TLB conflict abort (DDI 0487, R_NGLXZ).
 
-use mmu::{CONT_PTES, Cause, ContBlock, Descriptor, Dsb, Slot};
+use mmu::{CONT_PTES, Cause, ContBlock, Descriptor, Dsb, Fact, Slot};
 
+use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::policy::Getter;
 use crate::tlb;
@@ -278,7 +279,9 @@ impl TableGuard<'_> {
     fn convert(&self, block: ContBlock, contiguous: bool) {
         let memory = self.memory;
         let entry = memory.door.clear_run(block.first(), CONT_PTES);
-        if !memory.policy().elide(&memory.door.features()) {
+        if memory.policy().elide(&memory.door.features()) {
+            memory.door.fact(Fact::NoAbort);
+        } else {
             let start = self.address(block.first());
             tlb::flush_range(memory, self.space, start, CONT_PTES, mmu::Depth::Leaf, Cause::Convert);
         }
@@ -299,8 +302,47 @@ impl TableGuard<'_> {
     pub fn complete_before_restore(&self, slot: Slot, old: Descriptor, count: usize) {
         let whole = slot.index_in_block() == 0 && count % CONT_PTES == 0;
         let same_form = whole && old.is_folded() && self.memory.policy().contpte();
-        if !same_form && !self.memory.policy().elide(&self.memory.door.features()) {
+        if same_form {
+            return;
+        }
+        if self.memory.policy().elide(&self.memory.door.features()) {
+            self.memory.door.fact(Fact::NoAbort);
+        } else {
             self.memory.door.dsb(Dsb::Ish);
         }
     }
+}
+
+/// An entry read without its table's lock, with the access flag and dirty state of its block. A block may be in the middle of a
+/// conversion, so every member has to agree with the entry; where one does not, the read begins anew (reference 2.8, rule MS-17).
+pub fn get_lockless(memory: &Memory, slot: Slot) -> Descriptor {
+    let door = &memory.door;
+    door.fact(Fact::SnapshotBegin(slot));
+    let value = loop {
+        let entry = door.load(slot);
+        if !entry.is_folded() {
+            break entry;
+        }
+        if let Some(gathered) = gather_whole(memory, slot, entry) {
+            break gathered;
+        }
+        mmu::relax();
+    };
+    door.fact(Fact::SnapshotEnd(slot, value));
+    value
+}
+
+/// `entry` with the flags of all its block; `None` if a member is not what it has to be beside it.
+fn gather_whole(memory: &Memory, slot: Slot, entry: Descriptor) -> Option<Descriptor> {
+    let same = |entry: Descriptor| entry.make_old().make_clean();
+    let before = slot.index_in_block();
+    let mut sum = entry;
+    for index in 0..CONT_PTES {
+        let member = memory.door.load(slot.block().first().add(index));
+        if same(member).advance(before) != same(entry).advance(index) {
+            return None;
+        }
+        sum = sum.gather(member);
+    }
+    Some(sum)
 }

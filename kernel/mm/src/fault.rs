@@ -11,7 +11,9 @@ mod swap_in;
 use alloc::sync::Arc;
 use core::fmt;
 
-use mmu::{Descriptor, VirtAddr};
+use mmu::{Descriptor, Fact, Operation, VirtAddr};
+
+pub use mmu::Access;
 
 use crate::errno::Errno;
 use crate::memory::Memory;
@@ -20,25 +22,12 @@ use crate::space::{Layout, Space};
 use crate::tlb;
 use crate::vma::{Area, Prot};
 
-/// What a program tried to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// A load.
-    Read,
-    /// A store.
-    Write,
-    /// An instruction fetch.
-    Execute,
-}
-
-impl Access {
-    /// Whether an area allows it. On arm64 writable and executable memory can be read.
-    fn is_allowed(self, area: &Area) -> bool {
-        match self {
-            Self::Read => !area.prot.is_empty(),
-            Self::Write => area.prot.contains(Prot::WRITE),
-            Self::Execute => area.prot.contains(Prot::EXECUTE),
-        }
+/// Whether an area allows an access. On arm64 writable and executable memory can be read.
+fn is_allowed(access: Access, area: &Area) -> bool {
+    match access {
+        Access::Read => !area.prot.is_empty(),
+        Access::Write => area.prot.contains(Prot::WRITE),
+        Access::Execute => area.prot.contains(Prot::EXECUTE),
     }
 }
 
@@ -103,11 +92,12 @@ impl Memory {
     /// # Errors
     /// If the program must not do that, or memory or the swap device fail.
     pub fn fault(&self, space: &Arc<Space>, address: VirtAddr, access: Access) -> Result<(), FaultError> {
+        let _underway = self.begin(Operation::Fault);
         let address = address.page();
         loop {
             let layout = space.layout().read();
             let area = layout.areas.find(address).ok_or(FaultError::NotMapped)?;
-            if !access.is_allowed(area) {
+            if !is_allowed(access, area) {
                 return Err(FaultError::Denied);
             }
             let fault = Fault { memory: self, space, area, address, access };
@@ -129,6 +119,7 @@ impl Memory {
         address: VirtAddr,
         access: Access,
     ) -> Result<usize, FaultError> {
+        let _underway = self.begin(Operation::Fault);
         let ready = |address: VirtAddr| {
             let table = space.lock_table(self, address)?;
             let slot = table.slot(address);
@@ -191,6 +182,7 @@ impl<'a> Fault<'a> {
             self.memory.count().faults_spurious.add(1);
             tlb::flush_local(self.memory, self.space, self.address, 1);
         }
+        self.memory.door.fact(Fact::Resolved(table.slot(self.address), self.access));
     }
 
     /// The table for the address, allocated if need be, and locked.

@@ -133,6 +133,13 @@ impl Frames {
         self.give_folio(index);
     }
 
+    /// The pages of a folio on its way back: the first, and how many.
+    #[inline]
+    pub(crate) fn pages_of(&self, folio: &Flushed<Orphan>) -> (Pfn, usize) {
+        let index = folio.get().index();
+        (self.pfn(index), 1 << state::order(self.frame(index).state.load(Ordering::Relaxed)))
+    }
+
     /// Takes back a table page that no CPU can walk.
     pub fn free_table(&self, table: Flushed<Table>) {
         let index = self.index(table.into_inner().address().frame());

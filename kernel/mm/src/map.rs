@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use bitflags::bitflags;
-use mmu::{Cause, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
+use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
 use crate::memory::Memory;
@@ -75,6 +75,7 @@ impl Memory {
     /// As Linux: `EINVAL` for a length of 0, an unaligned fixed address or an unknown kind of map; `ENOMEM` where addresses, areas or
     /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `ENODEV` for a shared map.
     pub fn mmap(&self, space: &Arc<Space>, request: MapRequest) -> Result<u64, Errno> {
+        let _underway = self.begin(Operation::Map);
         let length = page_aligned_length(request.length)?;
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
@@ -107,6 +108,7 @@ impl Memory {
     /// `EINVAL` for an unaligned address, a length of 0, or a range beyond user addresses; `ENOMEM` if an area would have to be split
     /// and can not; nothing has changed then.
     pub fn munmap(&self, space: &Arc<Space>, address: u64, length: u64) -> Result<(), Errno> {
+        let _underway = self.begin(Operation::Unmap);
         let length = page_aligned_length(length).map_err(|_| Errno::EINVAL)?;
         let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::EINVAL)?;
         if address % PAGE_SIZE != 0 {
@@ -124,6 +126,7 @@ impl Memory {
 
     /// Moves the end of the heap. Returns where it is now: where it was, if it could not be moved.
     pub fn brk(&self, space: &Arc<Space>, address: u64) -> u64 {
+        let _underway = self.begin(Operation::Map);
         let mut layout = space.layout().write();
         if address >= layout.brk_start && address <= MAP_TOP && self.move_brk(space, &mut layout, address).is_ok() {
             layout.brk = address;

@@ -1,6 +1,6 @@
 //! The one value that holds the state of memory management.
 
-use mmu::{Door, Fact, Pfn};
+use mmu::{Door, Fact, Operation, Pfn, Role};
 
 use core::ops::Range;
 
@@ -48,6 +48,7 @@ impl Memory {
         let asids = Asids::new(door.features().asid_bits);
         let zero = frames.alloc_table().ok_or(Errno::ENOMEM)?.frame();
         door.clear_pages(zero, 1);
+        door.fact(Fact::FrameRole(zero, 1, Role::Folio));
         Ok(Self {
             door,
             frames,
@@ -93,17 +94,43 @@ impl Memory {
 
     /// Frees a folio that no CPU can reach.
     pub fn free_folio(&self, folio: Flushed<Orphan>) {
+        if Door::IS_WATCHED {
+            let (first, count) = self.frames.pages_of(&folio);
+            self.door.fact(Fact::FrameRole(first, count, Role::Freed));
+        }
         self.frames.free(folio);
+    }
+
+    /// Begins an operation: it is over when the value is dropped, and then nobody may hold what it took away.
+    #[inline(always)]
+    pub(crate) fn begin(&self, operation: Operation) -> Underway<'_> {
+        self.door.fact(Fact::Begin(operation));
+        Underway { memory: self, operation }
     }
 
     /// Records that something went wrong that could be mended on the spot. Tests look that there are none.
     pub(crate) fn note_defect(&self, what: &'static str) {
         self.defects.add(1);
-        self.door.fact(Fact::Begin(what));
+        self.door.fact(Fact::Defect(what));
     }
 
     /// Defects noted so far.
     pub fn defects(&self) -> u64 {
         self.defects.get()
+    }
+}
+
+/// An operation of memory management under way, for whoever watches at the door. Its flushes come before its end.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Underway<'m> {
+    memory: &'m Memory,
+    operation: Operation,
+}
+
+impl Drop for Underway<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.memory.door.fact(Fact::End(self.operation));
     }
 }

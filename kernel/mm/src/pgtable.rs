@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use mmu::{Descriptor, Slot, TABLE_SPAN, Table, VirtAddr};
+use mmu::{Descriptor, Fact, Slot, TABLE_SPAN, Table, VirtAddr};
 
 use crate::count::Counters;
 use crate::errno::Errno;
@@ -154,6 +154,7 @@ impl<'a> TableGuard<'a> {
         while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             mmu::relax();
         }
+        memory.door.fact(Fact::Lock(table.address().frame()));
         Some(Self { memory, space, count: memory.count(), first: table.slot(base), base, word, _held: held })
     }
 
@@ -184,6 +185,7 @@ impl<'a> TableGuard<'a> {
 impl Drop for TableGuard<'_> {
     #[inline]
     fn drop(&mut self) {
+        self.memory.door.fact(Fact::Unlock(self.first.address().frame()));
         self.word.store(0, Ordering::Release);
     }
 }

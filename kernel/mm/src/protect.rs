@@ -5,7 +5,9 @@
 
 use alloc::sync::Arc;
 
-use mmu::{CONT_PTES, Cause, Depth, Descriptor, PAGE_SIZE, Protection, Slot, TABLE_SPAN, USER_END, VirtAddr};
+use mmu::{
+    CONT_PTES, Cause, Depth, Descriptor, Operation, PAGE_SIZE, Protection, Slot, TABLE_SPAN, USER_END, VirtAddr,
+};
 
 use crate::contpte::BatchRules;
 use crate::errno::Errno;
@@ -31,6 +33,7 @@ impl Memory {
         }
         let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
         let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::ENOMEM)?;
+        let _underway = self.begin(Operation::Protect);
         let mut layout = space.layout().write();
         let mut gather = Gather::new(self, space, Cause::Protect);
         let (start, end) = (VirtAddr::new(address), VirtAddr::new(end));

@@ -6,6 +6,8 @@
 
 use alloc::vec::Vec;
 
+use mmu::Operation;
+
 use crate::folio::{Folio, FolioLock};
 use crate::frame::{Orphan, OrphanList};
 use crate::lru::FolioList;
@@ -20,6 +22,7 @@ const FREE_BATCH: usize = 31;
 /// Reclaims the folios of `list`: they were isolated from the LRU lists, each with a reference of the list's own. Those that can not
 /// be reclaimed go back to the lists. Returns the pages freed.
 pub(crate) fn reclaim_folios(memory: &Memory, list: &mut FolioList) -> usize {
+    let _underway = memory.begin(Operation::Reclaim);
     let mut batch = Vec::new();
     let together = memory.policy().unmap() == Unmap::Gather && batch.try_reserve_exact(list.len()).is_ok();
     if together { reclaim_together(memory, list, batch) } else { reclaim_one_by_one(memory, list) }
@@ -81,11 +84,12 @@ impl Owed {
         self.orphans.push(memory, orphan);
     }
 
-    /// The folio is in use: it goes to the active list.
+    /// The folio is in use, as far as was seen: it goes to the active list, unless all that needed it has gone meanwhile.
     fn keep(&mut self, memory: &Memory, folio: FolioLock<'_>) {
         folio.set_active(true);
         let plain = folio.folio();
         drop(folio);
+        memory.swap.free_unneeded(plain);
         self.put_back(memory, plain);
     }
 

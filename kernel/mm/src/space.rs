@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use mmu::{Asid, Cause, Table, VirtAddr};
+use mmu::{Asid, Cause, Operation, Table, VirtAddr};
 
 use crate::errno::Errno;
 use crate::memory::Memory;
@@ -159,6 +159,7 @@ impl Memory {
     /// afterwards; one flush of its ASID is all the TLB sees of it.
     pub fn destroy_space(&self, space: &Arc<Space>) {
         debug_assert!(!self.asids.is_running(&space.context), "a space was destroyed while a CPU runs in it");
+        let _underway = self.begin(Operation::Exit);
         let mut gather = Gather::new(self, space, Cause::Zap);
         let end = VirtAddr::new(mmu::USER_END);
         self.remove_areas(space, &mut space.layout.write(), (VirtAddr::new(0), end), &mut gather);

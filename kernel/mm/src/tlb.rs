@@ -37,6 +37,11 @@ impl<T> Flushed<T> {
     pub fn into_inner(self) -> T {
         self.0
     }
+
+    /// The same, looked at.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
 }
 
 impl Flushed<Table> {

@@ -27,7 +27,7 @@ fn t_f_1_a_write_to_an_empty_area_maps_a_folded_folio() {
     assert_eq!((folio.order(), folio.refs(), folio.mapcount()), (4, 16, 16));
     assert_eq!(folio.exclusive_run(0, 16), (true, 16));
     assert_eq!(bench.count("faults_anonymous"), 1);
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn t_f_6_a_read_maps_the_zero_page_and_a_write_then_copies() {
     bench.write(1, 6).unwrap();
     assert_eq!(bench.folio(1).0.order(), 0);
     assert_eq!((bench.count("faults_zero_page"), bench.count("faults_copy")), (1, 1));
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -101,6 +101,7 @@ fn t_f_8_to_10_only_a_rewrite_of_the_last_entry_folds() {
     let bench = Bench::new("64K=always");
     bench.map(0, 16, RW);
     bench.fill(0, 16);
+    bench.rest();
     let rewrite = |page: u64, change: fn(Descriptor) -> Descriptor| {
         let table = bench.space.lock_table(&bench.memory, bench.at(page)).unwrap();
         let slot = table.slot(bench.at(page));
@@ -172,7 +173,7 @@ fn real_exhaustion_is_an_error_and_all_comes_back() {
     let failed = (0..20_000).find(|&page| bench.write(page, 1).is_err()).expect("memory must run out");
     assert!(failed > 7000, "{failed} pages of {before} free ones");
     assert!(bench.count("folio_fallbacks") > 0);
-    bench.recount(20_000);
+    bench.audit();
     bench.unmap(0, 20_000);
     assert_eq!(bench.memory.frames.free_count(), before);
 }
@@ -185,7 +186,7 @@ fn software_sets_access_flag_and_dirty_state_of_the_whole_block() {
     let table = bench.space.lock_table(&bench.memory, bench.at(0)).unwrap();
     table.clear_young_dirty(table.slot(bench.at(3)), 1);
     drop(table);
-    bench.memory.door.invalidate(mmu::TlbOp::all(mmu::Scope::Broadcast), mmu::Cause::Test);
+    bench.forget();
     assert!((0..16).all(|page| !bench.entry(page).is_young() && !bench.entry(page).is_dirty()));
     bench.read(3).unwrap();
     assert!((0..16).all(|page| bench.entry(page).is_young() && !bench.entry(page).is_dirty()));
@@ -223,7 +224,7 @@ fn a_page_somebody_else_refers_to_is_copied() {
     assert_eq!(bench.read(4), Ok(77));
     bench.verify(5, 11);
     assert!(folio.put(1).is_none());
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]

@@ -5,15 +5,21 @@
 
 #[cfg(target_os = "none")]
 mod hardware;
+#[cfg(all(target_os = "none", feature = "check"))]
+mod observed;
 #[cfg(target_os = "none")]
 mod page_data;
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", not(feature = "check")))]
 use hardware::Machine;
 #[cfg(target_os = "none")]
 pub(crate) use hardware::current_cpu;
 #[cfg(target_os = "none")]
 pub use hardware::{PerCpu, set_features};
+#[cfg(all(target_os = "none", feature = "check"))]
+use observed::Machine;
+#[cfg(all(target_os = "none", feature = "check"))]
+pub use observed::{Report, observe, with_model};
 
 #[cfg(not(target_os = "none"))]
 use crate::host::Machine;
@@ -21,20 +27,10 @@ use crate::host::Machine;
 use crate::addr::{Asid, Pfn, PhysAddr};
 use crate::descriptor::{Descriptor, NEXT_PAGE};
 use crate::events::{Dsb, Events};
+use crate::fact::{Fact, Role};
 use crate::features::Features;
 use crate::slot::{Slot, Table, UpperSlot};
 use crate::tlb_op::{Cause, TlbOp};
-
-/// What a frame is used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// On a free list.
-    Free,
-    /// A table page.
-    Table,
-    /// Memory of a program.
-    Folio,
-}
 
 /// Points in the kernel's work that an observer outside can see: each is a `hint` with this number, which CPUs execute as a no-op.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,22 +48,6 @@ pub enum Mark {
     Copy = 0x64,
     /// Anything else.
     Other = 0x65,
-}
-
-/// What memory management knows and hardware does not say: told to the door, so that a model behind it can judge the accesses.
-/// Hardware ignores it all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fact {
-    /// `count` frames from here on now have this role.
-    FrameRole(Pfn, usize, Role),
-    /// The kernel reads these frames, relying on nobody writing them.
-    DataRead(Pfn, usize),
-    /// The kernel writes these frames.
-    DataWrite(Pfn, usize),
-    /// An operation of memory management begins.
-    Begin(&'static str),
-    /// It is done: its flushes are complete or recorded as deferred.
-    End(&'static str),
 }
 
 /// The handle. Holding one gives access to every table; which entries may be touched is for the locks of `mm` to say.
@@ -117,11 +97,14 @@ impl Door {
     }
 }
 
-// On the host every verb knows who called it, so that logs and verdicts can name the line; the kernel pays nothing for it.
+// Where the model watches every verb knows who called it, so that verdicts can name the line; a kernel without it pays nothing.
 impl Door {
+    /// Whether facts reach anybody: what must be looked up to tell one need not be otherwise.
+    pub const IS_WATCHED: bool = cfg!(any(not(target_os = "none"), feature = "check"));
+
     /// Reads a last-level descriptor.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn load(&self, slot: Slot) -> Descriptor {
         self.events().reads.add(1);
         Descriptor::from_bits(self.machine.load(slot.address()))
@@ -129,7 +112,7 @@ impl Door {
 
     /// Writes a last-level descriptor over one that hardware can not be updating: an invalid one.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn store(&self, slot: Slot, value: Descriptor) {
         self.events().stores.add(1);
         self.machine.store(slot.address(), value.bits());
@@ -137,14 +120,14 @@ impl Door {
 
     /// Writes `count` descriptors, each the next page of the one before.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn store_run(&self, slot: Slot, first: Descriptor, count: usize) {
         self.events().stores.add(count as u64);
         self.machine.store_run(slot.address(), count, first.bits(), NEXT_PAGE);
     }
 
     /// Empties `count` descriptors that are invalid already, so that hardware is not updating them.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn store_run_none(&self, slot: Slot, count: usize) {
         self.events().stores.add(count as u64);
         self.machine.store_run(slot.address(), count, 0, 0);
@@ -152,7 +135,7 @@ impl Door {
 
     /// Swaps a last-level descriptor, which is how one that hardware may update is cleared.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn swap(&self, slot: Slot, value: Descriptor) -> Descriptor {
         self.events().swaps.add(1);
         Descriptor::from_bits(self.machine.swap(slot.address(), value.bits()))
@@ -160,7 +143,7 @@ impl Door {
 
     /// Clears `count` descriptors. Returns the first with the access flag and dirty state of all.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn clear_run(&self, slot: Slot, count: usize) -> Descriptor {
         self.events().swaps.add(count as u64);
         self.machine.swap_run(slot.address(), count, 0, 0).gathered()
@@ -168,7 +151,7 @@ impl Door {
 
     /// Swaps `count` descriptors for `first` and its successors. Returns the first old one with the flags of all.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn swap_run(&self, slot: Slot, first: Descriptor, count: usize) -> Descriptor {
         self.events().swaps.add(count as u64);
         self.machine.swap_run(slot.address(), count, first.bits(), NEXT_PAGE).gathered()
@@ -176,8 +159,9 @@ impl Door {
 
     /// Changes a descriptor that hardware may be updating, by compare-and-swap until it holds. Returns the old one.
     #[inline]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn update(&self, slot: Slot, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
+        self.events().update_reads.add(1);
         let mut old = self.machine.load(slot.address());
         loop {
             self.events().exchanges.add(1);
@@ -191,7 +175,7 @@ impl Door {
 
     /// [`update`](Self::update) for `count` descriptors. Returns the first old one with the flags of all.
     #[inline]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn update_run(&self, slot: Slot, count: usize, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
         let mut sum = self.update(slot, &change);
         for index in 1..count {
@@ -202,7 +186,7 @@ impl Door {
 
     /// Reads a descriptor of levels 0 to 2.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn load_table(&self, slot: UpperSlot) -> Descriptor {
         self.events().table_reads.add(1);
         Descriptor::from_bits(self.machine.load(slot.address()))
@@ -210,7 +194,7 @@ impl Door {
 
     /// Writes a descriptor of levels 0 to 2 and returns the one it replaces.
     #[inline]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn swap_table(&self, slot: UpperSlot, value: Descriptor) -> Descriptor {
         self.events().table_stores.add(1);
         // A walker that follows the link must find the zeros of a new table, not what its frame held before.
@@ -219,21 +203,21 @@ impl Door {
     }
 
     /// Makes the frame at `address` an empty table of `level`. The store that links it is what publishes it.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn new_table(&self, address: PhysAddr, level: u8) -> Table {
         self.machine.clear_pages(address.frame(), 1);
-        self.fact(Fact::FrameRole(address.frame(), 1, Role::Table));
+        self.fact(Fact::FrameRole(address.frame(), 1, Role::Table { level }));
         Table::new(address, level)
     }
 
     /// Says that a table is no longer reachable from any CPU.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn free_table(&self, table: Table) {
-        self.fact(Fact::FrameRole(table.address().frame(), 1, Role::Free));
+        self.fact(Fact::FrameRole(table.address().frame(), 1, Role::Freed));
     }
 
     /// Makes this CPU translate user addresses by `root` under `asid`: both in one write to TTBR0_EL1 (TCR_EL1.A1 is 0), then ISB.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn activate(&self, root: Table, asid: Asid) {
         self.machine.activate(root.address(), asid);
         self.isb();
@@ -241,7 +225,7 @@ impl Door {
 
     /// Issues one TLBI. It is complete only after [`dsb`](Self::dsb).
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn invalidate(&self, op: TlbOp, cause: Cause) {
         self.events().tlbi[op.kind()].add(1);
         self.events().tlbi_causes[cause as usize].add(1);
@@ -250,7 +234,7 @@ impl Door {
 
     /// Issues a DSB.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn dsb(&self, kind: Dsb) {
         self.events().dsb[kind as usize].add(1);
         self.machine.dsb(kind);
@@ -258,14 +242,14 @@ impl Door {
 
     /// Issues an ISB.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn isb(&self) {
         self.events().isb.add(1);
         self.machine.isb();
     }
 
     /// Makes instructions that were just written to `count` frames visible to fetches (DDI 0487, B2.7.4.2).
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn sync_instructions(&self, frame: Pfn, count: usize) {
         self.machine.clean_to_unification(frame, count);
         self.dsb(Dsb::Ish);
@@ -277,44 +261,44 @@ impl Door {
     /// Marks the begin of a phase for an observer outside, by a no-op that it knows, and returns the instructions that this machine
     /// has executed, modulo 2^32 (PMU event 0x08). 0 where nothing counts them.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn mark(&self, mark: Mark) -> u32 {
         self.machine.mark(mark)
     }
 
     /// Tells a fact.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn fact(&self, fact: Fact) {
         self.machine.fact(fact);
     }
 
     /// Fills `count` frames with zero.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn clear_pages(&self, frame: Pfn, count: usize) {
         self.machine.clear_pages(frame, count);
     }
 
     /// Copies `count` frames.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn copy_pages(&self, to: Pfn, from: Pfn, count: usize) {
         self.machine.copy_pages(to, from, count);
     }
 
     /// Whether `count` frames hold nothing but zero.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {
         self.machine.pages_are_zero(frame, count)
     }
 
     /// Copies memory at `from`, within one frame, into `buffer`.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn read_bytes(&self, from: PhysAddr, buffer: &mut [u8]) {
         self.machine.read_bytes(from, buffer);
     }
 
     /// Copies `bytes` into memory at `to`, within one frame.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn write_bytes(&self, to: PhysAddr, bytes: &[u8]) {
         self.machine.write_bytes(to, bytes);
     }

@@ -1,31 +1,24 @@
-//! What a program at EL0 does: loads, stores and fetches, through the TLB of its CPU. Here stale data is really read, and written.
+//! What a program at EL0 does: loads, stores and fetches. An access uses what its CPU may hold for the address, by the seed: an entry
+//! that was replaced and not invalidated for certain, or the one that a walk finds now. Here stale data is really read, and written.
 //!
 //! Translation and access are one event: a TLBI with its DSB waits for accesses that are under way (DDI 0487, D8.16.5). The access
 //! flag and the dirty state are updated as the features say (FEAT_HAFDBS).
 
 use std::panic::Location;
 use std::sync::atomic::Ordering;
+use std::vec::Vec;
 
 use super::event::{Event, Seen};
 use super::machine::Machine;
-use super::tlb::{Tlb, mask};
 use super::walk::{Walk, walk};
-use crate::addr::{Asid, PAGE_SIZE, PhysAddr, USER_END, VirtAddr};
+use crate::addr::{PAGE_SIZE, PhysAddr, USER_END, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
+use crate::fact::Access;
 
-/// What a program does with an address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// A load.
-    Read,
-    /// A store.
-    Write,
-    /// An instruction fetch.
-    Execute,
-}
+type Line = &'static Location<'static>;
 
 /// Why an access faulted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum FaultKind {
     /// No valid descriptor.
     Translation,
@@ -63,46 +56,52 @@ impl Machine {
     /// Accesses one address as EL0 on this thread's CPU, without moving data. Returns where it went.
     #[track_caller]
     pub fn access(&self, address: VirtAddr, access: Access) -> Result<PhysAddr, Fault> {
-        let location = Location::caller();
-        self.step(Event::Access(address, access), || self.translate(address, access, location))
+        let line = Location::caller();
+        self.step(line, Event::Access(address, access), || self.translate(self.cpu(), address, access, line))
     }
 
     /// Loads bytes as EL0; each page is one access.
     #[track_caller]
     pub fn user_read(&self, from: VirtAddr, buffer: &mut [u8]) -> Result<(), Fault> {
-        let location = Location::caller();
-        let mut at = from;
-        let mut rest = buffer;
-        while !rest.is_empty() {
-            let count = ((PAGE_SIZE - at.as_u64() % PAGE_SIZE) as usize).min(rest.len());
-            let (now, later) = rest.split_at_mut(count);
-            self.step(Event::Access(at, Access::Read), || {
-                let physical = self.translate(at, Access::Read, location)?;
-                self.0.memory.read(physical, now);
-                Ok(())
-            })?;
-            rest = later;
-            at = at.add_bytes(count as u64);
-        }
-        Ok(())
+        let line = Location::caller();
+        let mut done = 0;
+        self.by_page(from, buffer.len(), Access::Read, line, |physical, count| {
+            self.0.memory.read(physical, &mut buffer[done..done + count]);
+            done += count;
+        })
     }
 
     /// Stores bytes as EL0; each page is one access.
     #[track_caller]
     pub fn user_write(&self, to: VirtAddr, bytes: &[u8]) -> Result<(), Fault> {
-        let location = Location::caller();
-        let mut at = to;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let count = ((PAGE_SIZE - at.as_u64() % PAGE_SIZE) as usize).min(rest.len());
-            let (now, later) = rest.split_at(count);
-            self.step(Event::Access(at, Access::Write), || {
-                let physical = self.translate(at, Access::Write, location)?;
-                self.0.memory.write(physical, now);
+        let line = Location::caller();
+        let mut done = 0;
+        self.by_page(to, bytes.len(), Access::Write, line, |physical, count| {
+            self.0.memory.write(physical, &bytes[done..done + count]);
+            done += count;
+        })
+    }
+
+    /// Moves `length` bytes, a page at a time: `transfer` gets the physical address and how many bytes follow it in the page.
+    fn by_page(
+        &self,
+        start: VirtAddr,
+        length: usize,
+        access: Access,
+        line: Line,
+        mut transfer: impl FnMut(PhysAddr, usize),
+    ) -> Result<(), Fault> {
+        let end = start.add_bytes(length as u64);
+        let mut at = start;
+        while at < end {
+            let next = at.page().add_pages(1).min(end);
+            let count = (next.as_u64() - at.as_u64()) as usize;
+            debug_assert!(count as u64 <= PAGE_SIZE);
+            self.step(line, Event::Access(at, access), || {
+                transfer(self.translate(self.cpu(), at, access, line)?, count);
                 Ok(())
             })?;
-            rest = later;
-            at = at.add_bytes(count as u64);
+            at = next;
         }
         Ok(())
     }
@@ -127,69 +126,82 @@ impl Machine {
         Some(walk(&self.0.memory, root, 0, address))
     }
 
-    fn translate(&self, address: VirtAddr, access: Access, at: &'static Location<'static>) -> Result<PhysAddr, Fault> {
-        let fault = |kind| Fault { kind, address };
-        let cpu = self.this_cpu();
-        let root = cpu.root().filter(|_| address.as_u64() < USER_END);
-        let (root, asid) = root.ok_or(fault(FaultKind::Translation))?;
-        let asid = mask(asid, self.0.features);
-        cpu.with_tlb(|tlb| {
-            if let Some((key, entry)) = tlb.lookup(asid, address) {
-                match self.answer(entry.descriptor, access) {
-                    Answer::Yes => return Ok(entry.output(address)),
-                    Answer::No => return Err(fault(FaultKind::Permission)),
-                    Answer::RecordWrite => tlb.remove(key),
-                }
-            }
-            self.fill(tlb, root, asid, address, access, at).map_err(fault)
-        })
+    /// What a walker may do to a space at any time, and a program by a store that changes nothing: the access flag of a page of the space
+    /// that `cpu` runs is set, and with `dirty` its dirty state.
+    pub(super) fn disturb(&self, cpu: usize, dirty: bool, line: Line) {
+        if let Some(address) = self.cpu_at(cpu).last_access() {
+            let _ = self.translate(cpu, address, if dirty { Access::Write } else { Access::Read }, line);
+        }
     }
 
-    /// Walks, updates the descriptor as hardware does, and keeps the result in the TLB.
-    fn fill(
+    fn translate(&self, cpu: usize, address: VirtAddr, access: Access, line: Line) -> Result<PhysAddr, Fault> {
+        let fault = |kind| Fault { kind, address };
+        self.tell(line, |model, _| model.accessed(cpu));
+        let this = self.cpu_at(cpu);
+        this.note_access(address);
+        let root = this.root().filter(|_| address.as_u64() < USER_END);
+        let (root, _) = root.ok_or(fault(FaultKind::Translation))?;
+        if let Some(held) = self.choose_held(cpu, address) {
+            match self.answer(held, access) {
+                Answer::Yes => return Ok(output(held, 3, address)),
+                Answer::No => return Err(fault(FaultKind::Permission)),
+                // The descriptor has to be updated first, so the walk decides.
+                Answer::RecordWrite => {}
+            }
+        }
+        self.fetch(cpu, root, address, access, line).map_err(fault)
+    }
+
+    /// One of the translations that the CPU may hold beside the one in the table, or none of them.
+    fn choose_held(&self, cpu: usize, address: VirtAddr) -> Option<Descriptor> {
+        let mut held = Vec::new();
+        self.with_model(|model| model.for_each_held(cpu, address, self.0.adversary, |entry| held.push(entry)));
+        if held.is_empty() {
+            return None;
+        }
+        held.get(self.random(held.len() + 1)).copied()
+    }
+
+    /// Walks, from the root or from a table that the walk cache may still have, and updates the descriptor as hardware does.
+    fn fetch(
         &self,
-        tlb: &mut Tlb,
+        cpu: usize,
         root: PhysAddr,
-        asid: Asid,
         address: VirtAddr,
         access: Access,
-        at: &'static Location<'static>,
+        line: Line,
     ) -> Result<PhysAddr, FaultKind> {
+        let cached = self.with_model(|model| model.cached_table(cpu, address)).filter(|_| self.random(2) == 0);
         loop {
-            let (table, level) = tlb.table(asid, address).map_or((root, 0), |table| (table, 3));
-            let mut found = walk(&self.0.memory, table, level, address);
-            tlb.fill_table(asid, address, &found);
+            let (table, level) = cached.map_or((root, 0), |table| (table, 3));
+            let found = walk(&self.0.memory, table, level, address);
             if !found.is_mapped() {
                 return Err(FaultKind::Translation);
             }
             if !found.descriptor.is_young() && !self.0.features.hardware_access {
                 return Err(FaultKind::AccessFlag);
             }
-            let old = found.descriptor;
-            found.descriptor = old.make_young();
-            if self.answer(old, access) == Answer::RecordWrite {
-                found.descriptor = found.descriptor.record_write();
+            let mut new = found.descriptor.make_young();
+            if self.answer(found.descriptor, access) == Answer::RecordWrite {
+                new = new.record_write();
             }
-            if found.descriptor != old && !self.update(&found, old, at) {
+            if new != found.descriptor && !self.update(&found, new, line) {
                 continue; // software was faster
             }
-            tlb.fill(asid, address, &found);
-            return match self.answer(found.descriptor, access) {
-                Answer::Yes => {
-                    let offset = address.as_u64() & ((1 << crate::addr::level_shift(found.level)) - 1);
-                    Ok(found.descriptor.address().add_bytes(offset))
-                }
+            return match self.answer(new, access) {
+                Answer::Yes => Ok(output(new, found.level, address)),
                 _ => Err(FaultKind::Permission),
             };
         }
     }
 
-    fn update(&self, found: &Walk, old: Descriptor, at: &'static Location<'static>) -> bool {
+    fn update(&self, found: &Walk, new: Descriptor, line: Line) -> bool {
         let word = self.0.memory.word(found.address);
-        let new = found.descriptor.bits();
-        let done = word.compare_exchange(old.bits(), new, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let old = found.descriptor.bits();
+        let done = word.compare_exchange(old, new.bits(), Ordering::AcqRel, Ordering::Acquire).is_ok();
         if done {
-            self.record(Event::HardwareUpdate(found.address, new), old.bits(), at);
+            self.tell(line, |model, cpu| model.hardware_update(cpu, found.address, new));
+            self.record(Event::HardwareUpdate(found.address, new.bits()), old, line);
         }
         done
     }
@@ -210,4 +222,9 @@ impl Machine {
             Answer::No
         }
     }
+}
+
+/// Where an entry of `level` puts an address.
+fn output(entry: Descriptor, level: u8, address: VirtAddr) -> PhysAddr {
+    entry.address().add_bytes(address.as_u64() & ((1 << level_shift(level)) - 1))
 }

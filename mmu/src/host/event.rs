@@ -5,10 +5,11 @@
 
 use std::panic::Location;
 
-use super::access::{Access, Fault};
+use super::access::Fault;
 use crate::addr::{Asid, Pfn, PhysAddr, VirtAddr};
-use crate::door::{Fact, Mark, Run};
+use crate::door::{Mark, Run};
 use crate::events::Dsb;
+use crate::fact::{Access, Fact};
 use crate::tlb_op::TlbOp;
 
 /// Something that a CPU does.

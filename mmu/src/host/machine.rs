@@ -1,5 +1,4 @@
-//! The machine: a handle over memory and CPUs that answers the door's verbs. As long as nobody watches (no run of several CPUs, no
-//! log) a verb costs one check more than its work.
+//! The machine: a handle over memory and CPUs that answers the door's verbs, and has the model judge every one of them.
 
 use std::boxed::Box;
 use std::panic::Location;
@@ -10,13 +9,16 @@ use std::vec::Vec;
 use super::event::{Event, Record, Seen};
 use super::memory::Memory;
 use super::random::Random;
-use super::tlb::Tlb;
 use super::turns;
-use crate::addr::{Asid, Pfn, PhysAddr};
-use crate::door::{Fact, Mark, Run};
+use crate::addr::{Asid, PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
+use crate::descriptor::Descriptor;
+use crate::door::{Mark, Run};
 use crate::events::{Dsb, Events};
+use crate::fact::Fact;
 use crate::features::Features;
-use crate::tlb_op::{Scope, TlbOp};
+use crate::model::{self, Judged, Line, Means, Model, Verdict, Write};
+use crate::slot::CONT_PTES;
+use crate::tlb_op::{Form, TlbOp};
 
 /// What machine to build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +31,13 @@ pub struct Config {
     pub cpus: usize,
     /// What they can do.
     pub features: Features,
-    /// Decides what the architecture leaves open: which folded blocks a TLB holds as one entry.
+    /// Decides what the architecture leaves open: which of the translations that a CPU may hold an access takes.
     pub seed: u64,
+    /// Whether CPUs also do what is merely allowed: fault through entries that have been relaxed since, set access flags and dirty state
+    /// between any two steps of the others. Counts of faults are not exact then.
+    pub adversary: bool,
+    /// Whether a breach of a rule ends the run by a panic with the verdict. Otherwise the first one is kept.
+    pub strict: bool,
 }
 
 impl Default for Config {
@@ -45,19 +52,27 @@ impl Default for Config {
             lse: true,
             asid_bits: 16,
         };
-        Self { ram_start: PhysAddr::new(0x4000_0000), ram_bytes: 64 << 20, cpus: 1, features, seed: 1 }
+        Self {
+            ram_start: PhysAddr::new(0x4000_0000),
+            ram_bytes: 64 << 20,
+            cpus: 1,
+            features,
+            seed: 1,
+            adversary: false,
+            strict: true,
+        }
     }
 }
 
-/// A CPU: its counters, TTBR0_EL1 and TLB.
+/// A CPU: its counters, TTBR0_EL1, and where its program was last. Its TLB is in the model.
 #[derive(Debug)]
 #[repr(align(128))] // counters of two CPUs never share a cache line
 pub(super) struct Cpu {
     pub(super) events: Events,
     ttbr0: AtomicU64,
-    tlb: Mutex<Tlb>,
-    /// Entries in `tlb`, so that an invalidation need not look into an empty one.
-    held: AtomicU64,
+    /// Events that it has told the model.
+    told: AtomicU64,
+    last_access: AtomicU64,
 }
 
 /// Set in `watched` while CPUs take turns.
@@ -70,9 +85,13 @@ const LOGGING: u8 = 2;
 pub(super) struct Shared {
     pub(super) features: Features,
     pub(super) memory: Memory,
+    pub(super) adversary: bool,
+    strict: bool,
     cpus: Box<[Cpu]>,
     pub(super) watched: AtomicU8,
     log: Mutex<Vec<Record>>,
+    model: Mutex<Model>,
+    random: Mutex<Random>,
 }
 
 /// A simulated machine. Clones are the same machine.
@@ -84,17 +103,21 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Table pages that the model has room for, if memory has that many frames; and runs of replaced entries.
+const TABLES: usize = 2048;
+const STALE: usize = 1 << 14;
+
 const ASID_SHIFT: u32 = 48;
 /// TTBR0_EL1 before the first activation: no table.
 const NO_TABLE: u64 = u64::MAX;
 
 impl Cpu {
-    fn new(random: Random) -> Self {
+    fn new() -> Self {
         Self {
             events: Events::new(),
             ttbr0: AtomicU64::new(NO_TABLE),
-            tlb: Mutex::new(Tlb::new(random)),
-            held: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            last_access: AtomicU64::new(0),
         }
     }
 
@@ -105,32 +128,40 @@ impl Cpu {
         (value != NO_TABLE).then_some((root, Asid::new((value >> ASID_SHIFT) as u16)))
     }
 
-    /// Lets `work` use the TLB.
-    pub(super) fn with_tlb<R>(&self, work: impl FnOnce(&mut Tlb) -> R) -> R {
-        let mut tlb = lock(&self.tlb);
-        let result = work(&mut tlb);
-        self.held.store(tlb.len() as u64, Ordering::Release);
-        result
+    /// The address that its program accessed last, in the space that it runs.
+    pub(super) fn last_access(&self) -> Option<VirtAddr> {
+        Some(self.last_access.load(Ordering::Relaxed)).filter(|&address| address != 0).map(VirtAddr::new)
     }
 
-    fn invalidate(&self, op: TlbOp, features: Features) {
-        if self.held.load(Ordering::Acquire) > 0 {
-            self.with_tlb(|tlb| tlb.invalidate(op, features));
-        }
+    pub(super) fn note_access(&self, address: VirtAddr) {
+        self.last_access.store(address.as_u64(), Ordering::Relaxed);
     }
 }
 
 impl Machine {
     /// Builds a machine. RAM is zero, no table is active.
     pub fn new(config: Config) -> Self {
-        let mut random = Random::new(config.seed);
-        let cpus = (0..config.cpus.max(1)).map(|_| Cpu::new(Random::new(random.next()))).collect();
+        let cpus = config.cpus.max(1);
+        let frames = (config.ram_bytes / PAGE_SIZE) as usize;
+        let model = Model::new(model::Config {
+            features: config.features,
+            cpus,
+            first_frame: config.ram_start.frame(),
+            frames,
+            block: CONT_PTES,
+            tables: frames.min(TABLES),
+            stale: STALE,
+        });
         Self(Arc::new(Shared {
             features: config.features,
             memory: Memory::new(config.ram_start, config.ram_bytes),
-            cpus,
+            adversary: config.adversary,
+            strict: config.strict,
+            cpus: (0..cpus).map(|_| Cpu::new()).collect(),
             watched: AtomicU8::new(0),
             log: Mutex::new(Vec::new()),
+            model: Mutex::new(model),
+            random: Mutex::new(Random::new(config.seed)),
         }))
     }
 
@@ -169,7 +200,25 @@ impl Machine {
 
     #[inline]
     pub(super) fn this_cpu(&self) -> &Cpu {
-        &self.0.cpus[self.cpu()]
+        self.cpu_at(self.cpu())
+    }
+
+    pub(super) fn cpu_at(&self, cpu: usize) -> &Cpu {
+        &self.0.cpus[cpu]
+    }
+
+    /// What the model holds of everything so far.
+    pub fn verdict(&self) -> Verdict {
+        *lock(&self.0.model).verdict()
+    }
+
+    /// Looks into the model.
+    pub fn with_model<R>(&self, look: impl FnOnce(&Model) -> R) -> R {
+        look(&lock(&self.0.model))
+    }
+
+    pub(super) fn random(&self, limit: usize) -> usize {
+        lock(&self.0.random).below(limit)
     }
 
     #[inline]
@@ -184,21 +233,46 @@ impl Machine {
 
     /// Does `work` as one event: another CPU may come before it, none inside it.
     #[inline]
-    #[track_caller]
-    pub(super) fn step<R: Seen>(&self, event: Event, work: impl FnOnce() -> R) -> R {
+    pub(super) fn step<R: Seen>(&self, line: Line, event: Event, work: impl FnOnce() -> R) -> R {
+        if self.0.adversary {
+            self.let_another_disturb(line);
+        }
         if !self.is_watched() {
             return work();
         }
-        let location = Location::caller();
-        turns::before(event, location);
+        turns::before(event, line);
         let result = work();
-        self.record(event, result.seen(), location);
+        self.record(event, result.seen(), line);
         result
+    }
+
+    /// Now and then a walker on another CPU, or its program, updates an entry.
+    fn let_another_disturb(&self, line: Line) {
+        const ONE_IN: usize = 16;
+        let choice = self.random(ONE_IN * 2 * self.cpus());
+        let (cpu, dirty) = (choice / 2 % self.cpus(), choice % 2 == 0);
+        if choice < 2 * self.cpus() && cpu != self.cpu() {
+            self.disturb(cpu, dirty, line);
+        }
+    }
+
+    /// Has the model judge an event of this thread's CPU, as part of the event itself.
+    ///
+    /// # Panics
+    /// With the verdict, if a rule is broken and the machine is strict.
+    pub(super) fn tell(&self, line: Line, event: impl FnOnce(&mut Model, usize) -> Judged) {
+        let cpu = self.cpu();
+        let number = self.0.cpus[cpu].told.fetch_add(1, Ordering::Relaxed) + 1;
+        let found = lock(&self.0.model).judge(cpu, number, line, |model| event(model, cpu));
+        match found {
+            Some(breach) if self.0.strict && !std::thread::panicking() => panic!("{breach}"),
+            _ => {}
+        }
     }
 
     /// Logs an event, if a log is kept.
     #[cold]
-    pub(super) fn record(&self, event: Event, seen: u64, location: &'static Location<'static>) {
+    pub(super) fn record(&self, event: Event, seen: u64, location: Line) {
         if self.0.watched.load(Ordering::Relaxed) & LOGGING != 0 {
             lock(&self.0.log).push(Record { cpu: self.cpu(), event, seen, location });
         }
@@ -210,13 +284,30 @@ impl Machine {
     #[inline]
     #[track_caller]
     pub(crate) fn load(&self, address: PhysAddr) -> u64 {
-        self.step(Event::Load(address), || self.0.memory.word(address).load(Ordering::Acquire))
+        let line = Location::caller();
+        self.step(line, Event::Load(address), || {
+            let seen = self.0.memory.word(address).load(Ordering::Acquire);
+            self.tell(line, |model, cpu| model.load(cpu, address, Descriptor::from_bits(seen)));
+            seen
+        })
+    }
+
+    /// One change of a descriptor that has just been made.
+    fn tell_write(&self, line: Line, address: PhysAddr, old: u64, new: u64, means: Means) {
+        let write = Write { old: Descriptor::from_bits(old), new: Descriptor::from_bits(new), means };
+        self.tell(line, |model, cpu| model.write(cpu, address, write));
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn store(&self, address: PhysAddr, value: u64) {
-        self.step(Event::Store(address, value), || self.0.memory.word(address).store(value, Ordering::Release));
+        let line = Location::caller();
+        self.step(line, Event::Store(address, value), || {
+            let word = self.0.memory.word(address);
+            let old = word.load(Ordering::Relaxed);
+            word.store(value, Ordering::Release);
+            self.tell_write(line, address, old, value, Means::Store);
+        });
     }
 
     #[inline]
@@ -230,7 +321,12 @@ impl Machine {
     #[inline]
     #[track_caller]
     pub(crate) fn swap(&self, address: PhysAddr, value: u64) -> u64 {
-        self.step(Event::Swap(address, value), || self.0.memory.word(address).swap(value, Ordering::AcqRel))
+        let line = Location::caller();
+        self.step(line, Event::Swap(address, value), || {
+            let old = self.0.memory.word(address).swap(value, Ordering::AcqRel);
+            self.tell_write(line, address, old, value, Means::Swap);
+            old
+        })
     }
 
     #[inline]
@@ -249,92 +345,125 @@ impl Machine {
     #[inline]
     #[track_caller]
     pub(crate) fn compare_exchange(&self, address: PhysAddr, old: u64, new: u64) -> Result<u64, u64> {
-        self.step(Event::CompareExchange(address, old, new), || {
-            self.0.memory.word(address).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        let line = Location::caller();
+        self.step(line, Event::CompareExchange(address, old, new), || {
+            let result = self.0.memory.word(address).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire);
+            match result {
+                Ok(_) => self.tell_write(line, address, old, new, Means::Exchange),
+                Err(seen) => {
+                    self.tell(line, |model, cpu| model.exchange_failed(cpu, address, Descriptor::from_bits(seen)));
+                }
+            }
+            result
         })
     }
 
     #[track_caller]
     pub(crate) fn activate(&self, root: PhysAddr, asid: Asid) {
-        self.step(Event::Activate(root, asid), || {
+        let line = Location::caller();
+        self.step(line, Event::Activate(root, asid), || {
             let value = (u64::from(asid.as_u16()) << ASID_SHIFT) | root.as_u64();
             self.this_cpu().ttbr0.store(value, Ordering::Relaxed);
+            self.this_cpu().note_access(VirtAddr::default());
+            self.tell(line, |model, cpu| model.activate(cpu, root, asid));
         });
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn tlbi(&self, op: TlbOp) {
-        self.step(Event::Tlbi(op), || {
-            assert!(
-                op.form != crate::tlb_op::Form::Range || self.0.features.range_tlbi,
-                "UNDEFINED: TLBI by range on a CPU without FEAT_TLBIRANGE"
-            );
-            match op.scope {
-                Scope::Local => self.this_cpu().invalidate(op, self.0.features),
-                Scope::Broadcast => self.0.cpus.iter().for_each(|cpu| cpu.invalidate(op, self.0.features)),
-            }
-        });
+        let line = Location::caller();
+        assert!(
+            op.form != Form::Range || self.0.features.range_tlbi,
+            "UNDEFINED: TLBI by range on a CPU without FEAT_TLBIRANGE"
+        );
+        self.step(line, Event::Tlbi(op), || self.tell(line, |model, cpu| model.tlbi(cpu, op)));
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn dsb(&self, kind: Dsb) {
-        self.step(Event::Dsb(kind), || ());
+        let line = Location::caller();
+        self.step(line, Event::Dsb(kind), || self.tell(line, |model, cpu| model.dsb(cpu, kind)));
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn isb(&self) {
-        self.step(Event::Isb, || ());
+        let line = Location::caller();
+        self.step(line, Event::Isb, || self.tell(line, |model, cpu| model.isb(cpu)));
     }
 
     /// Nothing counts instructions here.
     #[inline]
     #[track_caller]
     pub(crate) fn mark(&self, mark: Mark) -> u32 {
-        self.step(Event::Mark(mark), || ());
+        self.step(Location::caller(), Event::Mark(mark), || ());
         0
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn fact(&self, fact: Fact) {
-        self.step(Event::Fact(fact), || ());
+        let line = Location::caller();
+        self.step(line, Event::Fact(fact), || {
+            self.tell(line, |model, cpu| model.fact(cpu, fact));
+            if let Fact::End(_) = fact {
+                self.tell(line, |model, cpu| model.check_counters(cpu, self.events()));
+            }
+        });
     }
 
     #[track_caller]
     pub(crate) fn clear_pages(&self, frame: Pfn, count: usize) {
-        self.step(Event::ClearPages(frame, count), || self.0.memory.clear(frame, count));
+        let line = Location::caller();
+        self.step(line, Event::ClearPages(frame, count), || {
+            self.tell(line, |model, cpu| model.pages_written(cpu, frame, count));
+            self.0.memory.clear(frame, count);
+        });
     }
 
     #[track_caller]
     pub(crate) fn copy_pages(&self, to: Pfn, from: Pfn, count: usize) {
-        self.step(Event::CopyPages(to, from, count), || self.0.memory.copy(to, from, count));
+        let line = Location::caller();
+        self.step(line, Event::CopyPages(to, from, count), || {
+            self.tell(line, |model, cpu| model.pages_read(cpu, from, count));
+            self.tell(line, |model, cpu| model.pages_written(cpu, to, count));
+            self.0.memory.copy(to, from, count);
+        });
     }
 
     #[track_caller]
     pub(crate) fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {
-        self.step(Event::ScanPages(frame, count), || self.0.memory.is_zero(frame, count))
+        let line = Location::caller();
+        self.step(line, Event::ScanPages(frame, count), || {
+            self.tell(line, |model, cpu| model.pages_read(cpu, frame, count));
+            self.0.memory.is_zero(frame, count)
+        })
     }
 
     #[track_caller]
     pub(crate) fn read_bytes(&self, from: PhysAddr, buffer: &mut [u8]) {
-        self.step(Event::ReadBytes(from, buffer.len()), || self.0.memory.read(from, buffer));
+        let line = Location::caller();
+        self.step(line, Event::ReadBytes(from, buffer.len()), || self.0.memory.read(from, buffer));
     }
 
     #[track_caller]
     pub(crate) fn write_bytes(&self, to: PhysAddr, bytes: &[u8]) {
-        self.step(Event::WriteBytes(to, bytes.len()), || self.0.memory.write(to, bytes));
+        let line = Location::caller();
+        self.step(line, Event::WriteBytes(to, bytes.len()), || self.0.memory.write(to, bytes));
     }
 
     #[track_caller]
     pub(crate) fn clean_to_unification(&self, frame: Pfn, count: usize) {
-        self.step(Event::CleanToUnification(frame, count), || ());
+        self.step(Location::caller(), Event::CleanToUnification(frame, count), || ());
     }
 
     #[track_caller]
     pub(crate) fn invalidate_instructions(&self) {
-        self.step(Event::InvalidateInstructions, || ());
+        let line = Location::caller();
+        self.step(line, Event::InvalidateInstructions, || {
+            self.tell(line, |model, cpu| model.instructions_changed(cpu));
+        });
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! 1. `mm` runs on it unchanged: [`Machine`] answers the door's verbs, and a test program's own loads and stores go through
 //!    [`Machine::access`], so that stale data is really read.
-//! 2. The TLBs are ordinary ones: they keep what was walked until an invalidation names it, and forget at once when one does. They
-//!    never evict, and may hold a folded block as one entry.
+//! 2. Its TLBs are the [model](crate::model): as stale as the architecture allows. An access takes what the table says, or one of the
+//!    translations that its CPU may still hold, as the seed decides; and every event is judged.
 //! 3. Several CPUs run each on a call stack of its own, one at a time; see [`Machine::run`]. Outside of it CPU 0 is implied.
 //! 4. Every event can be logged ([`Machine::log_on`]) with its place in the source.
 
@@ -13,11 +13,11 @@ mod machine;
 mod memory;
 mod random;
 mod schedule;
-mod tlb;
 mod turns;
 mod walk;
 
-pub use access::{Access, Fault, FaultKind};
+pub use crate::fact::Access;
+pub use access::{Fault, FaultKind};
 pub use event::{Event, Record};
 pub use machine::{Config, Machine};
 pub use schedule::{Failure, FailureKind, Program, Report, Schedule, program};

@@ -82,6 +82,11 @@ impl<'b, 'm> Field<'b, 'm> {
         self.bench.memory()
     }
 
+    /// The program leaves the CPU.
+    pub(crate) fn leave(&self) {
+        self.bench.cpu().leave(self.memory());
+    }
+
     /// The address of a page.
     pub fn va(&self, page: usize) -> VirtAddr {
         self.start.add_pages(page)

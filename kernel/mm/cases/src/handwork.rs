@@ -116,6 +116,12 @@ impl Field<'_, '_> {
         Ok(())
     }
 
+    /// No CPU runs in the space or holds anything of it, until a program accesses it again: entries may be set whatever was there.
+    pub fn rest(&self) {
+        self.leave();
+        self.forget_translations();
+    }
+
     /// Forgets every translation of the space, as whoever changes entries by hand must.
     pub fn forget_translations(&self) {
         tlb::flush_space(self.memory(), &self.space, Cause::Test);

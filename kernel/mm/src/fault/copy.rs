@@ -1,7 +1,7 @@
 //! Writes to pages that are mapped read-only in a writable area: made writable in place where the page is this space's alone, copied
 //! where it may be shared (reference 4.5, A16).
 
-use mmu::{Cause, Depth, Descriptor};
+use mmu::{Cause, Depth, Descriptor, Fact};
 
 use super::{Fault, FaultError, Handled, Outcome};
 use crate::folio::Folio;
@@ -34,6 +34,7 @@ impl<'a> Fault<'a> {
     fn reuse(&self, table: &TableGuard<'_>, entry: Descriptor) {
         let wanted = entry.make_young().make_writable().make_dirty();
         table.set_access_flags(table.slot(self.address), wanted, true);
+        self.memory.door.fact(Fact::Resolved(table.slot(self.address), self.access));
         self.memory.count().faults_reuse.add(1);
     }
 
@@ -67,7 +68,7 @@ impl<'a> Fault<'a> {
         folio.remove_maps(folio.index_of(entry.frame()), 1);
         drop(table);
         let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
-        zap::release_maps(self.memory, folio, 2, &mut gather);
+        zap::release(self.memory, folio, 2, &mut gather);
         gather.finish();
         Ok(Outcome::Resolved)
     }
@@ -106,11 +107,9 @@ impl<'a> Fault<'a> {
 
     /// Gives a reference up.
     pub(super) fn put(&self, folio: Folio<'_>) -> Result<(), FaultError> {
-        if let Some(orphan) = folio.put(1) {
-            let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
-            gather.orphan(orphan);
-            gather.finish();
-        }
+        let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
+        zap::release(self.memory, folio, 1, &mut gather);
+        gather.finish();
         Ok(())
     }
 }

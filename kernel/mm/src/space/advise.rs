@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use mmu::{Cause, PAGE_SIZE, USER_END, VirtAddr};
+use mmu::{Cause, Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
 use crate::fault::{Access, FaultError};
@@ -57,6 +57,7 @@ impl Memory {
         if end > USER_END {
             return Err(Errno::ENOMEM);
         }
+        let _underway = self.begin(Operation::Advise);
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
             advice::DONTNEED => self.dont_need(space, range),

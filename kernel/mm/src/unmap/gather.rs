@@ -12,7 +12,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use alloc::sync::Arc;
 
-use mmu::{Descriptor, Mark, Slot, VirtAddr};
+use mmu::{Descriptor, Fact, Mark, Slot, VirtAddr};
 
 use crate::count::Counters;
 use crate::folio::FolioLock;
@@ -216,6 +216,7 @@ impl<'a> Work<'a, '_> {
             table.unfold_cut_blocks(run.slot, counted);
         }
         let run = Entries { count: counted, ..run };
+        self.memory.door.fact(Fact::Batch(run.slot, run.count));
         let old = self.swap_entries(table, folio, run);
         self.defer(extent);
         self.flush.add(self.memory, table.space, table.address(run.slot), run.count);

@@ -15,7 +15,7 @@ mod walk;
 
 pub use gather::unmap_batch;
 
-use mmu::{Mark, Slot};
+use mmu::{Fact, Mark, Slot};
 
 use crate::contpte::BatchRules;
 use crate::folio::FolioLock;
@@ -91,6 +91,7 @@ fn unmap_run(
         Unmap::Page => 1,
         _ => batch_length(table, slot, entry, left.min(folio.pages() - first)),
     };
+    memory.door.fact(Fact::Batch(slot, count));
     let old = table.clear(slot, count);
     if old.is_valid() || extent.space.tlb.is_pending() {
         start_flush(memory, extent, table, slot, count, old.is_dirty(), deferred);

@@ -131,6 +131,7 @@ fn sixteen_folios(bench: &Bench<'_>) -> Outcome {
         field.exchange_pages(from.ok_or("a page went away")?, index)?;
     }
     field.must_look(0, 16, "P16")?;
+    field.rest();
     let last = field.entry(15);
     let ((), cost) = bench.measure(|| field.with_table(15, |table, slot| table.set(slot, last)));
     cost.must_be("folds=0 x=0 T=0")?;
@@ -139,8 +140,10 @@ fn sixteen_folios(bench: &Bench<'_>) -> Outcome {
 
 fn last_folds(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
+    field.rest();
     field.with_table(5, |table, slot| table.set(slot, table.get(slot)));
     field.must_look(0, 16, "P16")?;
+    field.rest();
     let last = field.entry(15);
     let ((), cost) = bench.measure(|| field.with_table(15, |table, slot| table.set(slot, last)));
     // One look for a block to unfold, 16 compares; one store, then a conversion.
@@ -150,7 +153,9 @@ fn last_folds(bench: &Bench<'_>) -> Outcome {
 
 fn unlike_entry(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
+    field.rest();
     field.with_table(3, |table, slot| table.set(slot, table.get(slot).write_protect()));
+    field.rest();
     let last = field.entry(15);
     let ((), cost) = bench.measure(|| field.with_table(15, |table, slot| table.set(slot, last)));
     cost.must_be("folds=0 x=0 s=1 T=0 D=0")?;
@@ -160,6 +165,7 @@ fn unlike_entry(bench: &Bench<'_>) -> Outcome {
 fn middle_does_not_fold(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
     field.with_table(15, |table, slot| table.unfold_around(slot));
+    field.rest();
     let entry = field.entry(5);
     let ((), cost) = bench.measure(|| field.with_table(5, |table, slot| table.set(slot, entry)));
     cost.must_be("folds=0 x=0 s=1 T=0 D=0")?;
@@ -181,6 +187,7 @@ fn starts_in_mid_block(bench: &Bench<'_>) -> Outcome {
     let high = if high == 0 { low } else { high };
     field.exchange_folios(high, 8)?;
     field.must_look(0, 16, "P16")?;
+    field.rest();
     let last = field.entry(15);
     let ((), cost) = bench.measure(|| field.with_table(15, |table, slot| table.set(slot, last)));
     cost.must_be("folds=0 x=0 T=0")?;
@@ -194,6 +201,7 @@ fn not_congruent(bench: &Bench<'_>) -> Outcome {
     field.move_folio(0, 33)?;
     must(field.entry(33).frame().is_aligned(CONT_PTES), "the folio is not aligned")?;
     field.must_look(33, 32, "P32")?;
+    field.rest();
     for page in 33..65 {
         field.with_table(page, |table, slot| table.set(slot, table.get(slot)));
     }
@@ -204,6 +212,7 @@ fn sixteen_zero_pages(bench: &Bench<'_>) -> Outcome {
     let field = bench.field(Size(64), 16)?;
     field.read(0, 16)?;
     field.must_look(0, 16, "Z16")?;
+    field.rest();
     field.with_table(15, |table, slot| table.set(slot, table.get(slot)));
     field.must_look(0, 16, "Z16")?;
     same("present pages", field.accounts(), (0, 0))

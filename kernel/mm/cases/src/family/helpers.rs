@@ -66,6 +66,7 @@ pub fn make_old_and_clean(field: &Field<'_, '_>) {
 fn set_one(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
     let read_only = field.entry(5).write_protect();
+    field.rest();
     let ((), cost) = bench.measure(|| field.with_table(5, |table, slot| table.set(slot, read_only)));
     cost.must_be(&format!("g=0 r=1 x=16 s=17 U=1 folds=0 {}", flush_of(bench, 16)))?;
     field.must_look(0, 16, "P16")?;
@@ -144,6 +145,7 @@ fn protect_fifteen(bench: &Bench<'_>) -> Outcome {
 fn clear_young_dirty(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
     let ((), cost) = bench.measure(|| field.with_table(3, |table, slot| table.clear_young_dirty(slot, 1)));
+    field.forget_translations();
     cost.must_be("U=0 x=0 s=0 T=0 D=0")?;
     field.must_look(0, 16, "C16")?;
     let is_plain = |entry: Descriptor| !entry.is_young() && !entry.is_dirty() && entry.is_writable();

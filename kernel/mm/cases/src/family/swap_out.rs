@@ -293,6 +293,9 @@ fn mark_goes(bench: &Bench<'_>) -> Outcome {
     each_way(bench, |_| {
         let field = bench.field(Size(64), 16)?;
         field.touch(0, 16)?;
+        // Nobody may write what is copied; the pages stay exclusive, so a later write makes them writable in place.
+        field.with_table(0, |table, slot| table.write_protect(slot, 16));
+        field.forget_translations();
         same("zeros", write_only(bench, field.folio(0))?, Written::Zero)?;
         let entry = field.folio(0).swap_entry(0);
         field.fill(0, 16)?;

@@ -4,9 +4,8 @@
 //! `CASE=text cargo test -p cases` runs the cases whose names contain the text.
 
 mod refusals;
-mod rules;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -15,33 +14,22 @@ use mm::swap::RamDevice;
 use mm::{Memory, Space};
 use mmu::host::{Access, Config, Machine};
 use mmu::{Door, Features, Pfn, PhysAddr, VirtAddr};
-use rules::Rules;
 
 /// A CPU that runs a space at a time, as the kernel's do.
 struct SimulatedCpu {
     machine: Machine,
     /// The number of the space that runs; 0 for none.
     running: Cell<u64>,
-    rules: RefCell<Rules>,
 }
 
 impl SimulatedCpu {
     fn new(machine: Machine) -> Self {
-        machine.log_on();
-        Self { machine, running: Cell::new(0), rules: RefCell::new(Rules::default()) }
-    }
-
-    /// Holds what has happened since against the rules.
-    fn judge(&self, memory: &Memory) {
-        let log = self.machine.take_log();
-        self.machine.log_on();
-        self.rules.borrow_mut().judge(&log, memory.policy().elide(&self.machine.features()));
+        Self { machine, running: Cell::new(0) }
     }
 }
 
 impl Cpu for SimulatedCpu {
     fn access(&self, memory: &Memory, space: &Arc<Space>, address: VirtAddr, write: bool) -> Option<PhysAddr> {
-        self.judge(memory);
         self.enter(memory, space);
         self.machine.access(address, if write { Access::Write } else { Access::Read }).ok()
     }
@@ -73,8 +61,8 @@ const CORTEX_A72: Features = Features { hardware_access: false, hardware_dirty: 
 /// How large the large cases are here: three batches of `gather`, the last one not full.
 const MEGABYTES: usize = 72;
 
-/// Runs one case on a machine of its own.
-fn run_on(features: Features, case: fn(&Bench<'_>) -> Outcome) -> Outcome {
+/// Runs cases one after the other on one machine.
+fn run_on<'a>(features: Features, cases: impl Iterator<Item = (&'a str, fn(&Bench<'_>) -> Outcome)>) -> Outcome {
     let config = Config { ram_bytes: 192 << 20, features, ..Config::default() };
     let machine = Machine::new(config);
     let first = Pfn::new(config.ram_start.as_u64() >> 12);
@@ -84,10 +72,23 @@ fn run_on(features: Features, case: fn(&Bench<'_>) -> Outcome) -> Outcome {
     let device = RamDevice::new(&memory.frames, slots).map_err(|error| format!("device: {error:?}"))?;
     memory.swap.add_device(Box::new(device)).map_err(|error| format!("device: {error:?}"))?;
     let cpu = SimulatedCpu::new(machine);
-    Bench::new(&memory, &cpu, MEGABYTES).run(case)?;
-    cpu.judge(&memory);
-    let rules = cpu.rules.borrow();
-    if rules.breaches().is_empty() { Ok(()) } else { Err(rules.breaches().join("; ")) }
+    for (name, case) in cases {
+        Bench::new(&memory, &cpu, MEGABYTES).run(case).map_err(|error| format!("{name}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Runs one case on a machine of its own, with all features.
+fn one_on_max(case: fn(&Bench<'_>) -> Outcome) -> Outcome {
+    run_on(MAX, std::iter::once(("", case)))
+}
+
+/// What a case left behind must not disturb the next.
+#[test]
+fn in_a_row() {
+    if let Err(error) = run_on(MAX, cases::all().map(|case| (case.name, case.run))) {
+        panic!("{error}");
+    }
 }
 
 fn run_all(profile: &str, features: Features) {
@@ -95,11 +96,14 @@ fn run_all(profile: &str, features: Features) {
     let mut passed = 0;
     let mut failed = Vec::new();
     for case in cases::all().filter(|case| case.name.contains(&chosen)) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| run_on(features, case.run)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_on(features, std::iter::once((case.name, case.run)))));
         match outcome {
             Ok(Ok(())) => passed += 1,
             Ok(Err(error)) => failed.push(format!("{}: {error}", case.name)),
-            Err(_) => failed.push(format!("{}: panicked", case.name)),
+            Err(panic) => {
+                let verdict = panic.downcast_ref::<String>().map_or("panicked", String::as_str);
+                failed.push(format!("{}: {verdict}", case.name));
+            }
         }
     }
     println!("{profile}: {passed} passed, {} failed", failed.len());

@@ -1,0 +1,242 @@
+//! TLBI and the barriers around it: what each operation reaches, and what a DSB completes.
+
+use super::rule::Rule;
+use super::stale::{Kind, Near, Stale};
+use super::verdict::{Breach, When};
+use super::{CpuSet, Judged, Model, one};
+use crate::addr::{Asid, PAGE_SHIFT, VirtAddr};
+use crate::events::Dsb;
+use crate::tlb_op::{Depth, Form, Scope, TlbOp};
+
+/// How an operation meets a replaced entry.
+enum Reach {
+    /// Not at all.
+    Not,
+    /// It would, but for what this rule says.
+    Misses(Rule),
+    /// It covers these pages of it.
+    Pages(u64, u64),
+    /// It covers all of it.
+    All,
+}
+
+/// The granule in TTL hints and in TG: 4 KiB.
+const GRANULE: u64 = 0b01;
+
+impl Model {
+    /// A TLBI. It is complete after a DSB of the same CPU.
+    pub(crate) fn tlbi(&mut self, cpu: usize, op: TlbOp) -> Judged {
+        self.count_tlbi(cpu, op);
+        self.check_operand(cpu, op)?;
+        let targets = if op.scope == Scope::Local { one(cpu) } else { self.all_cpus() };
+        let mut covered = false;
+        let mut index = 0;
+        while index < self.stale.len() {
+            covered |= self.meet(cpu, op, targets, index)?;
+            index += 1;
+        }
+        if let Form::Asid | Form::All = op.form {
+            let asid = (op.form == Form::Asid).then(|| op.operand_asid());
+            self.contexts.begin_flush(asid, cpu, targets);
+            self.cpus[cpu].add_flush(asid);
+        }
+        self.weak.forget(op, targets, &self.contexts);
+        self.lint_tlbi(cpu, op, covered);
+        Ok(())
+    }
+
+    /// What an operation does to one replaced run. Whether it covers some of it.
+    fn meet(&mut self, cpu: usize, op: TlbOp, targets: CpuSet, index: usize) -> Result<bool, Breach> {
+        let stale = self.stale.get(index);
+        let (mine, page) = (usize::from(stale.stored.cpu) == cpu, stale.first);
+        match self.reach(op, stale) {
+            Reach::Not => return Ok(false),
+            Reach::Misses(rule) => {
+                if mine {
+                    let near = Near { rule, event: self.now, line: self.line };
+                    self.stale.get_mut(index).near = Some(near);
+                }
+                return Ok(false);
+            }
+            Reach::Pages(first, end) => {
+                if !self.stale.isolate(index, first, end) {
+                    self.lose("more replaced entries than there is room for");
+                    return Ok(true);
+                }
+            }
+            Reach::All => {}
+        }
+        let stale = self.stale.get(index);
+        if !self.is_ordered(&stale.stored, op.scope) {
+            // Another CPU's store that was not handed over is not what this operation is meant for.
+            let breach =
+                self.breach_exactly(cpu, Rule::UnorderedTlbi, "a TLBI may overtake the store before it", stale, page);
+            return if mine { Err(breach) } else { Ok(true) };
+        }
+        let near = Near { rule: Rule::LocalTlbi, event: self.now, line: self.line };
+        let stale = self.stale.get_mut(index);
+        stale.issued[cpu] |= targets;
+        if mine {
+            stale.near = (stale.holders & !targets != 0).then_some(near);
+        }
+        Ok(true)
+    }
+
+    fn reach(&self, op: TlbOp, stale: &Stale) -> Reach {
+        let asid = self.contexts.mask(op.operand_asid());
+        match op.form {
+            Form::All => return Reach::All,
+            Form::Asid if stale.asid == asid && (stale.kind == Kind::Walk || !stale.entry.is_global()) => {
+                return Reach::All;
+            }
+            Form::Asid => return Reach::Misses(Rule::WrongAsid),
+            Form::Page | Form::Range | Form::PageAnyAsid => {}
+        }
+        let Some((start, pages)) = op.pages() else { return Reach::Not };
+        let (first, pages) = (start.page_number(), pages as u64);
+        if !stale.overlaps(first, pages) {
+            return self.nearly(op, stale, first, first + pages);
+        }
+        if op.form != Form::PageAnyAsid && !stale.is_of(asid) {
+            return Reach::Misses(Rule::WrongAsid);
+        }
+        let hint = level_hint(op);
+        if stale.kind == Kind::Walk {
+            return if op.depth == Depth::Leaf || hint != 0 { Reach::Misses(Rule::LeafOnly) } else { Reach::All };
+        }
+        if hint != 0 && hint != stale.level {
+            return Reach::Misses(Rule::WrongLevel);
+        }
+        // A block is one entry: whichever of its pages is named, all of it goes.
+        if stale.level < 3 { Reach::All } else { Reach::Pages(first, first + pages) }
+    }
+
+    /// An operation beside the run: does it name a part of the same block, or end right before it?
+    fn nearly(&self, op: TlbOp, stale: &Stale, first: u64, end: u64) -> Reach {
+        let block = self.config.block as u64;
+        let group = stale.first & !(block - 1)..(stale.end() + block - 1) & !(block - 1);
+        if stale.level == 3 && stale.entry.is_folded() && first < group.end && group.start < end {
+            return Reach::Misses(Rule::PartlyFlushedGroup);
+        }
+        if op.form == Form::Range && (end == stale.first || first == stale.end()) {
+            return Reach::Misses(Rule::ShortRange);
+        }
+        Reach::Not
+    }
+
+    /// Whether a store is ordered before TLBI of this scope.
+    fn is_ordered(&self, stored: &When, scope: Scope) -> bool {
+        let by = &self.cpus[usize::from(stored.cpu)];
+        stored.event <= if scope == Scope::Local { by.ordered_here.max(by.ordered) } else { by.ordered }
+    }
+
+    fn check_operand(&self, cpu: usize, op: TlbOp) -> Judged {
+        let fail = |rule, what| {
+            let (address, _) = op.pages().unwrap_or((VirtAddr::default(), 0));
+            Err(Breach { rule, what, when: self.when(cpu), address, asid: op.operand_asid(), held: None })
+        };
+        match op.form {
+            Form::Range if (op.operand >> 46) & 3 != GRANULE => fail(Rule::ShortRange, "TG is not the granule in use"),
+            Form::PageAnyAsid if op.operand >> 48 != 0 => {
+                fail(Rule::UnmaskedOperand, "bits of the address are in the ASID field")
+            }
+            Form::Page | Form::PageAnyAsid => match (op.operand >> 44) & 0xf {
+                0 => Ok(()),
+                hint if hint >> 2 != GRANULE => fail(Rule::UnmaskedOperand, "bits of the address are in the TTL field"),
+                _ if !self.config.features.level_hint => {
+                    fail(Rule::WrongLevel, "a level hint on a CPU without FEAT_TTL")
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// A DSB: orders what this CPU has stored or observed, and completes what it has issued.
+    pub(crate) fn dsb(&mut self, cpu: usize, kind: Dsb) -> Judged {
+        self.cpus[cpu].tally.dsb[kind as usize] += 1;
+        self.cpus[cpu].ordered_here = self.now;
+        let inner = matches!(kind, Dsb::Ish | Dsb::IshSt);
+        if inner {
+            let observed = self.cpus[cpu].observed;
+            for (other, event) in self.cpus.iter_mut().zip(observed) {
+                other.ordered = other.ordered.max(event);
+            }
+            self.cpus[cpu].ordered = self.now;
+        }
+        if matches!(kind, Dsb::Ish | Dsb::Nsh) {
+            let reach = if inner { self.all_cpus() } else { one(cpu) };
+            let Self { stale, frames, contexts, cpus, .. } = self;
+            stale.complete(cpu, reach, |gone| {
+                if gone.kind == Kind::Leaf {
+                    frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
+                }
+            });
+            if inner {
+                cpus[cpu].take_flushes().for_each(|asid| contexts.end_flush(asid, cpu));
+            }
+        }
+        self.check_touched_groups(cpu)
+    }
+
+    /// An ISB.
+    pub(crate) fn isb(&mut self, cpu: usize) -> Judged {
+        self.cpus[cpu].tally.isb += 1;
+        self.cpus[cpu].needs_isb = None;
+        Ok(())
+    }
+
+    /// Something relies on what an ISB makes effective.
+    pub(super) fn relies_on_isb(&mut self, cpu: usize) -> Judged {
+        let Some(_) = self.cpus[cpu].needs_isb.take() else { return Ok(()) };
+        let asid = self.cpus[cpu].asid;
+        let what = "no ISB since TTBR0_EL1 was written, or instructions were invalidated";
+        let when = self.when(cpu);
+        Err(Breach { rule: Rule::MissingIsb, what, when, address: VirtAddr::default(), asid, held: None })
+    }
+
+    /// A breach that a replaced entry makes possible: its rule is `rule`, unless an invalidation was meant for it and says more.
+    pub(super) fn breach(&self, cpu: usize, rule: Rule, what: &'static str, stale: &Stale, page: u64) -> Breach {
+        let rule = match stale.near {
+            _ if stale.is_issued() => Rule::IncompleteTlbi,
+            Some(near) => near.rule,
+            None => rule,
+        };
+        self.breach_exactly(cpu, rule, what, stale, page)
+    }
+
+    /// The same of this rule and no other.
+    pub(super) fn breach_exactly(
+        &self,
+        cpu: usize,
+        rule: Rule,
+        what: &'static str,
+        stale: &Stale,
+        page: u64,
+    ) -> Breach {
+        let address = VirtAddr::new(page << PAGE_SHIFT);
+        Breach { rule, what, when: self.when(cpu), address, asid: stale.asid, held: Some(stale.held(page)) }
+    }
+
+    /// A breach without an entry in some TLB.
+    pub(super) fn breach_at(
+        &self,
+        cpu: usize,
+        rule: Rule,
+        what: &'static str,
+        address: VirtAddr,
+        asid: Asid,
+    ) -> Breach {
+        Breach { rule, what, when: self.when(cpu), address, asid, held: None }
+    }
+}
+
+/// The level that an operation names, 0 for none.
+fn level_hint(op: TlbOp) -> u8 {
+    let field = match op.form {
+        Form::Range => op.operand >> 37,
+        _ if (op.operand >> 46) & 3 != 0 => op.operand >> 44,
+        _ => 0,
+    };
+    (field & 3) as u8
+}

@@ -1,0 +1,118 @@
+//! What is known of each CPU: the space it runs, the operation it is in, how far its stores and those that it has observed are ordered.
+
+use super::groups::Touched;
+use super::lints::Recent;
+use super::snapshot::Window;
+use super::tables::{NO_TABLE, TableId};
+use super::tally::Tally;
+use super::{MAX_CPUS, When};
+use crate::addr::Asid;
+use crate::fact::Operation;
+
+/// Operations inside each other that are told apart.
+const DEPTH: usize = 6;
+/// Flushes of whole ASIDs that one DSB completes.
+const FLUSHES: usize = 4;
+
+/// An operation under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Op {
+    pub(super) operation: Operation,
+    /// The event with which it began.
+    pub(super) began: u64,
+}
+
+/// One CPU.
+#[derive(Clone, Debug)]
+pub(super) struct Cpu {
+    /// The table of level 0 in TTBR0_EL1, if it is one of ours, and the ASID beside it.
+    pub(super) root: TableId,
+    pub(super) asid: Asid,
+    /// The last event up to which its stores are ordered before TLBI: for all CPUs, for itself.
+    pub(super) ordered: u64,
+    pub(super) ordered_here: u64,
+    /// The event of its last release of a lock.
+    pub(super) released: u64,
+    /// By CPU: the last event of that one which this one has observed, by acquiring a lock.
+    pub(super) observed: [u64; MAX_CPUS],
+    /// What an ISB has to make effective.
+    pub(super) needs_isb: Option<When>,
+    ops: [Option<Op>; DEPTH],
+    depth: usize,
+    /// ASIDs that are being flushed whole; `None` stands for all.
+    flushes: [Option<Asid>; FLUSHES],
+    flush_count: usize,
+    pub(super) touched: Touched,
+    pub(super) window: Window,
+    pub(super) recent: Recent,
+    pub(super) tally: Tally,
+    /// It has said that no CPU raises a conflict abort, for what it does under the lock that it holds.
+    pub(super) assumes_no_abort: bool,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self {
+            root: NO_TABLE,
+            asid: Asid::RESERVED,
+            ordered: 0,
+            ordered_here: 0,
+            released: 0,
+            observed: [0; MAX_CPUS],
+            needs_isb: None,
+            ops: [None; DEPTH],
+            depth: 0,
+            flushes: [None; FLUSHES],
+            flush_count: 0,
+            touched: Touched::default(),
+            window: Window::default(),
+            recent: Recent::default(),
+            tally: Tally::default(),
+            assumes_no_abort: false,
+        }
+    }
+}
+
+impl Cpu {
+    pub(super) fn begin(&mut self, op: Op) {
+        if let Some(free) = self.ops.get_mut(self.depth) {
+            *free = Some(op);
+        }
+        self.depth += 1;
+    }
+
+    /// The innermost operation ends.
+    pub(super) fn end(&mut self) -> Option<Op> {
+        self.depth = self.depth.saturating_sub(1);
+        self.ops.get_mut(self.depth)?.take()
+    }
+
+    /// The operation that it is in.
+    pub(super) fn innermost(&self) -> Option<Op> {
+        self.ops.get(self.depth.checked_sub(1)?).copied().flatten()
+    }
+
+    /// The operation that all others are part of.
+    pub(super) fn outermost(&self) -> Option<Op> {
+        self.ops[0]
+    }
+
+    /// Whether it is in an operation of this kind, at whatever depth.
+    pub(super) fn is_in(&self, operation: Operation) -> bool {
+        self.ops.iter().flatten().any(|op| op.operation == operation)
+    }
+
+    /// A flush of a whole ASID was issued. Beyond the room for them they are taken for never completed.
+    pub(super) fn add_flush(&mut self, asid: Option<Asid>) {
+        if let Some(free) = self.flushes.get_mut(self.flush_count) {
+            *free = asid;
+            self.flush_count += 1;
+        }
+    }
+
+    /// The flushes that a DSB completes.
+    pub(super) fn take_flushes(&mut self) -> impl Iterator<Item = Option<Asid>> + use<> {
+        let count = core::mem::take(&mut self.flush_count);
+        self.flushes.into_iter().take(count)
+    }
+}

@@ -1,0 +1,282 @@
+//! What memory management tells of itself: uses of frames, operations, locks, batches. Rules MS-07, MS-08, MS-40 to MS-42, MS-44 and
+//! MS-45.
+
+use super::cpu::Op;
+use super::entry::{lets_no_more_than, lets_store, maps, pages_of};
+use super::rule::Rule;
+use super::stale::{Kind, Stale};
+use super::tables::TableId;
+use super::{Judged, Model};
+use crate::addr::{Asid, ENTRIES, Pfn, TABLE_SPAN, VirtAddr};
+use crate::descriptor::Descriptor;
+use crate::fact::{Access, Fact, Operation, Role};
+use crate::slot::Slot;
+
+/// Bits in which the entries of one batch agree: WRITE and UFFD.
+const OF_A_BATCH: u64 = 1 << 51 | 1 << 58;
+
+impl Model {
+    /// A fact was told.
+    pub(crate) fn fact(&mut self, cpu: usize, fact: Fact) -> Judged {
+        match fact {
+            Fact::FrameRole(frame, count, role) => self.set_role(cpu, frame, count, role),
+            Fact::DataRead(frame, count) => self.relied_on(cpu, frame, count),
+            Fact::Begin(operation) => {
+                let began = self.now;
+                self.cpus[cpu].begin(Op { operation, began });
+                Ok(())
+            }
+            Fact::End(_) => self.end(cpu),
+            Fact::Lock(table) => self.lock(cpu, table),
+            Fact::Unlock(table) => self.unlock(cpu, table),
+            Fact::Batch(slot, count) => self.batch(cpu, slot, count),
+            Fact::Resolved(slot, access) => self.resolved(cpu, slot, access),
+            Fact::NoAbort => {
+                self.assumes_no_abort |= self.config.features.bbm_level < 3;
+                self.cpus[cpu].assumes_no_abort = true;
+                Ok(())
+            }
+            Fact::SnapshotBegin(slot) => self.begin_snapshot(cpu, slot),
+            Fact::SnapshotEnd(slot, value) => self.end_snapshot(cpu, slot, value),
+            Fact::Defect(_) => Ok(()),
+        }
+    }
+
+    /// Frames get another use: nobody may reach them any more.
+    fn set_role(&mut self, cpu: usize, first: Pfn, count: usize, role: Role) -> Judged {
+        for page in 0..count {
+            let frame = first.add(page);
+            self.check_unreachable(cpu, frame, "a frame gets a new use while a CPU can reach it")?;
+            if let Some(table) = self.table_in(frame) {
+                self.drop_table(cpu, table)?;
+            }
+            let table = match role {
+                Role::Table { level } => self.add_table(frame, level),
+                _ => 0,
+            };
+            if let Some(known) = self.frames.get_mut(frame) {
+                (known.role, known.table) = (role, table);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_table(&mut self, frame: Pfn, level: u8) -> u32 {
+        match self.tables.add(frame, level) {
+            Some(table) => table + 1,
+            None => {
+                self.lose("more table pages than there is room for");
+                0
+            }
+        }
+    }
+
+    /// A table page goes: no entry may lead there, no CPU walk there.
+    fn drop_table(&mut self, cpu: usize, table: TableId) -> Judged {
+        let node = *self.tables.node(table);
+        let led_here = |stale: &&Stale| stale.kind == Kind::Walk && stale.entry.address() == node.frame.start();
+        if let Some(stale) = self.stale.iter().find(led_here) {
+            let what = "a table is freed while a CPU can still walk through it";
+            return Err(self.breach(cpu, Rule::UsedTooEarly, what, stale, stale.first));
+        }
+        let parent = self.tables.parent_entry(table);
+        let is_linked = parent.is_some_and(|entry| entry.is_table() && entry.address() == node.frame.start());
+        let runs =
+            node.level == 0 && self.contexts.get(node.asid).root == table && self.contexts.get(node.asid).active != 0;
+        if is_linked || runs {
+            let what = "a table is freed that is still in use";
+            return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::default(), node.asid));
+        }
+        for index in 0..ENTRIES {
+            let entry = self.tables.entry(table, index);
+            if maps(node.level, entry) {
+                self.frames.add_mapped(entry.frame(), pages_of(node.level), -1);
+            }
+        }
+        self.tables.remove(table);
+        Ok(())
+    }
+
+    /// The kernel writes pages whose last owner is gone.
+    pub(crate) fn pages_written(&mut self, cpu: usize, first: Pfn, count: usize) -> Judged {
+        let what = "a frame is written for a new owner while a CPU can reach it";
+        (0..count).try_for_each(|page| self.check_unreachable(cpu, first.add(page), what))
+    }
+
+    /// The kernel reads pages, to copy them: what is stored through an entry that is gone would be lost (MS-42).
+    pub(crate) fn pages_read(&mut self, cpu: usize, first: Pfn, count: usize) -> Judged {
+        (0..count).try_for_each(|page| {
+            let frame = first.add(page);
+            if self.frames.get(frame).is_none_or(|known| known.held == 0) {
+                return Ok(());
+            }
+            let writes = |stale: &&Stale| stale.page_of(frame).is_some() && lets_store(stale.entry);
+            match self.stale.iter().find(writes) {
+                None => Ok(()),
+                Some(stale) => {
+                    let what = "a page is copied while a CPU can still write it";
+                    Err(self.breach(cpu, Rule::LostWrite, what, stale, stale.page_of(frame).unwrap_or(stale.first)))
+                }
+            }
+        })
+    }
+
+    /// The kernel relies on nobody writing these pages from now on.
+    fn relied_on(&mut self, cpu: usize, first: Pfn, count: usize) -> Judged {
+        self.pages_read(cpu, first, count)?;
+        let mapped = (0..count).map(|page| first.add(page));
+        let mut mapped = mapped.filter(|&frame| self.frames.get(frame).is_some_and(|known| known.mapped > 0));
+        let Some(frame) = mapped.find(|&frame| self.tables.any_mapping(frame, lets_store)) else {
+            return Ok(());
+        };
+        let (what, address) = ("a page is copied while it is mapped writable", VirtAddr::new(frame.start().as_u64()));
+        Err(self.breach_at(cpu, Rule::LostWrite, what, address, Asid::RESERVED))
+    }
+
+    fn check_unreachable(&self, cpu: usize, frame: Pfn, what: &'static str) -> Judged {
+        let Some(known) = self.frames.get(frame).filter(|known| known.mapped > 0 || known.held > 0) else {
+            return Ok(());
+        };
+        let leads_here = |stale: &&Stale| stale.page_of(frame).is_some();
+        match self.stale.iter().find(leads_here).filter(|_| known.held > 0) {
+            Some(stale) => {
+                Err(self.breach(cpu, Rule::UsedTooEarly, what, stale, stale.page_of(frame).unwrap_or(stale.first)))
+            }
+            None => {
+                let address = VirtAddr::new(frame.start().as_u64());
+                Err(self.breach_at(cpu, Rule::UsedTooEarly, what, address, Asid::RESERVED))
+            }
+        }
+    }
+
+    /// An operation is over: what it took away, nobody holds any more.
+    fn end(&mut self, cpu: usize) -> Judged {
+        self.relies_on_isb(cpu)?;
+        let Some(op) = self.cpus[cpu].end() else { return Ok(()) };
+        let owed = |stale: &&Stale| usize::from(stale.stored.cpu) == cpu && stale.stored.event > op.began;
+        match self.stale.iter().find(owed) {
+            None => Ok(()),
+            Some(stale) => {
+                let what = "an operation returns while what it took away may still be held";
+                Err(self.breach(cpu, Rule::TrustedTooEarly, what, stale, stale.first))
+            }
+        }
+    }
+
+    fn lock(&mut self, cpu: usize, frame: Pfn) -> Judged {
+        let released: [u64; super::MAX_CPUS] =
+            core::array::from_fn(|other| self.cpus.get(other).map_or(0, |other| other.released));
+        let observed = &mut self.cpus[cpu].observed;
+        for (known, event) in observed.iter_mut().zip(released) {
+            *known = event.max(*known);
+        }
+        if let Some(table) = self.table_in(frame) {
+            self.tables.node_mut(table).locked = cpu as u8 + 1;
+            self.tables.forget_taken(table);
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self, cpu: usize, frame: Pfn) -> Judged {
+        self.relies_on_isb(cpu)?;
+        self.check_touched_groups(cpu)?;
+        if let Some(table) = self.table_in(frame) {
+            if self.cpus[cpu].is_in(Operation::Reclaim) {
+                self.check_nothing_lost(cpu, table)?;
+            }
+            self.tables.node_mut(table).locked = 0;
+            self.tables.forget_taken(table);
+        }
+        self.cpus[cpu].assumes_no_abort = false;
+        self.cpus[cpu].released = self.now;
+        Ok(())
+    }
+
+    pub(super) fn is_locked_by(&self, cpu: usize, table: TableId) -> bool {
+        usize::from(self.tables.node(table).locked) == cpu + 1
+    }
+
+    /// Reclaim gives a table's lock up: what it cleared is a swap entry now, or as it was (MS-44).
+    fn check_nothing_lost(&self, cpu: usize, table: TableId) -> Judged {
+        for index in self.tables.all_taken(table) {
+            let (was, is) = (self.tables.taken(table, index), self.tables.entry(table, index));
+            let restored = is.is_valid() && is.address() == was.address() && lets_no_more_than(is, was.make_dirty());
+            if restored || is.is_swap() {
+                continue;
+            }
+            let what = if is.is_none() {
+                "an entry was cleared and neither swapped nor put back"
+            } else {
+                "an entry was put back other than it was"
+            };
+            let at = self.at(cpu, table, index);
+            let (address, asid) = at.map_or((VirtAddr::default(), Asid::RESERVED), |at| (at.address, at.asid));
+            return Err(self.breach_at(cpu, Rule::LostEntries, what, address, asid));
+        }
+        Ok(())
+    }
+
+    /// Entries are about to be treated as one (MS-45).
+    fn batch(&mut self, cpu: usize, slot: Slot, count: usize) -> Judged {
+        let Some(table) = self.table_in(slot.address().frame()) else { return Ok(()) };
+        let entry = |place: usize| self.tables.entry(table, slot.index() + place);
+        let first = entry(0);
+        let differs = |&place: &usize| (entry(place).bits() ^ first.bits()) & OF_A_BATCH != 0;
+        match (1..count).find(differs).and_then(|place| self.at(cpu, table, slot.index() + place)) {
+            None => Ok(()),
+            Some(at) => {
+                let what = "a batch mixes entries that differ in write or uffd bits";
+                Err(self.breach_at(cpu, Rule::MixedBatch, what, at.address, at.asid))
+            }
+        }
+    }
+
+    /// A fault was resolved: does the entry itself allow the access now?
+    fn resolved(&mut self, cpu: usize, slot: Slot, access: Access) -> Judged {
+        let Some(table) = self.table_in(slot.address().frame()) else { return Ok(()) };
+        let Some(at) = self.at(cpu, table, slot.index()) else { return Ok(()) };
+        if self.allows(self.tables.entry(table, slot.index()), access) {
+            return Ok(());
+        }
+        let what = "a fault was resolved, but the entry that was walked does not allow the access";
+        Err(self.breach_at(cpu, Rule::NoProgress, what, at.address, at.asid))
+    }
+
+    /// Whether an access succeeds by this entry, with what hardware does for it.
+    fn allows(&self, entry: Descriptor, access: Access) -> bool {
+        let features = &self.config.features;
+        let young = entry.is_young() || features.hardware_access;
+        let stores = !entry.is_read_only() || (features.hardware_dirty && entry.is_writable());
+        entry.is_valid()
+            && entry.is_user()
+            && young
+            && match access {
+                Access::Read => true,
+                Access::Write => stores,
+                Access::Execute => entry.is_user_executable(),
+            }
+    }
+
+    /// An operation that relies on "not present means not cached" looks at a table: nothing of it may be owed by others (MS-41).
+    pub(super) fn check_drained(&self, cpu: usize, table: TableId) -> Judged {
+        let this = &self.cpus[cpu];
+        let relies = this.innermost().is_some_and(|op| op.operation.relies_on_absence());
+        if self.stale.is_empty() || !relies || !self.is_locked_by(cpu, table) {
+            return Ok(());
+        }
+        let Some(at) = self.at(cpu, table, 0) else { return Ok(()) };
+        let began = this.outermost().map_or(0, |op| op.began);
+        let (first, pages) = (at.address.page_number(), TABLE_SPAN >> crate::addr::PAGE_SHIFT);
+        let owed = |stale: &&Stale| {
+            let own = usize::from(stale.stored.cpu) == cpu && stale.stored.event > began;
+            stale.kind == Kind::Leaf && stale.is_of(at.asid) && stale.overlaps(first, pages) && !own
+        };
+        match self.stale.iter().find(owed) {
+            None => Ok(()),
+            Some(stale) => {
+                let what = "an operation begins while another one's flush of the same table is deferred";
+                Err(self.breach_exactly(cpu, Rule::PendingFlush, what, stale, stale.first))
+            }
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! What the door reads from tables and stores there: rules MS-01 to MS-06, MS-11, MS-12 and MS-15.
+
+use super::contexts::Context;
+use super::entry::{
+    has_contiguous, is_cacheable, is_covered_by, is_hardware_update, maps, pages_of, same_but_for_contiguous, same_type,
+};
+use super::rule::Rule;
+use super::stale::{Kind, Stale};
+use super::tables::{NO_TABLE, TableId, split};
+use super::{CpuSet, Judged, Model};
+use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr};
+use crate::descriptor::Descriptor;
+use crate::fact::Role;
+
+/// How a descriptor is changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Means {
+    /// A plain store: an update of hardware's between load and store is lost.
+    Store,
+    /// A swap.
+    Swap,
+    /// A compare-and-swap that succeeded.
+    Exchange,
+}
+
+/// A change of a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// What memory held just before.
+    pub old: Descriptor,
+    /// What it holds now.
+    pub new: Descriptor,
+    /// How it came there.
+    pub means: Means,
+}
+
+/// Where an entry is that the tables of a space lead to.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    pub(super) cpu: usize,
+    pub(super) table: TableId,
+    pub(super) index: usize,
+    pub(super) address: VirtAddr,
+    pub(super) asid: Asid,
+    /// CPUs that may hold what the entry was until now.
+    pub(super) holders: CpuSet,
+    /// CPUs whose walkers are at work in the space.
+    pub(super) active: CpuSet,
+}
+
+impl At {
+    const fn page(&self) -> u64 {
+        self.address.page_number()
+    }
+}
+
+impl Model {
+    /// The door has read a descriptor.
+    pub(crate) fn load(&mut self, cpu: usize, address: PhysAddr, seen: Descriptor) -> Judged {
+        let (frame, index) = split(address);
+        let Some(table) = self.table_in(frame) else { return Ok(()) };
+        self.absorb(cpu, table, index, seen)?;
+        self.check_drained(cpu, table)
+    }
+
+    /// The door has tried a compare-and-swap in vain.
+    pub(crate) fn exchange_failed(&mut self, cpu: usize, address: PhysAddr, seen: Descriptor) -> Judged {
+        self.cpus[cpu].tally.exchanges += 1;
+        self.load(cpu, address, seen)
+    }
+
+    /// The door has changed a descriptor.
+    pub(crate) fn write(&mut self, cpu: usize, address: PhysAddr, write: Write) -> Judged {
+        self.count_write(cpu, address, write.means);
+        let (frame, index) = split(address);
+        let Some(table) = self.table_in(frame) else {
+            let what = "a descriptor is stored in a page that is no table";
+            return Err(self.breach_at(cpu, Rule::ForeignStore, what, VirtAddr::new(address.as_u64()), Asid::RESERVED));
+        };
+        self.absorb(cpu, table, index, write.old)?;
+        self.tables.set_entry(table, index, write.new);
+        let level = self.tables.node(table).level;
+        self.note_mapped(cpu, level, write)?;
+        if level < 3 {
+            return self.link_written(cpu, table, index, write);
+        }
+        match self.at(cpu, table, index) {
+            Some(at) => self.leaf_written(&at, write),
+            None => Ok(()),
+        }
+    }
+
+    fn count_write(&mut self, cpu: usize, address: PhysAddr, means: Means) {
+        let is_link = self.table_in(address.frame()).is_some_and(|table| self.tables.node(table).level < 3);
+        let tally = &mut self.cpus[cpu].tally;
+        *match means {
+            _ if is_link => &mut tally.links,
+            Means::Store => &mut tally.stores,
+            Means::Swap => &mut tally.swaps,
+            Means::Exchange => &mut tally.exchanges,
+        } += 1;
+    }
+
+    /// Hardware has updated a descriptor by itself: on the host, where that is an event.
+    pub(crate) fn hardware_update(&mut self, cpu: usize, address: PhysAddr, new: Descriptor) -> Judged {
+        let (frame, index) = split(address);
+        self.table_in(frame).map_or(Ok(()), |table| self.absorb(cpu, table, index, new))
+    }
+
+    pub(super) fn table_in(&self, frame: crate::addr::Pfn) -> Option<TableId> {
+        self.frames.get(frame)?.table.checked_sub(1)
+    }
+
+    /// Where an entry is, if the tables of a space lead there.
+    pub(super) fn at(&self, cpu: usize, table: TableId, index: usize) -> Option<At> {
+        let place = self.tables.place(table, index)?;
+        let asid = self.tables.node(place.root).asid;
+        let Context { root, active, holders, .. } = *self.contexts.get(asid);
+        let (holders, active) = if root == place.root { (holders, active) } else { (0, 0) };
+        Some(At { cpu, table, index, address: place.address, asid, holders, active })
+    }
+
+    /// Takes what memory holds for what is known, where hardware may have made the difference.
+    fn absorb(&mut self, cpu: usize, table: TableId, index: usize, seen: Descriptor) -> Judged {
+        let known = self.tables.entry(table, index);
+        if known == seen {
+            return Ok(());
+        }
+        let features = &self.config.features;
+        if is_hardware_update(known, seen, features.hardware_access, features.hardware_dirty) {
+            self.tables.set_entry(table, index, seen);
+            return Ok(());
+        }
+        let place = self.tables.place(table, index);
+        let address = place.map_or(VirtAddr::default(), |place| place.address);
+        let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
+        Err(self.breach_at(cpu, Rule::ForeignStore, "an entry holds what nobody stored there", address, asid))
+    }
+
+    fn note_mapped(&mut self, cpu: usize, level: u8, Write { old, new, .. }: Write) -> Judged {
+        let pages = pages_of(level);
+        if maps(level, old) {
+            self.frames.add_mapped(old.frame(), pages, -1);
+        }
+        if !maps(level, new) {
+            return Ok(());
+        }
+        self.frames.add_mapped(new.frame(), pages, 1);
+        let role = |page| self.frames.get(new.frame().add(page)).map(|frame| frame.role);
+        if (0..pages).any(|page| matches!(role(page), Some(Role::Table { .. } | Role::Freed))) {
+            let what = "an entry maps a frame that is free, or a table";
+            let address = VirtAddr::new(new.address().as_u64());
+            return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, address, Asid::RESERVED));
+        }
+        Ok(())
+    }
+
+    fn leaf_written(&mut self, at: &At, write: Write) -> Judged {
+        let Write { old, new, means } = write;
+        let features = &self.config.features;
+        if means == Means::Store
+            && old.is_valid()
+            && at.active != 0
+            && (features.hardware_access || features.hardware_dirty)
+        {
+            let what = "a plain store over an entry that hardware may be updating";
+            return Err(self.breach_at(at.cpu, Rule::PlainStore, what, at.address, at.asid));
+        }
+        self.check_direct_change(at, old, new)?;
+        if new.is_valid() {
+            self.check_make(at, new)?;
+            self.check_flags_kept(at, old, new)?;
+        }
+        self.note_replaced(at, old, new);
+        self.note_for_readers(at, new);
+        self.lint_write(at, old, new);
+        if self.is_locked_by(at.cpu, at.table) && old.is_valid() && !new.is_valid() {
+            self.tables.set_taken(at.table, at.index, old);
+        }
+        self.touch_group(at)
+    }
+
+    /// A valid entry was stored over: what may have changed at once.
+    fn check_direct_change(&self, at: &At, old: Descriptor, new: Descriptor) -> Judged {
+        if at.holders == 0 || !is_cacheable(old) || !new.is_valid() {
+            return Ok(());
+        }
+        let fail = |rule, what| Err(self.breach_at(at.cpu, rule, what, at.address, at.asid));
+        if old.address() != new.address() {
+            // Contents are not compared: two frames are taken to differ.
+            return fail(Rule::OutputAddress, "the output address of a valid entry was changed");
+        }
+        if !same_type(old, new) {
+            return fail(Rule::MemoryType, "the memory type of a valid entry was changed");
+        }
+        if old.is_global() != new.is_global() {
+            return fail(Rule::WrongAsid, "a valid entry was changed between global and not global");
+        }
+        if has_contiguous(old) != has_contiguous(new) {
+            let same = same_but_for_contiguous(old, new);
+            if let Some(rule) = self.change_of_form(at.cpu, same) {
+                return fail(rule, "the Contiguous bit of a valid entry was changed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the Contiguous bit may change while the other form may be held. `only`: nothing but it changes.
+    fn change_of_form(&self, cpu: usize, only: bool) -> Option<Rule> {
+        let level = self.config.features.bbm_level;
+        match () {
+            () if level >= 3 || self.cpus[cpu].assumes_no_abort => (!only).then_some(Rule::ElidedBreak),
+            () if level == 0 || !only => Some(Rule::ContiguousWithoutBreak),
+            () => Some(Rule::ElidedBreak),
+        }
+    }
+
+    /// An entry became valid, or stayed so: nothing else may be held for its addresses.
+    fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
+        let mut index = 0;
+        while index < self.stale.len() {
+            if self.make_beside(at, new, index)? {
+                self.drop_page(index, at.page());
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a new entry against one replaced run. Whether that no longer matters for this page.
+    fn make_beside(&self, at: &At, new: Descriptor, index: usize) -> Result<bool, super::Breach> {
+        let stale = self.stale.get(index);
+        if stale.kind != Kind::Leaf || !(stale.is_of(at.asid) || new.is_global()) {
+            return Ok(false);
+        }
+        let page = at.page();
+        if stale.covers(page) {
+            let old = stale.entry_at(page);
+            let is_page = stale.level == 3;
+            if is_page && is_covered_by(old, new) {
+                return Ok(true);
+            }
+            if !is_page || old.address() != new.address() || !same_type(old, new) {
+                let what = "an entry becomes valid while another translation of its address may be held";
+                return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, page));
+            }
+        } else if !self.is_in_block_of(page, stale) {
+            return Ok(false);
+        }
+        self.check_form_beside(at, new, stale)?;
+        // Level 3: both forms translate alike, so what is held of the old one does no harm.
+        Ok(stale.covers(page) && is_covered_by(stale.entry_at(page).with_contiguous(has_contiguous(new)), new))
+    }
+
+    fn is_in_block_of(&self, page: u64, stale: &Stale) -> bool {
+        let block = self.config.block as u64;
+        stale.overlaps(page & !(block - 1), block)
+    }
+
+    /// A folded and a plain entry for addresses of one block.
+    fn check_form_beside(&self, at: &At, new: Descriptor, stale: &Stale) -> Judged {
+        if has_contiguous(stale.entry) == has_contiguous(new) {
+            return Ok(());
+        }
+        let page = at.page().clamp(stale.first, stale.end() - 1);
+        let distance = page as i64 - at.page() as i64;
+        let as_if =
+            Descriptor::from_bits(new.bits().wrapping_add((crate::descriptor::NEXT_PAGE as i64 * distance) as u64));
+        let only = same_but_for_contiguous(stale.entry_at(page), as_if);
+        match self.change_of_form(at.cpu, only) {
+            None => Ok(()),
+            Some(rule) => {
+                let what = "the Contiguous bit changes while entries of the other form may be held";
+                Err(self.breach(at.cpu, rule, what, stale, page))
+            }
+        }
+    }
+
+    /// Takes one page out of a run that no longer matters there.
+    fn drop_page(&mut self, index: usize, page: u64) {
+        if !self.stale.isolate(index, page, page + 1) {
+            return self.lose("more replaced entries than there is room for");
+        }
+        let gone = self.stale.remove(index);
+        self.frames.add_held(gone.entry.frame(), 1, -1);
+    }
+
+    /// What the entry was until now may still be held.
+    fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
+        if at.holders == 0 || !is_cacheable(old) {
+            return;
+        }
+        if is_covered_by(old, new) {
+            self.weak.add(at, old, new);
+        } else if !(new.is_valid() && is_covered_by(old.with_contiguous(has_contiguous(new)), new)) {
+            self.add_stale(self.stale_at(at, Kind::Leaf, old));
+        }
+    }
+
+    fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
+        let level = self.tables.node(at.table).level;
+        Stale {
+            kind,
+            level,
+            asid: self.contexts.mask(at.asid),
+            first: at.page(),
+            pages: pages_of(level) as u64,
+            entry,
+            holders: at.holders,
+            stored: self.when(at.cpu),
+            issued: [0; super::MAX_CPUS],
+            near: None,
+        }
+    }
+
+    fn add_stale(&mut self, stale: Stale) {
+        if stale.kind == Kind::Leaf {
+            self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
+        }
+        if !self.stale.add(stale) {
+            self.lose("more replaced entries than there is room for");
+        }
+    }
+
+    /// An entry of levels 0 to 2 was changed.
+    fn link_written(&mut self, cpu: usize, table: TableId, index: usize, Write { old, new, .. }: Write) -> Judged {
+        let at = self.at(cpu, table, index);
+        if let Some(at) = at.filter(|at| at.holders != 0) {
+            if old.is_valid() && new.is_valid() && old != new {
+                let what = "an entry that leads to a table was stored over with another table or a block";
+                return Err(self.breach_at(cpu, Rule::TableAndBlock, what, at.address, at.asid));
+            }
+            match old {
+                _ if new.is_valid() => self.check_make_above(&at, new)?,
+                _ if old.is_table() => self.unlink(&at, old),
+                _ if is_cacheable(old) => self.add_stale(self.stale_at(&at, Kind::Leaf, old)),
+                _ => {}
+            }
+        }
+        if new.is_table() { self.link(cpu, table, index, new) } else { Ok(()) }
+    }
+
+    /// An entry of levels 0 to 2 became valid: no walk through another table may be possible, nor a block be held that it parts; and
+    /// where it makes a block, nothing at all of its addresses.
+    fn check_make_above(&self, at: &At, new: Descriptor) -> Judged {
+        let level = self.tables.node(at.table).level;
+        let conflicts = |stale: &&Stale| {
+            let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
+            stale.is_of(at.asid)
+                && stale.overlaps(at.page(), pages_of(level) as u64)
+                && (of_same_form || !new.is_table())
+        };
+        match self.stale.iter().find(conflicts) {
+            None => Ok(()),
+            Some(stale) => {
+                let what = "a table is linked, or a block made, while another translation of its addresses may be held";
+                Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(at.page())))
+            }
+        }
+    }
+
+    /// A table was unlinked: walks may go on through it and what it leads to, and what they led to may be cached.
+    fn unlink(&mut self, at: &At, old: Descriptor) {
+        let Some(child) = self.table_in(old.address().frame()) else { return };
+        for index in 0..ENTRIES {
+            let entry = self.tables.entry(child, index);
+            let Some(below) = self.at(at.cpu, child, index).filter(|_| entry.is_valid()) else { continue };
+            if !maps(self.tables.node(child).level, entry) {
+                self.unlink(&below, entry);
+            } else if is_cacheable(entry) {
+                self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
+            }
+        }
+        self.add_stale(self.stale_at(at, Kind::Walk, old));
+    }
+
+    fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
+        let Some(child) = self.table_in(new.address().frame()) else {
+            let place = self.tables.place(table, index);
+            let address = place.map_or(VirtAddr::default(), |place| place.address);
+            let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
+            let what = "an entry leads to a page that is no table";
+            return Err(self.breach_at(cpu, Rule::ForeignStore, what, address, asid));
+        };
+        self.tables.link(child, table, index);
+        if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }
+    }
+
+    /// What a table held before it was linked becomes reachable with it.
+    fn check_linked(&mut self, cpu: usize, table: TableId) -> Judged {
+        for index in 0..ENTRIES {
+            let entry = self.tables.entry(table, index);
+            let Some(at) = self.at(cpu, table, index).filter(|_| entry.is_valid()) else { continue };
+            let level = self.tables.node(table).level;
+            match self.table_in(entry.address().frame()) {
+                _ if level == 3 => self.check_make(&at, entry)?,
+                below => {
+                    self.check_make_above(&at, entry)?;
+                    below.filter(|_| entry.is_table()).map_or(Ok(()), |below| self.check_linked(cpu, below))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// TTBR0_EL1 was written.
+    pub(crate) fn activate(&mut self, cpu: usize, root: PhysAddr, asid: Asid) -> Judged {
+        self.relies_on_isb(cpu)?;
+        let asid = self.contexts.mask(asid);
+        let root = self.table_in(root.frame()).unwrap_or(NO_TABLE);
+        self.contexts.leave(self.cpus[cpu].asid, cpu);
+        let context = *self.contexts.get(asid);
+        if root != NO_TABLE && context.root != root && context.holders != 0 {
+            let what = "an ASID is used again while translations of its last space may be held";
+            return Err(self.breach_at(cpu, Rule::ReusedAsid, what, VirtAddr::default(), asid));
+        }
+        if root != NO_TABLE {
+            self.tables.node_mut(root).asid = asid;
+            self.contexts.enter(asid, root, cpu);
+            let Self { stale, cpus, .. } = self;
+            stale.may_be_walked_by(cpu, asid, |stored| stored.event <= cpus[usize::from(stored.cpu)].ordered);
+        }
+        let when = self.when(cpu);
+        let this = &mut self.cpus[cpu];
+        (this.root, this.asid, this.needs_isb) = (root, asid, Some(when));
+        Ok(())
+    }
+
+    /// Instructions in memory were invalidated, or cleaned to where fetches find them.
+    pub(crate) fn instructions_changed(&mut self, cpu: usize) -> Judged {
+        self.cpus[cpu].needs_isb = Some(self.when(cpu));
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Table pages: what the door has stored in each, and where in the address space each one stands.
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::entry::{maps, pages_of};
+use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr, VirtAddr, level_shift};
+use crate::descriptor::Descriptor;
+
+/// The index of a table.
+pub(super) type TableId = u32;
+/// No table.
+pub(super) const NO_TABLE: TableId = u32::MAX;
+
+/// Everything of a table but its entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    pub(super) frame: Pfn,
+    pub(super) level: u8,
+    /// The table whose entry leads here, also while that entry may only be cached.
+    parent: TableId,
+    place: u16,
+    /// The ASID that a root last ran under.
+    pub(super) asid: Asid,
+    /// The CPU that holds its lock, plus one; 0 for none.
+    pub(super) locked: u8,
+    used: bool,
+}
+
+const UNUSED: Node =
+    Node { frame: Pfn::new(0), level: 0, parent: NO_TABLE, place: 0, asid: Asid::RESERVED, locked: 0, used: false };
+
+/// Where an entry stands: under which root, for which address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) root: TableId,
+    pub(super) address: VirtAddr,
+}
+
+/// All tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    nodes: Box<[Node]>,
+    free: Vec<TableId>,
+    /// What the door has stored, and hardware updated as far as that was seen.
+    entries: Box<[u64]>,
+    /// Under a table's lock: the last valid value that each entry lost, 0 where it lost none.
+    taken: Box<[u64]>,
+    /// Which of `taken` are set, so that a lock need not clear what was never used: one bit a block of 16.
+    touched: Box<[u32]>,
+}
+
+/// Entries that one bit of `touched` stands for.
+const TOUCHED_UNIT: usize = ENTRIES / u32::BITS as usize;
+
+impl Tables {
+    pub(super) fn new(room: usize) -> Self {
+        Self {
+            nodes: vec![UNUSED; room].into_boxed_slice(),
+            free: (0..room as TableId).rev().collect(),
+            entries: vec![0; room * ENTRIES].into_boxed_slice(),
+            taken: vec![0; room * ENTRIES].into_boxed_slice(),
+            touched: vec![0; room].into_boxed_slice(),
+        }
+    }
+
+    /// A new table, empty; `None` if there is no room.
+    pub(super) fn add(&mut self, frame: Pfn, level: u8) -> Option<TableId> {
+        let id = self.free.pop()?;
+        self.nodes[id as usize] = Node { frame, level, used: true, ..UNUSED };
+        self.entries_mut(id).fill(0);
+        self.forget_taken(id);
+        Some(id)
+    }
+
+    /// Gives a table up.
+    pub(super) fn remove(&mut self, id: TableId) {
+        if core::mem::replace(&mut self.nodes[id as usize], UNUSED).used {
+            self.free.push(id);
+        }
+    }
+
+    #[inline]
+    pub(super) fn node(&self, id: TableId) -> &Node {
+        &self.nodes[id as usize]
+    }
+
+    #[inline]
+    pub(super) fn node_mut(&mut self, id: TableId) -> &mut Node {
+        &mut self.nodes[id as usize]
+    }
+
+    /// Says that entry `place` of `parent` leads to `child`.
+    pub(super) fn link(&mut self, child: TableId, parent: TableId, place: usize) {
+        let child = self.node_mut(child);
+        (child.parent, child.place) = (parent, place as u16);
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, id: TableId, index: usize) -> Descriptor {
+        Descriptor::from_bits(self.entries[id as usize * ENTRIES + index])
+    }
+
+    #[inline]
+    pub(super) fn set_entry(&mut self, id: TableId, index: usize, entry: Descriptor) {
+        self.entries[id as usize * ENTRIES + index] = entry.bits();
+    }
+
+    fn entries_mut(&mut self, id: TableId) -> &mut [u64] {
+        &mut self.entries[id as usize * ENTRIES..][..ENTRIES]
+    }
+
+    /// The last valid value that the entry lost since its table was locked; none if it lost none.
+    #[inline]
+    pub(super) fn taken(&self, id: TableId, index: usize) -> Descriptor {
+        Descriptor::from_bits(self.taken[id as usize * ENTRIES + index])
+    }
+
+    #[inline]
+    pub(super) fn set_taken(&mut self, id: TableId, index: usize, entry: Descriptor) {
+        self.taken[id as usize * ENTRIES + index] = entry.bits();
+        self.touched[id as usize] |= 1 << (index / TOUCHED_UNIT);
+    }
+
+    /// The entry that leads to a table, or led there last; `None` for one that was never linked.
+    pub(super) fn parent_entry(&self, id: TableId) -> Option<Descriptor> {
+        let node = self.node(id);
+        (node.parent != NO_TABLE).then(|| self.entry(node.parent, usize::from(node.place)))
+    }
+
+    /// Whether `is` holds for a page or block of any table that maps `frame`.
+    pub(super) fn any_mapping(&self, frame: Pfn, is: impl Fn(Descriptor) -> bool) -> bool {
+        let used = (0..self.nodes.len() as TableId).filter(|&id| self.node(id).used);
+        used.into_iter().any(|id| {
+            let level = self.node(id).level;
+            (0..ENTRIES).map(|index| self.entry(id, index)).any(|entry| {
+                let distance = frame.as_u64().wrapping_sub(entry.frame().as_u64());
+                maps(level, entry) && distance < pages_of(level) as u64 && is(entry)
+            })
+        })
+    }
+
+    /// The entries that lost a value since the table was locked.
+    pub(super) fn all_taken(&self, id: TableId) -> impl Iterator<Item = usize> {
+        let touched = self.touched[id as usize];
+        let units = (0..u32::BITS as usize).filter(move |unit| touched & (1 << unit) != 0);
+        let entries = units.flat_map(|unit| unit * TOUCHED_UNIT..(unit + 1) * TOUCHED_UNIT);
+        entries.filter(move |&index| !self.taken(id, index).is_none())
+    }
+
+    pub(super) fn forget_taken(&mut self, id: TableId) {
+        let touched = core::mem::take(&mut self.touched[id as usize]);
+        for unit in (0..u32::BITS as usize).filter(|unit| touched & (1 << unit) != 0) {
+            self.taken[id as usize * ENTRIES + unit * TOUCHED_UNIT..][..TOUCHED_UNIT].fill(0);
+        }
+    }
+
+    /// Where entry `index` of a table stands; `None` if no root leads to it.
+    #[inline]
+    pub(super) fn place(&self, id: TableId, index: usize) -> Option<Place> {
+        let mut node = self.node(id);
+        let mut root = id;
+        let mut address = (index as u64) << level_shift(node.level);
+        while node.level > 0 {
+            if node.parent == NO_TABLE {
+                return None;
+            }
+            root = node.parent;
+            let place = u64::from(node.place);
+            node = self.node(root);
+            address |= place << level_shift(node.level);
+        }
+        Some(Place { root, address: VirtAddr::new(address) })
+    }
+}
+
+/// The table frame and the index of the entry at `address`.
+pub(super) const fn split(address: PhysAddr) -> (Pfn, usize) {
+    (address.frame(), (address.as_u64() as usize >> 3) & (ENTRIES - 1))
+}
