@@ -71,7 +71,7 @@ pub(super) struct Cpu {
     pub(super) events: Events,
     ttbr0: AtomicU64,
     /// Events that it has told the model.
-    told: AtomicU64,
+    pub(super) told: AtomicU64,
     last_access: AtomicU64,
 }
 
@@ -192,7 +192,7 @@ impl Machine {
         self.0.features
     }
 
-    /// The CPU that this thread is: 0 outside of a run.
+    /// The CPU that this thread is: 0 outside of a run, if no other was named.
     #[inline]
     pub fn cpu(&self) -> usize {
         if self.0.watched.load(Ordering::Relaxed) & RUNNING == 0 { 0 } else { turns::current_cpu() }

@@ -4,13 +4,15 @@
 //!    [`Machine::access`], so that stale data is really read.
 //! 2. Its TLBs are the [model](crate::model): as stale as the architecture allows. An access takes what the table says, or one of the
 //!    translations that its CPU may still hold, as the seed decides; and every event is judged.
-//! 3. Several CPUs run each on a call stack of its own, one at a time; see [`Machine::run`]. Outside of it CPU 0 is implied.
+//! 3. Several CPUs run each on a call stack of its own, one at a time; see [`Machine::run`]. Outside of it CPU 0 is implied, or
+//!    the one that [`Machine::on_cpu`] names.
 //! 4. Every event can be logged ([`Machine::log_on`]) with its place in the source.
 
 mod access;
 mod event;
 mod machine;
 mod memory;
+mod mistakes;
 mod random;
 mod schedule;
 mod turns;

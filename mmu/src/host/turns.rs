@@ -34,6 +34,15 @@ struct Seat {
     thread: OnceLock<Thread>,
 }
 
+/// Sets the CPU that a thread is back to this one.
+struct ThisCpu(usize);
+
+impl Drop for ThisCpu {
+    fn drop(&mut self) {
+        CPU.set(self.0);
+    }
+}
+
 /// What a CPU unwinds with when another has ended the run.
 struct Stopped;
 
@@ -232,6 +241,22 @@ fn text(payload: &(dyn Any + Send)) -> String {
 }
 
 impl Machine {
+    /// Does `work` as `cpu`, outside of a run: events in the order in which they are written down.
+    ///
+    /// # Panics
+    /// If there is no such CPU, or in a run.
+    pub fn on_cpu<R>(&self, cpu: usize, work: impl FnOnce() -> R) -> R {
+        assert!(cpu < self.cpus(), "CPU {cpu} of {}", self.cpus());
+        let before = self.0.watched.fetch_or(RUNNING, Ordering::AcqRel);
+        assert!(before & RUNNING == 0, "the machine runs already");
+        let result = {
+            let _back = ThisCpu(CPU.replace(cpu));
+            work()
+        };
+        self.0.watched.fetch_and(!RUNNING, Ordering::AcqRel);
+        result
+    }
+
     /// Runs one program on each CPU, from CPU 0 on, switching where the seed says. The same seed gives the same run.
     ///
     /// # Panics

@@ -24,8 +24,11 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Keeps a value. One too many, and nothing can be said of the read.
+    /// Keeps a value that is not known yet. One too many, and nothing can be said of the read.
     fn add(&mut self, value: Descriptor) {
+        if self.seen.iter().take(self.count).any(|&seen| seen == value) {
+            return;
+        }
         if let Some(free) = self.seen.get_mut(self.count) {
             *free = value;
         }
