@@ -233,6 +233,23 @@ fn a_leaf_invalidation_leaves_the_walk_cache() {
     }
 }
 
+/// Far from the address that an operation names, tables below the one that was unlinked stay in walk caches.
+#[test]
+fn what_lies_below_an_unlinked_table_is_held_too() {
+    let (mut ground, space, frames) = mapped(1);
+    let second = ground.table(3);
+    let far = BASE.add_bytes(mmu::TABLE_SPAN);
+    ground.door.swap_table(space.middle.upper_slot(far), Descriptor::table(second.address()));
+    ground.door.store(second.slot(far), dirty(frames));
+    ground.door.swap_table(space.root.upper_slot(BASE), Descriptor::NONE);
+    let flush = |address| {
+        ground.complete(TlbOp::page(ASID, address, 0, Depth::WalkCaches, Scope::Broadcast));
+        [page(0), far].map(|address| is_held(&ground, address))
+    };
+    assert_eq!(flush(page(0)), [false, true]);
+    assert_eq!(flush(far), [false, false]);
+}
+
 /// A walk through a table that is unlinked, and cached, finds what is stored there now.
 #[test]
 fn a_walk_through_an_unlinked_table_goes_on() {

@@ -37,6 +37,12 @@ pub enum Verb {
         #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
         command: Vec<OsString>,
     },
+    /// Play sequences of events, right and wrong ones for every rule of the MMU, and compare the verdicts with what is recorded
+    Scenarios {
+        /// Only those whose name contains this; or `list`, `show NAME` for one with its verdict, --bless to record what comes out
+        #[arg(num_args = 0.., allow_hyphen_values = true, value_names = ["FILTER"])]
+        arguments: Vec<String>,
+    },
     /// Run the main job under a QEMU plugin that counts by itself, and compare interval by interval
     VerifyCounts,
     /// Boot a kernel ELF that cargo built (used as cargo's runner)

@@ -2,8 +2,8 @@
 //!
 //! `qemu-run.sh` starts this program; `cargo run` does too. A room a concept: [`cli`] reads the command line, [`toolchain`] and
 //! [`qemu`] find the tools ([`packages`] gets them), [`build`], [`image`] and [`initrd`] make what QEMU loads, [`guest`] runs it and
-//! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people, [`plugin`] and [`verify`] count a second time, [`tests`] runs
-//! every test.
+//! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people, [`plugin`] and [`verify`]
+//! count a second time, [`scenarios`] plays sequences of events, right and wrong ones, [`tests`] runs every test.
 
 mod build;
 mod cli;
@@ -18,6 +18,7 @@ mod plugin;
 mod qemu;
 mod records;
 mod report;
+mod scenarios;
 mod tests;
 mod toolchain;
 mod verify;
@@ -66,6 +67,10 @@ fn main() -> ExitCode {
 }
 
 fn work(cli: &Cli) -> Result<u8> {
+    // These need no guest, so neither QEMU nor a kernel is looked for.
+    if let Some(Verb::Scenarios { arguments }) = &cli.verb {
+        return scenarios::run(arguments);
+    }
     let qemu = Qemu::find()?;
     if let Err(message) = qemu.check_cpu(&cli.options.cpu) {
         eprintln!("qemu-run: {message}");
@@ -99,5 +104,6 @@ fn work(cli: &Cli) -> Result<u8> {
         Some(Verb::Run { command }) => bench.run(command),
         Some(Verb::Test { filter }) => tests::run(&bench, &toolchain, filter.as_deref()),
         Some(Verb::VerifyCounts) => bench.verify_counts(),
+        Some(Verb::Scenarios { arguments }) => scenarios::run(arguments),
     }
 }

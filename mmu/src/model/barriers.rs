@@ -71,7 +71,7 @@ impl Model {
             // Another CPU's store that was not handed over is not what this operation is meant for.
             let breach =
                 self.breach_exactly(cpu, Rule::UnorderedTlbi, "a TLBI may overtake the store before it", stale, page);
-            return if mine { Err(breach) } else { Ok(true) };
+            return if mine && !stale.aged { Err(breach) } else { Ok(true) };
         }
         let near = Near { rule: Rule::LocalTlbi, event: self.now, line: self.line };
         let stale = self.stale.get_mut(index);
@@ -125,7 +125,7 @@ impl Model {
     }
 
     /// Whether a store is ordered before TLBI of this scope.
-    fn is_ordered(&self, stored: &When, scope: Scope) -> bool {
+    pub(super) fn is_ordered(&self, stored: &When, scope: Scope) -> bool {
         let by = &self.cpus[usize::from(stored.cpu)];
         stored.event <= if scope == Scope::Local { by.ordered_here.max(by.ordered) } else { by.ordered }
     }
@@ -166,11 +166,10 @@ impl Model {
         }
         if matches!(kind, Dsb::Ish | Dsb::Nsh) {
             let reach = if inner { self.all_cpus() } else { one(cpu) };
-            let Self { stale, frames, contexts, cpus, .. } = self;
-            stale.complete(cpu, reach, |gone| {
-                if gone.kind == Kind::Leaf {
-                    frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
-                }
+            let Self { stale, frames, contexts, cpus, tables, .. } = self;
+            stale.complete(cpu, reach, |gone| match gone.kind {
+                Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
+                Kind::Walk => tables.part(frames.table(gone.entry.frame())),
             });
             if inner {
                 cpus[cpu].take_flushes().for_each(|asid| contexts.end_flush(asid, cpu));

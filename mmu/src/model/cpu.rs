@@ -31,8 +31,6 @@ pub(super) struct Cpu {
     /// The last event up to which its stores are ordered before TLBI: for all CPUs, for itself.
     pub(super) ordered: u64,
     pub(super) ordered_here: u64,
-    /// The event of its last release of a lock.
-    pub(super) released: u64,
     /// By CPU: the last event of that one which this one has observed, by acquiring a lock.
     pub(super) observed: [u64; MAX_CPUS],
     /// What an ISB has to make effective.
@@ -57,7 +55,6 @@ impl Default for Cpu {
             asid: Asid::RESERVED,
             ordered: 0,
             ordered_here: 0,
-            released: 0,
             observed: [0; MAX_CPUS],
             needs_isb: None,
             ops: [None; DEPTH],

@@ -110,7 +110,7 @@ impl Model {
             if self.frames.get(frame).is_none_or(|known| known.held == 0) {
                 return Ok(());
             }
-            let writes = |stale: &&Stale| stale.page_of(frame).is_some() && lets_store(stale.entry);
+            let writes = |stale: &&Stale| !stale.aged && stale.page_of(frame).is_some() && lets_store(stale.entry);
             match self.stale.iter().find(writes) {
                 None => Ok(()),
                 Some(stale) => {
@@ -124,9 +124,13 @@ impl Model {
     /// The kernel relies on nobody writing these pages from now on.
     fn relied_on(&mut self, cpu: usize, first: Pfn, count: usize) -> Judged {
         self.pages_read(cpu, first, count)?;
+        // Where hardware records writes, a clean page that is writable takes a store without a fault.
+        let by_hardware = self.config.features.hardware_dirty;
+        let lets_write =
+            |entry: Descriptor| lets_store(entry) || (by_hardware && entry.is_user() && entry.is_writable());
         let mapped = (0..count).map(|page| first.add(page));
         let mut mapped = mapped.filter(|&frame| self.frames.get(frame).is_some_and(|known| known.mapped > 0));
-        let Some(frame) = mapped.find(|&frame| self.tables.any_mapping(frame, lets_store)) else {
+        let Some(frame) = mapped.find(|&frame| self.tables.any_mapping(frame, lets_write)) else {
             return Ok(());
         };
         let (what, address) = ("a page is copied while it is mapped writable", VirtAddr::new(frame.start().as_u64()));
@@ -137,7 +141,7 @@ impl Model {
         let Some(known) = self.frames.get(frame).filter(|known| known.mapped > 0 || known.held > 0) else {
             return Ok(());
         };
-        let leads_here = |stale: &&Stale| stale.page_of(frame).is_some();
+        let leads_here = |stale: &&Stale| !stale.aged && stale.page_of(frame).is_some();
         match self.stale.iter().find(leads_here).filter(|_| known.held > 0) {
             Some(stale) => {
                 Err(self.breach(cpu, Rule::UsedTooEarly, what, stale, stale.page_of(frame).unwrap_or(stale.first)))
@@ -151,9 +155,11 @@ impl Model {
 
     /// An operation is over: what it took away, nobody holds any more.
     fn end(&mut self, cpu: usize) -> Judged {
+        let op = self.cpus[cpu].end();
         self.relies_on_isb(cpu)?;
-        let Some(op) = self.cpus[cpu].end() else { return Ok(()) };
-        let owed = |stale: &&Stale| usize::from(stale.stored.cpu) == cpu && stale.stored.event > op.began;
+        let Some(op) = op else { return Ok(()) };
+        let owed =
+            |stale: &&Stale| !stale.aged && usize::from(stale.stored.cpu) == cpu && stale.stored.event > op.began;
         match self.stale.iter().find(owed) {
             None => Ok(()),
             Some(stale) => {
@@ -164,32 +170,31 @@ impl Model {
     }
 
     fn lock(&mut self, cpu: usize, frame: Pfn) -> Judged {
-        let released: [u64; super::MAX_CPUS] =
-            core::array::from_fn(|other| self.cpus.get(other).map_or(0, |other| other.released));
-        let observed = &mut self.cpus[cpu].observed;
-        for (known, event) in observed.iter_mut().zip(released) {
+        let Some(table) = self.table_in(frame) else { return Ok(()) };
+        let released = self.tables.node(table).released;
+        for (known, event) in self.cpus[cpu].observed.iter_mut().zip(released) {
             *known = event.max(*known);
         }
-        if let Some(table) = self.table_in(frame) {
-            self.tables.node_mut(table).locked = cpu as u8 + 1;
-            self.tables.forget_taken(table);
-        }
+        self.tables.node_mut(table).locked = cpu as u8 + 1;
+        self.tables.forget_taken(table);
         Ok(())
     }
 
     fn unlock(&mut self, cpu: usize, frame: Pfn) -> Judged {
-        self.relies_on_isb(cpu)?;
+        let relied = self.relies_on_isb(cpu);
         self.check_touched_groups(cpu)?;
         if let Some(table) = self.table_in(frame) {
             if self.cpus[cpu].is_in(Operation::Reclaim) {
                 self.check_nothing_lost(cpu, table)?;
             }
-            self.tables.node_mut(table).locked = 0;
+            let mut observed = self.cpus[cpu].observed;
+            observed[cpu] = self.now;
+            let node = self.tables.node_mut(table);
+            (node.locked, node.released) = (0, observed);
             self.tables.forget_taken(table);
         }
         self.cpus[cpu].assumes_no_abort = false;
-        self.cpus[cpu].released = self.now;
-        Ok(())
+        relied
     }
 
     pub(super) fn is_locked_by(&self, cpu: usize, table: TableId) -> bool {
@@ -269,7 +274,7 @@ impl Model {
         let (first, pages) = (at.address.page_number(), TABLE_SPAN >> crate::addr::PAGE_SHIFT);
         let owed = |stale: &&Stale| {
             let own = usize::from(stale.stored.cpu) == cpu && stale.stored.event > began;
-            stale.kind == Kind::Leaf && stale.is_of(at.asid) && stale.overlaps(first, pages) && !own
+            stale.kind == Kind::Leaf && !stale.aged && stale.is_of(at.asid) && stale.overlaps(first, pages) && !own
         };
         match self.stale.iter().find(owed) {
             None => Ok(()),

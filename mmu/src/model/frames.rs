@@ -5,6 +5,7 @@ extern crate alloc;
 use alloc::boxed::Box;
 use alloc::vec;
 
+use super::tables::TableId;
 use crate::addr::Pfn;
 use crate::fact::Role;
 
@@ -37,6 +38,11 @@ impl Frames {
     #[inline]
     pub(super) fn get(&self, frame: Pfn) -> Option<&Frame> {
         self.frames.get(frame.as_u64().wrapping_sub(self.first) as usize)
+    }
+
+    /// The table in a frame, if it is one.
+    pub(super) fn table(&self, frame: Pfn) -> Option<TableId> {
+        self.get(frame)?.table.checked_sub(1)
     }
 
     #[inline]

@@ -111,19 +111,29 @@ impl Model {
         self.breach_at(cpu, rule, what, address, asid)
     }
 
-    /// An entry comes back that was taken out under the same lock: it has the flags that it had, and in a block those of every member
-    /// (MS-15).
+    /// An entry comes back that was taken out under the same lock, or changes its form at once: it has the flags that it had, and in a
+    /// block those of every member (MS-15).
     pub(super) fn check_flags_kept(&self, at: &At, old: Descriptor, new: Descriptor) -> Judged {
-        let taken = self.tables.taken(at.table, at.index);
-        if old.is_valid() || taken.is_none() || taken.address() != new.address() {
+        let changes_form = has_contiguous(old) != has_contiguous(new);
+        let direct = old.is_valid() && changes_form && self.is_locked_by(at.cpu, at.table);
+        let was = if direct { old } else { self.tables.taken(at.table, at.index) };
+        if (old.is_valid() && !direct) || was.is_none() || was.address() != new.address() {
             return Ok(());
         }
-        let mut had = taken;
-        if has_contiguous(taken) || has_contiguous(new) {
+        let mut had = was;
+        if has_contiguous(was) || has_contiguous(new) {
             let block = self.config.block;
             let first = at.index & !(block - 1);
-            let members = (first..first + block).map(|index| self.tables.taken(at.table, index));
-            had = members.filter(|member| !member.is_none()).fold(had, Descriptor::gather);
+            for index in first..first + block {
+                let (taken, entry) = (self.tables.taken(at.table, index), self.tables.entry(at.table, index));
+                if !taken.is_none() {
+                    had = had.gather(taken);
+                }
+                // Where entries change one by one, those that are still to come have their flags yet.
+                if direct && entry.is_valid() && has_contiguous(entry) == has_contiguous(old) {
+                    had = had.gather(entry);
+                }
+            }
         }
         if (had.is_young() && !new.is_young()) || (had.is_dirty() && !new.is_dirty()) {
             let what = "an entry came back without the access flag or dirty state that it had";

@@ -44,6 +44,8 @@ pub(super) struct Stale {
     /// By issuer: the CPUs on which an invalidation of it is under way.
     pub(super) issued: [CpuSet; MAX_CPUS],
     pub(super) near: Option<Near>,
+    /// The table still has it, without the access flag: held or not, nothing is wrong until it changes further.
+    pub(super) aged: bool,
 }
 
 impl Stale {
@@ -96,6 +98,7 @@ impl Stale {
             && self.holders == next.holders
             && self.stored.cpu == next.stored.cpu
             && core::ptr::eq(self.stored.line, next.stored.line)
+            && self.aged == next.aged
             && self.near.is_none()
             && self.issued.iter().all(|&set| set == 0)
             && self.entry.advance(self.pages as usize) == next.entry
@@ -138,10 +141,15 @@ impl StaleList {
         &mut self.list[index]
     }
 
-    /// Adds one, joined to the last where it continues that. False if there is no room.
+    /// The one that was added last, if none was removed since.
+    pub(super) fn last(&self) -> Option<&Stale> {
+        self.list.last()
+    }
+
+    /// Adds one, joined to the last where it continues that and `may_join`. False if there is no room.
     #[must_use]
-    pub(super) fn add(&mut self, stale: Stale) -> bool {
-        if let Some(last) = self.list.last_mut().filter(|last| last.continues_with(&stale)) {
+    pub(super) fn add(&mut self, stale: Stale, may_join: bool) -> bool {
+        if let Some(last) = self.list.last_mut().filter(|last| may_join && last.continues_with(&stale)) {
             last.pages += stale.pages;
             last.stored = stale.stored;
             return true;

@@ -1,4 +1,4 @@
-//! What the door reads from tables and stores there: rules MS-01 to MS-06, MS-11, MS-12 and MS-15.
+//! What the door reads from tables and stores in those of the last level: rules MS-01 to MS-06, MS-11, MS-12 and MS-15.
 
 use super::contexts::Context;
 use super::entry::{
@@ -6,11 +6,12 @@ use super::entry::{
 };
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
-use super::tables::{NO_TABLE, TableId, split};
+use super::tables::{TableId, split};
 use super::{CpuSet, Judged, Model};
-use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr};
+use crate::addr::{Asid, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::Role;
+use crate::tlb_op::Scope;
 
 /// How a descriptor is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +50,7 @@ pub(super) struct At {
 }
 
 impl At {
-    const fn page(&self) -> u64 {
+    pub(super) const fn page(&self) -> u64 {
         self.address.page_number()
     }
 }
@@ -108,7 +109,7 @@ impl Model {
     }
 
     pub(super) fn table_in(&self, frame: crate::addr::Pfn) -> Option<TableId> {
-        self.frames.get(frame)?.table.checked_sub(1)
+        self.frames.table(frame)
     }
 
     /// Where an entry is, if the tables of a space lead there.
@@ -174,7 +175,8 @@ impl Model {
         self.note_replaced(at, old, new);
         self.note_for_readers(at, new);
         self.lint_write(at, old, new);
-        if self.is_locked_by(at.cpu, at.table) && old.is_valid() && !new.is_valid() {
+        let is_taken = old.is_valid() && (!new.is_valid() || has_contiguous(old) != has_contiguous(new));
+        if is_taken && self.is_locked_by(at.cpu, at.table) {
             self.tables.set_taken(at.table, at.index, old);
         }
         self.touch_group(at)
@@ -216,12 +218,15 @@ impl Model {
     }
 
     /// An entry became valid, or stayed so: nothing else may be held for its addresses.
-    fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
+    pub(super) fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
         let mut index = 0;
         while index < self.stale.len() {
-            if self.make_beside(at, new, index)? {
+            if !self.make_beside(at, new, index)? {
+                index += 1;
+            } else if is_cacheable(new) {
                 self.drop_page(index, at.page());
             } else {
+                self.age_page(index, at.page());
                 index += 1;
             }
         }
@@ -286,19 +291,74 @@ impl Model {
         self.frames.add_held(gone.entry.frame(), 1, -1);
     }
 
-    /// What the entry was until now may still be held.
-    fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
-        if at.holders == 0 || !is_cacheable(old) {
+    /// One page of a run does no harm while its entry stays as it is now, without the access flag.
+    fn age_page(&mut self, index: usize, page: u64) {
+        if self.stale.get(index).aged {
             return;
         }
-        if is_covered_by(old, new) {
-            self.weak.add(at, old, new);
-        } else if !(new.is_valid() && is_covered_by(old.with_contiguous(has_contiguous(new)), new)) {
+        if !self.stale.isolate(index, page, page + 1) {
+            return self.lose("more replaced entries than there is room for");
+        }
+        self.stale.get_mut(index).aged = true;
+    }
+
+    /// What the entry was until now may still be held.
+    fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
+        if at.holders == 0 || !old.is_valid() {
+            return;
+        }
+        let harmless = new.is_valid() && is_covered_by(old.with_contiguous(has_contiguous(new)), new);
+        if !harmless {
+            self.wake(at);
+        }
+        if !is_cacheable(old) {
+            return;
+        }
+        if !harmless {
             self.add_stale(self.stale_at(at, Kind::Leaf, old));
+        } else if !is_cacheable(new) {
+            self.add_aged(Stale { aged: true, ..self.stale_at(at, Kind::Leaf, old) });
+        } else if is_covered_by(old, new) {
+            self.weak.add(at, old, new);
         }
     }
 
-    fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
+    /// An entry changes further: what is held of it from before it lost the access flag matters from now on.
+    pub(super) fn wake(&mut self, at: &At) {
+        for index in 0..self.stale.len() {
+            let stale = self.stale.get(index);
+            if !stale.aged || !stale.is_of(at.asid) || !stale.covers(at.page()) {
+                continue;
+            }
+            if !self.stale.isolate(index, at.page(), at.page() + 1) {
+                return self.lose("more replaced entries than there is room for");
+            }
+            let stored = self.when(at.cpu);
+            let stale = self.stale.get_mut(index);
+            (stale.aged, stale.stored) = (false, stored);
+        }
+    }
+
+    /// An entry lost its access flag, perhaps not for the first time: an invalidation under way does not reach what was fetched since.
+    fn add_aged(&mut self, stale: Stale) {
+        let page = stale.first;
+        let known = (0..self.stale.len()).find(|&index| {
+            let known = self.stale.get(index);
+            known.aged && known.asid == stale.asid && known.covers(page) && known.entry_at(page) == stale.entry
+        });
+        match known {
+            None => self.add_stale(stale),
+            Some(index) if self.stale.get(index).issued == stale.issued => {
+                self.stale.get_mut(index).holders |= stale.holders;
+            }
+            Some(index) => {
+                self.drop_page(index, page);
+                self.add_stale(stale);
+            }
+        }
+    }
+
+    pub(super) fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
         let level = self.tables.node(at.table).level;
         Stale {
             kind,
@@ -311,125 +371,18 @@ impl Model {
             stored: self.when(at.cpu),
             issued: [0; super::MAX_CPUS],
             near: None,
+            aged: false,
         }
     }
 
-    fn add_stale(&mut self, stale: Stale) {
+    pub(super) fn add_stale(&mut self, stale: Stale) {
         if stale.kind == Kind::Leaf {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
-        if !self.stale.add(stale) {
+        // What a barrier has ordered already does not wait for the next one.
+        let may_join = self.stale.last().is_some_and(|last| !self.is_ordered(&last.stored, Scope::Broadcast));
+        if !self.stale.add(stale, may_join) {
             self.lose("more replaced entries than there is room for");
         }
-    }
-
-    /// An entry of levels 0 to 2 was changed.
-    fn link_written(&mut self, cpu: usize, table: TableId, index: usize, Write { old, new, .. }: Write) -> Judged {
-        let at = self.at(cpu, table, index);
-        if let Some(at) = at.filter(|at| at.holders != 0) {
-            if old.is_valid() && new.is_valid() && old != new {
-                let what = "an entry that leads to a table was stored over with another table or a block";
-                return Err(self.breach_at(cpu, Rule::TableAndBlock, what, at.address, at.asid));
-            }
-            match old {
-                _ if new.is_valid() => self.check_make_above(&at, new)?,
-                _ if old.is_table() => self.unlink(&at, old),
-                _ if is_cacheable(old) => self.add_stale(self.stale_at(&at, Kind::Leaf, old)),
-                _ => {}
-            }
-        }
-        if new.is_table() { self.link(cpu, table, index, new) } else { Ok(()) }
-    }
-
-    /// An entry of levels 0 to 2 became valid: no walk through another table may be possible, nor a block be held that it parts; and
-    /// where it makes a block, nothing at all of its addresses.
-    fn check_make_above(&self, at: &At, new: Descriptor) -> Judged {
-        let level = self.tables.node(at.table).level;
-        let conflicts = |stale: &&Stale| {
-            let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
-            stale.is_of(at.asid)
-                && stale.overlaps(at.page(), pages_of(level) as u64)
-                && (of_same_form || !new.is_table())
-        };
-        match self.stale.iter().find(conflicts) {
-            None => Ok(()),
-            Some(stale) => {
-                let what = "a table is linked, or a block made, while another translation of its addresses may be held";
-                Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(at.page())))
-            }
-        }
-    }
-
-    /// A table was unlinked: walks may go on through it and what it leads to, and what they led to may be cached.
-    fn unlink(&mut self, at: &At, old: Descriptor) {
-        let Some(child) = self.table_in(old.address().frame()) else { return };
-        for index in 0..ENTRIES {
-            let entry = self.tables.entry(child, index);
-            let Some(below) = self.at(at.cpu, child, index).filter(|_| entry.is_valid()) else { continue };
-            if !maps(self.tables.node(child).level, entry) {
-                self.unlink(&below, entry);
-            } else if is_cacheable(entry) {
-                self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
-            }
-        }
-        self.add_stale(self.stale_at(at, Kind::Walk, old));
-    }
-
-    fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
-        let Some(child) = self.table_in(new.address().frame()) else {
-            let place = self.tables.place(table, index);
-            let address = place.map_or(VirtAddr::default(), |place| place.address);
-            let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
-            let what = "an entry leads to a page that is no table";
-            return Err(self.breach_at(cpu, Rule::ForeignStore, what, address, asid));
-        };
-        self.tables.link(child, table, index);
-        if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }
-    }
-
-    /// What a table held before it was linked becomes reachable with it.
-    fn check_linked(&mut self, cpu: usize, table: TableId) -> Judged {
-        for index in 0..ENTRIES {
-            let entry = self.tables.entry(table, index);
-            let Some(at) = self.at(cpu, table, index).filter(|_| entry.is_valid()) else { continue };
-            let level = self.tables.node(table).level;
-            match self.table_in(entry.address().frame()) {
-                _ if level == 3 => self.check_make(&at, entry)?,
-                below => {
-                    self.check_make_above(&at, entry)?;
-                    below.filter(|_| entry.is_table()).map_or(Ok(()), |below| self.check_linked(cpu, below))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// TTBR0_EL1 was written.
-    pub(crate) fn activate(&mut self, cpu: usize, root: PhysAddr, asid: Asid) -> Judged {
-        self.relies_on_isb(cpu)?;
-        let asid = self.contexts.mask(asid);
-        let root = self.table_in(root.frame()).unwrap_or(NO_TABLE);
-        self.contexts.leave(self.cpus[cpu].asid, cpu);
-        let context = *self.contexts.get(asid);
-        if root != NO_TABLE && context.root != root && context.holders != 0 {
-            let what = "an ASID is used again while translations of its last space may be held";
-            return Err(self.breach_at(cpu, Rule::ReusedAsid, what, VirtAddr::default(), asid));
-        }
-        if root != NO_TABLE {
-            self.tables.node_mut(root).asid = asid;
-            self.contexts.enter(asid, root, cpu);
-            let Self { stale, cpus, .. } = self;
-            stale.may_be_walked_by(cpu, asid, |stored| stored.event <= cpus[usize::from(stored.cpu)].ordered);
-        }
-        let when = self.when(cpu);
-        let this = &mut self.cpus[cpu];
-        (this.root, this.asid, this.needs_isb) = (root, asid, Some(when));
-        Ok(())
-    }
-
-    /// Instructions in memory were invalidated, or cleaned to where fetches find them.
-    pub(crate) fn instructions_changed(&mut self, cpu: usize) -> Judged {
-        self.cpus[cpu].needs_isb = Some(self.when(cpu));
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::MAX_CPUS;
 use super::entry::{maps, pages_of};
 use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
@@ -27,11 +28,21 @@ pub(super) struct Node {
     pub(super) asid: Asid,
     /// The CPU that holds its lock, plus one; 0 for none.
     pub(super) locked: u8,
+    /// By CPU: the last event of that one which whoever released the lock had observed.
+    pub(super) released: [u64; MAX_CPUS],
     used: bool,
 }
 
-const UNUSED: Node =
-    Node { frame: Pfn::new(0), level: 0, parent: NO_TABLE, place: 0, asid: Asid::RESERVED, locked: 0, used: false };
+const UNUSED: Node = Node {
+    frame: Pfn::new(0),
+    level: 0,
+    parent: NO_TABLE,
+    place: 0,
+    asid: Asid::RESERVED,
+    locked: 0,
+    released: [0; MAX_CPUS],
+    used: false,
+};
 
 /// Where an entry stands: under which root, for which address.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +108,15 @@ impl Tables {
     pub(super) fn link(&mut self, child: TableId, parent: TableId, place: usize) {
         let child = self.node_mut(child);
         (child.parent, child.place) = (parent, place as u16);
+    }
+
+    /// No walk can come to this table any more, unless an entry leads there again: it stands nowhere.
+    pub(super) fn part(&mut self, table: Option<TableId>) {
+        let Some(id) = table else { return };
+        let is_linked = self.parent_entry(id).is_some_and(|entry| entry.address() == self.node(id).frame.start());
+        if !is_linked {
+            self.node_mut(id).parent = NO_TABLE;
+        }
     }
 
     #[inline]

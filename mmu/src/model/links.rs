@@ -1,0 +1,102 @@
+//! Entries of levels 0 to 2: tables that are linked and unlinked, and blocks. Rules MS-03 and MS-04.
+
+use super::entry::{is_cacheable, maps, pages_of};
+use super::rule::Rule;
+use super::stale::{Kind, Stale};
+use super::stores::{At, Write};
+use super::tables::TableId;
+use super::{Judged, Model};
+use crate::addr::{Asid, ENTRIES, VirtAddr};
+use crate::descriptor::Descriptor;
+
+impl Model {
+    /// An entry of levels 0 to 2 was changed.
+    pub(super) fn link_written(
+        &mut self,
+        cpu: usize,
+        table: TableId,
+        index: usize,
+        Write { old, new, .. }: Write,
+    ) -> Judged {
+        let at = self.at(cpu, table, index);
+        if let Some(at) = at.filter(|at| at.holders != 0) {
+            if old.is_valid() && new.is_valid() && old != new {
+                let what = "an entry that leads to a table was stored over with another table or a block";
+                return Err(self.breach_at(cpu, Rule::TableAndBlock, what, at.address, at.asid));
+            }
+            match old {
+                _ if new.is_valid() => self.check_make_above(&at, new)?,
+                _ if old.is_table() => self.unlink(&at, old),
+                _ if is_cacheable(old) => self.add_stale(self.stale_at(&at, Kind::Leaf, old)),
+                _ => {}
+            }
+        }
+        if new.is_table() { self.link(cpu, table, index, new) } else { Ok(()) }
+    }
+
+    /// An entry of levels 0 to 2 became valid: no walk through another table may be possible, nor a block be held that it parts; and
+    /// where it makes a block, nothing at all of its addresses.
+    fn check_make_above(&self, at: &At, new: Descriptor) -> Judged {
+        let level = self.tables.node(at.table).level;
+        let conflicts = |stale: &&Stale| {
+            let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
+            stale.is_of(at.asid)
+                && stale.overlaps(at.page(), pages_of(level) as u64)
+                && (of_same_form || !new.is_table())
+        };
+        match self.stale.iter().find(conflicts) {
+            None => Ok(()),
+            Some(stale) => {
+                let what = "a table is linked, or a block made, while another translation of its addresses may be held";
+                Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(at.page())))
+            }
+        }
+    }
+
+    /// A table was unlinked: walks may go on through it and what it leads to, and what they led to may be cached.
+    fn unlink(&mut self, at: &At, old: Descriptor) {
+        let Some(child) = self.table_in(old.address().frame()) else { return };
+        for index in 0..ENTRIES {
+            let entry = self.tables.entry(child, index);
+            let Some(below) = self.at(at.cpu, child, index).filter(|_| entry.is_valid()) else { continue };
+            if !maps(self.tables.node(child).level, entry) {
+                self.unlink(&below, entry);
+                continue;
+            }
+            self.wake(&below);
+            if is_cacheable(entry) {
+                self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
+            }
+        }
+        self.add_stale(self.stale_at(at, Kind::Walk, old));
+    }
+
+    fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
+        let Some(child) = self.table_in(new.address().frame()) else {
+            let place = self.tables.place(table, index);
+            let address = place.map_or(VirtAddr::default(), |place| place.address);
+            let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
+            let what = "an entry leads to a page that is no table";
+            return Err(self.breach_at(cpu, Rule::ForeignStore, what, address, asid));
+        };
+        self.tables.link(child, table, index);
+        if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }
+    }
+
+    /// What a table held before it was linked becomes reachable with it.
+    fn check_linked(&mut self, cpu: usize, table: TableId) -> Judged {
+        for index in 0..ENTRIES {
+            let entry = self.tables.entry(table, index);
+            let Some(at) = self.at(cpu, table, index).filter(|_| entry.is_valid()) else { continue };
+            let level = self.tables.node(table).level;
+            match self.table_in(entry.address().frame()) {
+                _ if level == 3 => self.check_make(&at, entry)?,
+                below => {
+                    self.check_make_above(&at, entry)?;
+                    below.filter(|_| entry.is_table()).map_or(Ok(()), |below| self.check_linked(cpu, below))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
