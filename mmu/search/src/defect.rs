@@ -122,7 +122,7 @@ impl Defect {
             Self::FirstPageOnly => each_tlbi(steps, |op| op.pages = 1),
             Self::LeafOnly => each_tlbi(steps, |op| op.depth = Depth::Leaf),
             Self::UnlinkedLate => unlink_late(steps),
-            Self::FreedBeforeFlush => complete_last(steps),
+            Self::FreedBeforeFlush => free_early(steps),
             Self::CopiedBeforeFlush => copy_early(steps),
             Self::NoBreak => each_clear(steps, |page, _| vec![Step::Load(page)]),
             Self::ConvertedWithoutFlush => convert_without_flush(steps),
@@ -221,10 +221,11 @@ fn completion_before_free(steps: &[Step]) -> Option<usize> {
     steps[..freed].iter().rposition(|&step| step == Step::Dsb(Dsb::Ish))
 }
 
-fn complete_last(steps: &mut Vec<Step>) {
-    if let Some(completion) = completion_before_free(steps) {
-        let barrier = steps.remove(completion);
-        steps.push(barrier);
+/// Copies that stand between go with them.
+fn free_early(steps: &mut [Step]) {
+    let last = steps.iter().rposition(|step| matches!(step, Step::Free(_)));
+    if let (Some(completion), Some(last)) = (completion_before_free(steps), last) {
+        steps[completion..=last].rotate_left(1);
     }
 }
 

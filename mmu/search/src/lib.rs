@@ -8,7 +8,8 @@
 //!    nothing evicted, and nothing that must be cached; A3, a contiguous entry cached as the block or as a page; A4, stores seen late;
 //!    A5, invalidations without effect until their DSB, and undone by walks that see late stores; A6, a table cached above the leaves;
 //!    A7, overlapping translations.
-//! 4. It shares no code with the TLBs of the `mmu` crate, only the names of features, barriers, depths and scopes.
+//! 4. `tests/model` plays the same programs to the checker of rules, [`mmu::model`], through the door: its verdicts have to agree.
+//! 5. It shares no code with that checker, only the names of features, barriers, depths and scopes.
 //!
 //! What is left out: accesses of the kernel itself, faults that read a page back, a second table, a third CPU.
 #![forbid(unsafe_code)]
