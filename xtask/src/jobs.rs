@@ -36,7 +36,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'+');
 
 /// Everything that a verb works with.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Bench<'a> {
     /// The options of the command line.
     pub options: &'a Options,

@@ -26,7 +26,7 @@ fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<Box<dyn FnOnce() + Send + 'a>
 fn config(cpus: usize, seed: u64) -> Config {
     let simple = Features { asid_bits: 8, ..Features::default() };
     let features = if seed % 4 == 3 { simple } else { Config::default().features };
-    Config { cpus, seed, features, ..Config::default() }
+    Config { cpus, seed, features, adversary: true, ..Config::default() }
 }
 
 #[test]

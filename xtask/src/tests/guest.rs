@@ -20,8 +20,13 @@ const MACHINES: &[Machine] = &[
 
 /// Runs them all.
 pub fn run(bench: &Bench, tally: &Tally) {
-    let tests = MACHINES.iter().map(|machine| {
-        let label = format!("guest: {machine}");
+    run_on(bench, tally, "guest", MACHINES);
+}
+
+/// Runs every test of the guest on each of `machines`; `what` begins the names.
+pub fn run_on(bench: &Bench, tally: &Tally, what: &str, machines: &[Machine]) {
+    let tests = machines.iter().map(|machine| {
+        let label = format!("{what}: {machine}");
         let test: Test = (format!("{label}: runs to its end"), Box::new(move || one(bench, machine, &label, tally)));
         test
     });

@@ -52,7 +52,8 @@ pub fn failed<E: std::fmt::Debug>(what: &str) -> impl FnOnce(E) -> String {
 impl World {
     /// A machine whose spaces have their fields mapped, nothing touched.
     pub fn new(features: Features, cpus: usize, seed: u64) -> Self {
-        let machine = Machine::new(Config { ram_bytes: RAM, features, cpus, seed, ..Config::default() });
+        let machine =
+            Machine::new(Config { ram_bytes: RAM, features, cpus, seed, adversary: cpus > 1, ..Config::default() });
         let first = Config::default().ram_start.frame();
         let all: [Range<Pfn>; 1] = [first..first.add((RAM / PAGE_SIZE) as usize)];
         let memory = Memory::new(Door::simulated(&machine), &all).expect("memory");
