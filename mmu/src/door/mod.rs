@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "none")]
 mod hardware;
+mod mutate;
 #[cfg(target_os = "none")]
 mod page_data;
 
@@ -15,6 +16,9 @@ pub(crate) use hardware::current_cpu;
 #[cfg(target_os = "none")]
 pub use hardware::{PerCpu, set_features};
 
+#[cfg(any(not(target_os = "none"), feature = "check"))]
+pub(crate) use mutate::is_told;
+
 #[cfg(not(target_os = "none"))]
 use crate::host::Machine;
 
@@ -23,6 +27,7 @@ use crate::descriptor::{Descriptor, NEXT_PAGE};
 use crate::events::{Dsb, Events};
 use crate::fact::{Fact, Role};
 use crate::features::Features;
+use crate::mutant::{Mutant, is};
 use crate::slot::{Slot, Table, UpperSlot};
 use crate::tlb_op::{Cause, TlbOp};
 
@@ -63,7 +68,7 @@ impl Run {
     /// WRITE (reference 2.2), so the run holds a hardware-dirty entry exactly if READ_ONLY is not set in all.
     fn gathered(self) -> Descriptor {
         let first = Descriptor::from_bits(self.first);
-        if !first.is_present() {
+        if !first.is_present() || is(Mutant::SiblingFlagsLost) {
             return first;
         }
         let (any, all) = (Descriptor::from_bits(self.any), Descriptor::from_bits(self.all));
@@ -153,6 +158,10 @@ impl Door {
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn update(&self, slot: Slot, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
         let mut old = self.machine.load(slot.address());
+        if is(Mutant::PlainUpdate) {
+            self.store(slot, change(Descriptor::from_bits(old)));
+            return Descriptor::from_bits(old);
+        }
         loop {
             self.events().exchanges.add(1);
             let new = change(Descriptor::from_bits(old)).bits();
@@ -217,8 +226,9 @@ impl Door {
     #[inline(always)]
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn invalidate(&self, op: TlbOp, cause: Cause) {
-        self.events().tlbi[op.kind()].add(1);
-        self.events().tlbi_causes[cause as usize].add(1);
+        let Some(op) = mutate::tlbi(op, cause) else { return };
+        self.events().tlbi[op.kind()].add(mutate::tlbi_count());
+        self.events().tlbi_causes[cause as usize].add(mutate::tlbi_count());
         self.machine.tlbi(op);
     }
 
@@ -226,16 +236,20 @@ impl Door {
     #[inline(always)]
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn dsb(&self, kind: Dsb) {
-        self.events().dsb[kind as usize].add(1);
-        self.machine.dsb(kind);
+        if mutate::dsb(kind) {
+            self.events().dsb[kind as usize].add(1);
+            self.machine.dsb(kind);
+        }
     }
 
     /// Issues an ISB.
     #[inline(always)]
     #[cfg_attr(not(target_os = "none"), track_caller)]
     pub fn isb(&self) {
-        self.events().isb.add(1);
-        self.machine.isb();
+        if mutate::isb() {
+            self.events().isb.add(1);
+            self.machine.isb();
+        }
     }
 
     /// Makes instructions that were just written to `count` frames visible to fetches (DDI 0487, B2.7.4.2).
