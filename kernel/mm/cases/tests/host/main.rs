@@ -13,6 +13,7 @@ use cases::{Bench, Cpu, Outcome};
 use mm::swap::RamDevice;
 use mm::{Memory, Space};
 use mmu::host::{Access, Config, Machine};
+use mmu::model::Verdict;
 use mmu::{Door, Features, Pfn, PhysAddr, VirtAddr};
 
 /// A CPU that runs a space at a time, as the kernel's do.
@@ -72,7 +73,11 @@ fn run_on(features: Features, case: fn(&Bench<'_>) -> Outcome) -> Outcome {
     let device = RamDevice::new(&memory.frames, slots).map_err(|error| format!("device: {error:?}"))?;
     memory.swap.add_device(Box::new(device)).map_err(|error| format!("device: {error:?}"))?;
     let cpu = SimulatedCpu::new(machine);
-    Bench::new(&memory, &cpu, MEGABYTES).run(case)
+    Bench::new(&memory, &cpu, MEGABYTES).run(case)?;
+    match cpu.machine.verdict() {
+        Verdict::Pass => Ok(()),
+        verdict => Err(format!("the model's verdict: {verdict}")),
+    }
 }
 
 fn run_all(profile: &str, features: Features) {
