@@ -1,7 +1,7 @@
 //! Builds the kernel and the programs for EL0.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -24,7 +24,12 @@ pub struct Build {
 
 /// Builds everything.
 pub fn build(toolchain: &Toolchain) -> Result<Build> {
-    let mut executables = compile(toolchain, &["kernel", "user"])?;
+    build_with(toolchain, &[])
+}
+
+/// Builds everything, the kernel with these features.
+pub fn build_with(toolchain: &Toolchain, features: &[&str]) -> Result<Build> {
+    let mut executables = compile(toolchain, &["kernel", "user"], features)?;
     let kernel = executables.iter().position(|(name, _)| name == "kernel").context("the build made no kernel")?;
     let (_, kernel) = executables.remove(kernel);
     assemble(&kernel, executables)
@@ -32,7 +37,7 @@ pub fn build(toolchain: &Toolchain) -> Result<Build> {
 
 /// Builds the programs for EL0; the kernel is given.
 pub fn with_kernel(toolchain: &Toolchain, kernel: &Path) -> Result<Build> {
-    assemble(kernel, compile(toolchain, &["user"])?)
+    assemble(kernel, compile(toolchain, &["user"], &[])?)
 }
 
 fn assemble(kernel: &Path, programs: Vec<(String, PathBuf)>) -> Result<Build> {
@@ -42,18 +47,24 @@ fn assemble(kernel: &Path, programs: Vec<(String, PathBuf)>) -> Result<Build> {
 }
 
 /// Runs cargo; gives each executable's name and file.
-fn compile(toolchain: &Toolchain, packages: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+fn compile(toolchain: &Toolchain, packages: &[&str], features: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--release", "--message-format=json-render-diagnostics"]);
     cargo.args(packages.iter().flat_map(|package| ["--package", package]));
+    cargo.args(features.iter().map(|feature| format!("--features=kernel/{feature}")));
     if !crate::is_verbose() {
         cargo.arg("--quiet");
     }
+    run_for_executables(&mut cargo)
+}
+
+/// Runs a cargo that builds and tells of it as JSON; gives each executable's name and file.
+pub fn run_for_executables(cargo: &mut Command) -> Result<Vec<(String, PathBuf)>> {
     // Only the messages for machines come on standard output; the others go to the terminal.
     let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot start {}", command::quote(&cargo)))?;
+    let output = output.with_context(|| format!("cannot start {}", command::quote(cargo)))?;
     if !output.status.success() {
-        bail!("the build failed: {}", command::quote(&cargo));
+        bail!("the build failed: {}", command::quote(cargo));
     }
     Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }

@@ -1,6 +1,7 @@
 //! `test`: every test there is, and one line at the end: `N passed, M failed`.
 
 mod case;
+mod clean;
 mod determinism;
 mod door;
 mod files;
@@ -23,8 +24,9 @@ pub use tally::{Tally, Test};
 /// Runs everything whose name contains `filter`; 1 if anything failed.
 pub fn run(bench: &Bench, toolchain: &Toolchain, filter: Option<&str>) -> Result<u8> {
     let tally = Tally::new(filter.unwrap_or_default(), bench.interrupt);
-    let steps: [&dyn Fn(&Tally); 7] = [
+    let steps: [&dyn Fn(&Tally); 8] = [
         &|tally| host::run(toolchain, tally),
+        &|tally| clean::run(bench, tally),
         &|tally| guest::run(bench, tally),
         &|tally| programs::run(bench, tally),
         &|tally| foreign::run(bench, tally),
