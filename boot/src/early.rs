@@ -25,6 +25,8 @@ const TABLE: u64 = 4096;
 const ENTRIES: usize = 512;
 /// Valid, access flag, inner shareable, attribute 0 (Normal), UXN.
 const NORMAL_BLOCK: u64 = 1 | (3 << 8) | (1 << 10) | (1 << 54);
+/// AP[2]: no writes.
+const READ_ONLY: u64 = 1 << 7;
 /// PXN.
 const NEVER_EXECUTE: u64 = 1 << 53;
 /// Two halves of 48 bits, 4 KiB granules, walks in write-back inner shareable memory.
@@ -41,7 +43,8 @@ extern "C" fn map_early(tables: *mut u64, image: u64, device_tree: u64, image_bl
         }
         link(tables, 0, (image >> 39) as usize % ENTRIES);
         link(tables, 1, (image >> 30) as usize % ENTRIES);
-        set(tables, 2, (image >> 21) as usize % ENTRIES, NORMAL_BLOCK | image);
+        // Every CPU comes through the identity map, also when the kernel runs already: executable, so not writable.
+        set(tables, 2, (image >> 21) as usize % ENTRIES, NORMAL_BLOCK | READ_ONLY | image);
         link(tables, UPPER, (WINDOW >> 39) as usize % ENTRIES);
         link(tables, UPPER + 1, 0);
         for block in 0..image_blocks {

@@ -13,9 +13,13 @@ use crate::fdt::Fdt;
 use crate::info::{BootInfo, Machine};
 use crate::map::{KernelMap, TablePage, Use, device_address};
 use crate::memory::{PhysRange, Ranges};
+use crate::secondary::MAX_RUNNING;
 
 /// Table pages for the kernel's own map: about a dozen are used.
 const POOL_PAGES: usize = 64;
+
+/// Bytes of a CPU's stack, and of the guard below it (linker.ld).
+const STACK: u64 = 64 << 10;
 
 /// What appears first; the kernel's banner goes on behind it.
 pub const FIRST_WORD: &str = "unfold";
@@ -32,6 +36,7 @@ global_asm!(
     SCTLR_ON = const SCTLR_ON,
     MAIR = const mmu::MAIR,
     UPPER_ROOT = const UPPER * 4096,
+    STACK_BLOCK_SHIFT = const (2 * STACK).trailing_zeros(),
 );
 
 #[unsafe(link_section = ".early_tables")]
@@ -39,18 +44,25 @@ global_asm!(
 static mut early_tables: [TablePage; EARLY_TABLES] = [TablePage::EMPTY; EARLY_TABLES];
 static mut POOL: [TablePage; POOL_PAGES] = [TablePage::EMPTY; POOL_PAGES];
 static EMPTY_TABLE: TablePage = TablePage::EMPTY;
-static FIRST_CPU: PerCpu = PerCpu::new(0);
+static PER_CPU: [PerCpu; MAX_RUNNING] = [
+    PerCpu::new(0),
+    PerCpu::new(1),
+    PerCpu::new(2),
+    PerCpu::new(3),
+    PerCpu::new(4),
+    PerCpu::new(5),
+    PerCpu::new(6),
+    PerCpu::new(7),
+];
 
 unsafe extern "C" {
     static _image_start: u8;
     static _text_end: u8;
     static _rodata_end: u8;
-    static _boot_stack_guard: u8;
-    static _boot_stack_bottom: u8;
     static _boot_stack_top: u8;
     static _emergency_stack_guard: u8;
     static _emergency_stack_bottom: u8;
-    static _end: u8;
+    static _emergency_stack_top: u8;
     fn switch_upper_half();
     /// The kernel's exception vectors, which work from before `kernel_main` on.
     static exception_vectors: u8;
@@ -70,9 +82,7 @@ macro_rules! address {
 /// head.s comes here with the device tree and the image (physical addresses) and the exception level at entry.
 #[unsafe(no_mangle)]
 extern "C" fn first_rust(device_tree: u64, image: u64, entry_level: u64) -> ! {
-    // SAFETY: the vectors are aligned by the linker script and mapped for ever.
-    unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) address!(exception_vectors)) };
-    TPIDR_EL1.set(&raw const FIRST_CPU as u64);
+    enter_cpu(0);
     if device_tree == 0 {
         console::stop("unfold: no device tree in x0: boot the flat image, not the ELF file\n");
     }
@@ -91,6 +101,13 @@ extern "C" fn first_rust(device_tree: u64, image: u64, entry_level: u64) -> ! {
     }
     switch(root, &place);
     finish(&place, root, table_pages, entry_level)
+}
+
+/// What every CPU does first: its exceptions have vectors, and it knows its number.
+pub(crate) fn enter_cpu(number: usize) {
+    // SAFETY: the vectors are aligned by the linker script and mapped for ever.
+    unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) address!(exception_vectors)) };
+    TPIDR_EL1.set(&raw const PER_CPU[number] as u64);
 }
 
 /// Where boot found things, in physical addresses.
@@ -138,6 +155,7 @@ fn build_map(machine: &Machine<'_>, place: &Place) -> (PhysAddr, usize) {
     let pool = unsafe { core::slice::from_raw_parts_mut((&raw mut POOL).cast(), POOL_PAGES) };
     let mut map = KernelMap::new(pool, PhysAddr::new(pool_address));
     let done = map_image(&mut map, place)
+        .and_then(|()| map_stacks(&mut map, place, machine))
         .and_then(|()| map_memory(&mut map, &machine.memory, place))
         .and_then(|()| map_devices(&mut map, machine));
     if done.is_err() {
@@ -146,16 +164,32 @@ fn build_map(machine: &Machine<'_>, place: &Place) -> (PhysAddr, usize) {
     (map.root(), map.used())
 }
 
-/// The image at its link address: text, constants, data; nothing at the guards below the stacks.
+/// The image at its link address: text, constants, data, and the stack for emergencies; nothing at the guard below that.
 fn map_image(map: &mut KernelMap<'_>, place: &Place) -> Result<(), crate::map::PoolEmpty> {
     let pieces = [
         (address!(_image_start), address!(_text_end), Use::Text),
         (address!(_text_end), address!(_rodata_end), Use::Constants),
-        (address!(_rodata_end), address!(_boot_stack_guard), Use::Data),
-        (address!(_boot_stack_bottom), address!(_boot_stack_top), Use::Data),
-        (address!(_emergency_stack_bottom), address!(_end), Use::Data),
+        (address!(_rodata_end), address!(_emergency_stack_guard), Use::Data),
+        (address!(_emergency_stack_bottom), address!(_emergency_stack_top), Use::Data),
     ];
     pieces.iter().try_for_each(|&(start, end, usage)| map.map(VirtAddr::new(start), place.between(start, end), usage))
+}
+
+/// A stack for each CPU; nothing at the guards below them.
+fn map_stacks(map: &mut KernelMap<'_>, place: &Place, machine: &Machine<'_>) -> Result<(), crate::map::PoolEmpty> {
+    (0..=last_cpu(machine))
+        .map(stack_top)
+        .try_for_each(|top| map.map(VirtAddr::new(top - STACK), place.between(top - STACK, top), Use::Data))
+}
+
+/// The highest number that a CPU of this machine can have.
+fn last_cpu(machine: &Machine<'_>) -> u64 {
+    machine.cpus().len().clamp(1, MAX_RUNNING) as u64 - 1
+}
+
+/// Where the stack of a CPU starts, to grow down. The first one's is the boot stack.
+fn stack_top(cpu: u64) -> u64 {
+    address!(_boot_stack_top) + cpu * 2 * STACK
 }
 
 /// All memory at its linear address, never executable; where it is the alias of text and constants, read-only.
@@ -205,8 +239,13 @@ fn switch(root: PhysAddr, place: &Place) {
         asm!("dsb ishst", "blr {code}", code = in(reg) code, inout("x0") root.as_u64() => _, inout("x1") empty => _,
              inout("x2") tcr() => _, lateout("x30") _);
     }
+    leave_identity_map(empty);
+}
+
+/// Makes the lower half of this CPU's addresses empty: `empty` is the physical address of a table without entries.
+pub(crate) fn leave_identity_map(empty: u64) {
     TTBR0_EL1.set(empty);
-    // SAFETY: nothing uses the lower half any more. This is before the door's first use, so boot issues its own.
+    // SAFETY: nothing uses the lower half any more. This is before the CPU's first use of the door, so boot issues its own.
     unsafe { asm!("isb", "tlbi vmalle1", "dsb nsh", "isb") };
 }
 
@@ -230,7 +269,8 @@ fn tcr() -> u64 {
 fn finish(place: &Place, root: PhysAddr, table_pages: usize, entry_level: u64) -> ! {
     let Ok(fdt) = Fdt::new(linear(place.device_tree)) else { unreachable!("it was one a moment ago") };
     let machine = Machine::read(&fdt);
-    let image = place.between(address!(_image_start), address!(_end));
+    // It ends with the last stack in use; those of CPUs that the machine has not got are free memory.
+    let image = place.between(address!(_image_start), stack_top(last_cpu(&machine)));
     let mut free = Ranges::new();
     machine.memory.as_slice().iter().for_each(|range| free.add(range.pages_inside()));
     for taken in [Some(image), Some(place.device_tree), machine.initrd].into_iter().flatten() {

@@ -18,14 +18,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Memory that nobody has: for the frame allocator, once devices in memory have taken theirs.
-    pub fn free(&self) -> Ranges {
-        *self.free.lock()
-    }
-
-    /// Takes memory for good: `size` bytes aligned to `align`.
-    pub fn take(&self, size: u64, align: u64) -> Option<PhysRange> {
-        self.free.lock().take(size, align)
+    /// Hands over the memory that nobody has, to the frame allocator: there is none left here then, so that nothing has two owners.
+    pub fn take_free(&self) -> Ranges {
+        core::mem::replace(&mut *self.free.lock(), Ranges::new())
     }
 }
 

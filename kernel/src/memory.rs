@@ -61,7 +61,7 @@ fn check_elision(memory: &Memory) -> Result<(), String> {
 }
 
 fn free_frames() -> Vec<Range<Pfn>> {
-    let free = machine().free();
+    let free = machine().take_free();
     let pages = free.as_slice().iter().map(boot::PhysRange::pages_inside).filter(|range| !range.is_empty());
     pages.map(|range| PhysAddr::new(range.start).frame()..PhysAddr::new(range.end).frame()).collect()
 }

@@ -8,7 +8,7 @@ use mm::policy::{KEYS, Policy};
 
 use crate::arch::features::Features;
 use crate::arch::tables::{self, Half};
-use crate::arch::{gic, pmu, psci};
+use crate::arch::{cpus, gic, pmu, psci};
 use crate::command_line::{self, Crash, Job, Options};
 use crate::dev::{log as kernel_log, pl011};
 use crate::heap;
@@ -51,6 +51,9 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     #[cfg(feature = "mutants")]
     options.mutant.into_iter().for_each(mmu::mutant::choose);
     let interrupts = info.machine.gic.is_some_and(|gic| gic::init(gic, info.machine.timer_interrupt));
+    if let Err(error) = cpus::start(info, interrupts) {
+        log::warn!("{error}; the kernel goes on with {} of {}", cpus::count(), info.machine.cpus().len());
+    }
     if options.has_banner() {
         banner(machine, interrupts);
     }
@@ -102,7 +105,7 @@ fn banner(machine: &Machine, interrupts: bool) {
         info.initrd.len() >> 10
     );
     let affinities: Vec<_> = cpus.iter().map(|cpu| alloc::format!("{:#x}", cpu.affinity)).collect();
-    log::info!("cpus:     {} found ({}), the first runs, the others are left off", cpus.len(), affinities.join(", "));
+    log::info!("cpus:     {} found ({}), {}", cpus.len(), affinities.join(", "), running());
     let power = psci::version().map_or("no PSCI".into(), |version| alloc::format!("PSCI {version}"));
     log::info!(
         "devices:  PL011, {}, timer {} Hz, {power}",
@@ -110,6 +113,14 @@ fn banner(machine: &Machine, interrupts: bool) {
         crate::arch::timer::frequency()
     );
     log::info!("command line: {}", info.machine.command_line);
+}
+
+/// How many CPUs run.
+fn running() -> String {
+    match cpus::count() {
+        1 => "the first runs".into(),
+        count => alloc::format!("{count} run: the first works, the others sleep until they are given something to do"),
+    }
 }
 
 fn run(options: &Options) -> ! {

@@ -62,6 +62,8 @@ pub struct Events {
     pub stores: Counter,
     /// Compare-and-swaps of last-level descriptors.
     pub exchanges: Counter,
+    /// Loads of last-level descriptors from which a compare-and-swap begins; they are not in `reads`.
+    pub update_reads: Counter,
     /// Loads of descriptors of levels 0 to 2.
     pub table_reads: Counter,
     /// Stores and swaps of descriptors of levels 0 to 2.
@@ -84,6 +86,7 @@ impl Events {
             swaps: Counter::new(),
             stores: Counter::new(),
             exchanges: Counter::new(),
+            update_reads: Counter::new(),
             table_reads: Counter::new(),
             table_stores: Counter::new(),
             tlbi: [const { Counter::new() }; KINDS],

@@ -1,11 +1,15 @@
-//! What memory management knows and hardware does not say: told to the door, so that a model behind it can judge what is done. Hardware
-//! ignores it all, and in a kernel without the checker it compiles to nothing.
+//! What memory management knows and hardware does not say: told to the door, so that a model behind it can judge what is done. In a
+//! kernel without the checker it compiles to nothing, except that the kernel announces its tables: see [`Role`].
 
 use crate::addr::Pfn;
 use crate::descriptor::Descriptor;
 use crate::slot::Slot;
 
 /// What a frame is used for.
+///
+/// An observer outside is told which frames are tables, so that it can see for itself what is done to them: `hint #0x66` followed at
+/// once by a load from the page says that it is one from now on, `hint #0x67` and a load that it is one no longer. These loads are not
+/// counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// Nobody was told yet.

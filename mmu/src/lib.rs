@@ -32,6 +32,8 @@ pub use descriptor::{Descriptor, MAIR, NEXT_PAGE, Protection, STAGE1};
 pub use door::{Door, Mark};
 #[cfg(target_os = "none")]
 pub use door::{PerCpu, set_features};
+#[cfg(all(target_os = "none", feature = "check"))]
+pub use door::{Report, observe, with_model};
 pub use events::{Counter, Dsb, Events};
 pub use fact::{Access, Fact, Operation, Role};
 pub use features::Features;

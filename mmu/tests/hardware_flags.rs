@@ -2,17 +2,19 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::*;
 use mmu::host::{Access, Config, FaultKind};
-use mmu::{CONT_PTES, Cause, Depth, Descriptor, Features, Protection, Scope, TlbOp};
+use mmu::{CONT_PTES, Depth, Descriptor, Features, Protection, Scope, TlbOp};
 
 fn features(access: bool, dirty: bool) -> Features {
     Features { hardware_access: access, hardware_dirty: dirty, ..Config::default().features }
 }
 
-/// One page, mapped old and clean.
+/// One page, mapped old and clean, on a machine that also does what is merely allowed.
 fn ground(features: Features, protection: Protection) -> (Ground, Space) {
-    let mut ground = Ground::with(1, features);
+    let mut ground = Ground::build(Config { features, adversary: true, ..Config::default() });
     let space = ground.active_space();
     let frame = ground.frames(1);
     ground.door.store(space.slot(0), Descriptor::user_page(frame, protection));
@@ -23,8 +25,13 @@ fn kind(ground: &Ground, access: Access) -> Option<FaultKind> {
     ground.machine.access(page(0), access).err().map(|fault| fault.kind)
 }
 
+/// What may come of an access.
+fn kinds(ground: &Ground, access: Access) -> BTreeSet<Option<FaultKind>> {
+    (0..TRIES).map(|_| kind(ground, access)).collect()
+}
+
 fn flush(ground: &Ground) {
-    ground.door.invalidate(TlbOp::page(ASID, page(0), 3, Depth::Leaf, Scope::Broadcast), Cause::Access);
+    ground.complete(TlbOp::page(ASID, page(0), 3, Depth::Leaf, Scope::Broadcast));
 }
 
 #[test]
@@ -46,10 +53,10 @@ fn without_hardware_there_are_faults() {
     assert_eq!(kind(&ground, Access::Read), None);
     assert_eq!(kind(&ground, Access::Write), Some(FaultKind::Permission));
     ground.door.update(space.slot(0), Descriptor::make_dirty);
-    // The entry that does not permit it may still be used.
-    assert_eq!(kind(&ground, Access::Write), Some(FaultKind::Permission));
+    // The entry that does not permit it may still be used: a spurious fault.
+    assert_eq!(kinds(&ground, Access::Write), BTreeSet::from([None, Some(FaultKind::Permission)]));
     flush(&ground);
-    assert_eq!(kind(&ground, Access::Write), None);
+    assert_eq!(kinds(&ground, Access::Write), BTreeSet::from([None]));
 }
 
 #[test]
@@ -69,36 +76,34 @@ fn a_page_that_is_not_writable_stays_so() {
     assert!(!ground.door.load(space.slot(0)).is_dirty());
 }
 
-#[test]
-fn what_is_old_again_is_seen_young_only_after_an_invalidation() {
-    let (ground, space) = ground(features(true, true), RW);
-    assert_eq!(kind(&ground, Access::Read), None);
-    ground.door.update(space.slot(0), Descriptor::make_old);
-    assert_eq!(kind(&ground, Access::Read), None);
-    assert!(!ground.door.load(space.slot(0)).is_young());
-    flush(&ground);
-    assert_eq!(kind(&ground, Access::Read), None);
-    assert!(ground.door.load(space.slot(0)).is_young());
-}
-
 /// A clean entry in the TLB does not let a store pass unrecorded: hardware looks at the descriptor again.
 #[test]
 fn a_store_through_a_clean_entry_meets_the_descriptor_of_now() {
     let (ground, space) = ground(features(true, true), RW);
     assert_eq!(kind(&ground, Access::Read), None);
     ground.door.swap(space.slot(0), Descriptor::NONE);
-    assert_eq!(kind(&ground, Access::Read), None);
-    assert_eq!(kind(&ground, Access::Write), Some(FaultKind::Translation));
+    assert_eq!(kinds(&ground, Access::Read), BTreeSet::from([None, Some(FaultKind::Translation)]));
+    assert_eq!(kinds(&ground, Access::Write), BTreeSet::from([Some(FaultKind::Translation)]));
 }
 
-/// A dirty one does: the store lands in the page, and the descriptor is as software left it. This is the window of MS-42.
+/// A dirty one may: the store lands in the page, and the descriptor is as software left it. This is the window of MS-42.
 #[test]
-fn a_store_through_a_dirty_entry_is_not_recorded_again() {
-    let (ground, space) = ground(features(true, true), RW);
-    assert_eq!(kind(&ground, Access::Write), None);
-    ground.door.update(space.slot(0), Descriptor::make_clean);
-    assert_eq!(kind(&ground, Access::Write), None);
-    assert!(!ground.door.load(space.slot(0)).is_dirty());
+fn a_store_through_a_dirty_entry_may_not_be_recorded_again() {
+    let recorded = |flushed: bool| {
+        let (ground, space) = ground(features(true, true), RW);
+        let store = |_| {
+            assert_eq!(kind(&ground, Access::Write), None);
+            ground.door.update(space.slot(0), Descriptor::make_clean);
+            if flushed {
+                flush(&ground);
+            }
+            assert_eq!(kind(&ground, Access::Write), None);
+            ground.door.load(space.slot(0)).is_dirty()
+        };
+        (0..TRIES).map(store).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(recorded(false), BTreeSet::from([false, true]));
+    assert_eq!(recorded(true), BTreeSet::from([true]));
 }
 
 /// In a folded block hardware may set the flags of the entry that it walked, and of no other.

@@ -6,7 +6,8 @@ mod common;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use common::*;
-use mmu::host::{Access, Event, FailureKind, FaultKind, Machine, Record, Schedule, program};
+use mmu::host::{Access, Config, Event, FailureKind, FaultKind, Machine, Record, Schedule, program};
+use mmu::model::{Rule, Verdict};
 use mmu::{CONT_PTES, Cause, Depth, Descriptor, Dsb, Scope, TlbOp};
 
 /// Waits, without events, until `flag` is set.
@@ -18,7 +19,10 @@ fn wait_for(flag: &AtomicBool) {
 
 /// A folded block, mapped on two CPUs.
 fn folded() -> (Ground, Space, mmu::Pfn) {
-    let mut ground = Ground::new(2);
+    folded_on(Ground::new(2))
+}
+
+fn folded_on(mut ground: Ground) -> (Ground, Space, mmu::Pfn) {
     let space = ground.active_space();
     let frames = ground.frames(CONT_PTES);
     ground.door.store_run(space.slot(0), Descriptor::user_page(frames, RW).with_contiguous(true), CONT_PTES);
@@ -145,11 +149,12 @@ fn a_store_between_two_swaps_is_gathered() {
         .unwrap();
 }
 
-/// The same conversion by plain loads and stores loses a dirty state that hardware sets in between (MS-06); some seeds show it.
+/// The same conversion by plain loads and stores loses a dirty state that hardware sets in between. Some seeds show it, and the model
+/// says so (MS-06) whatever the seed.
 #[test]
 fn seeds_find_an_update_that_a_plain_store_loses() {
     let lost = |seed| {
-        let (ground, space, _) = folded();
+        let (ground, space, _) = folded_on(Ground::build(Config { cpus: 2, strict: false, ..Config::default() }));
         ground.machine.run(
             seed,
             vec![
@@ -164,6 +169,8 @@ fn seeds_find_an_update_that_a_plain_store_loses() {
                 }),
             ],
         );
+        let Verdict::Breach(breach) = ground.machine.verdict() else { panic!("seed {seed}: nothing found") };
+        assert_eq!(breach.rule, Rule::PlainStore);
         !ground.door.load(space.slot(9)).is_dirty()
     };
     let count = (0..100).filter(|&seed| lost(seed)).count();

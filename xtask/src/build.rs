@@ -22,13 +22,8 @@ pub struct Build {
     pub programs: Vec<Program>,
 }
 
-/// Builds everything.
-pub fn build(toolchain: &Toolchain) -> Result<Build> {
-    build_with(toolchain, &[])
-}
-
-/// Builds everything, the kernel with these features.
-pub fn build_with(toolchain: &Toolchain, features: &[&str]) -> Result<Build> {
+/// Builds everything, the kernel with `features`.
+pub fn build(toolchain: &Toolchain, features: &[&str]) -> Result<Build> {
     let mut executables = compile(toolchain, &["kernel", "user"], features)?;
     let kernel = executables.iter().position(|(name, _)| name == "kernel").context("the build made no kernel")?;
     let (_, kernel) = executables.remove(kernel);
@@ -50,8 +45,13 @@ fn assemble(kernel: &Path, programs: Vec<(String, PathBuf)>) -> Result<Build> {
 fn compile(toolchain: &Toolchain, packages: &[&str], features: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--release", "--message-format=json-render-diagnostics"]);
+    if !features.is_empty() {
+        // A directory of its own for each set, so that going from one to another builds nothing anew.
+        let directory = crate::root().join("target").join(features.join("-"));
+        cargo.arg("--target-dir").arg(directory);
+        cargo.args(features.iter().map(|feature| format!("--features=kernel/{feature}")));
+    }
     cargo.args(packages.iter().flat_map(|package| ["--package", package]));
-    cargo.args(features.iter().map(|feature| format!("--features=kernel/{feature}")));
     if !crate::is_verbose() {
         cargo.arg("--quiet");
     }

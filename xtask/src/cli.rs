@@ -82,6 +82,9 @@ pub struct Options {
     /// Boot at EL2, as with a hypervisor's CPU
     #[arg(long, global = true)]
     pub el2: bool,
+    /// Hold every event of the kernel against the model of a TLB as stale as it may be; the kernel stops at the first breach of a rule
+    #[arg(long, global = true)]
+    pub check: bool,
     /// Wait for a debugger, and print the command for it
     #[arg(long, global = true)]
     pub gdb: bool,

@@ -82,7 +82,7 @@ fn work(cli: &Cli) -> Result<u8> {
     }
     let build = match &cli.verb {
         Some(Verb::Boot { kernel }) => build::with_kernel(&toolchain, kernel),
-        _ => build::build(&toolchain),
+        _ => build::build(&toolchain, if cli.options.check { &["check"] } else { &[] }),
     };
     let interrupt = Interrupt::catch()?;
     let build = match (build, &cli.verb) {

@@ -15,7 +15,20 @@ use crate::plugin::{self, Plugin};
 const SLOWNESS: u32 = 3;
 
 /// Columns that are always shown, also where nothing was counted. Others are added where something was.
-const COLUMNS: [&str; 7] = ["tlbi_page", "tlbi_range", "tlbi_asid", "tlbi_all", "dsb_ishst", "dsb_ish", "isb"];
+const COLUMNS: [&str; 10] = [
+    "tlbi_page",
+    "tlbi_range",
+    "tlbi_asid",
+    "tlbi_all",
+    "dsb_ishst",
+    "dsb_ish",
+    "isb",
+    "entry_loads",
+    "entry_stores",
+    "entry_atomics",
+];
+/// How the keys begin that the plugin counts as well.
+const COUNTED: [&str; 4] = ["tlbi_", "dsb_", "isb", "entry_"];
 
 /// What the comparison found.
 #[derive(Debug)]
@@ -108,7 +121,7 @@ fn head(keys: &[&str]) -> String {
 /// The keys of a record that the plugin counts as well.
 fn counted_keys(record: &Value) -> impl Iterator<Item = &str> {
     let keys = record.as_object().into_iter().flat_map(|fields| fields.keys());
-    keys.map(String::as_str).filter(|key| key.starts_with("tlbi_") || key.starts_with("dsb_") || *key == "isb")
+    keys.map(String::as_str).filter(|key| COUNTED.iter().any(|start| key.starts_with(start)))
 }
 
 fn count(record: &Value, key: &str) -> u64 {
@@ -132,13 +145,15 @@ mod tests {
 
     #[test]
     fn each_difference_is_named() {
-        let kernel = [json!({"index": 0, "tlbi_page": 3, "dsb_ish": 1}), json!({"index": 1, "isb": 1})];
-        let plugin = [json!({"index": 0, "tlbi_page": 4, "dsb_ish": 1, "dsb_other": 2}), json!({"index": 1, "isb": 1})];
+        let kernel = [json!({"index": 0, "tlbi_page": 3, "dsb_ish": 1}), json!({"index": 1, "entry_stores": 7})];
+        let plugin =
+            [json!({"index": 0, "tlbi_page": 4, "dsb_ish": 1, "dsb_other": 2}), json!({"index": 1, "entry_stores": 8})];
         let result = compare(&kernel, &plugin);
-        assert_eq!(result.passed, 1);
-        assert_eq!(result.differences.len(), 2);
+        assert_eq!((result.passed, result.failed()), (0, 2));
+        assert_eq!(result.differences.len(), 3);
         assert!(result.differences[0].contains("tlbi_page: kernel 3, plugin 4"));
         assert!(result.differences[1].contains("dsb_other: kernel 0, plugin 2"));
+        assert!(result.differences[2].contains("entry_stores: kernel 7, plugin 8"));
     }
 
     #[test]

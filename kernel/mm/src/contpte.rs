@@ -8,6 +8,7 @@
 use mmu::mutant::{self, Mutant};
 use mmu::{CONT_PTES, Cause, ContBlock, Descriptor, Dsb, Fact, Slot};
 
+use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::policy::Getter;
 use crate::tlb;
@@ -322,4 +323,38 @@ impl TableGuard<'_> {
             self.memory.door.dsb(Dsb::Ish);
         }
     }
+}
+
+/// An entry read without its table's lock, with the access flag and dirty state of its block. A block may be in the middle of a
+/// conversion, so every member has to agree with the entry; where one does not, the read begins anew (reference 2.8, rule MS-17).
+pub fn get_lockless(memory: &Memory, slot: Slot) -> Descriptor {
+    let door = &memory.door;
+    door.fact(Fact::SnapshotBegin(slot));
+    let value = loop {
+        let entry = door.load(slot);
+        if !entry.is_folded() {
+            break entry;
+        }
+        if let Some(gathered) = gather_whole(memory, slot, entry) {
+            break gathered;
+        }
+        mmu::relax();
+    };
+    door.fact(Fact::SnapshotEnd(slot, value));
+    value
+}
+
+/// `entry` with the flags of all its block; `None` if a member is not what it has to be beside it.
+fn gather_whole(memory: &Memory, slot: Slot, entry: Descriptor) -> Option<Descriptor> {
+    let same = |entry: Descriptor| entry.make_old().make_clean();
+    let before = slot.index_in_block();
+    let mut sum = entry;
+    for index in 0..CONT_PTES {
+        let member = memory.door.load(slot.block().first().add(index));
+        if same(member).advance(before) != same(entry).advance(index) {
+            return None;
+        }
+        sum = sum.gather(member);
+    }
+    Some(sum)
 }

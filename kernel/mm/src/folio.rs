@@ -223,6 +223,12 @@ impl<'m> Folio<'m> {
         SwapEntry::from_word(self.head_frame().swap.load(Ordering::Relaxed)).advance(index)
     }
 
+    /// Where its first page is in the swap cache, if it is there. Without its lock or the cluster's it may leave at any moment.
+    pub(crate) fn cached_at(&self) -> Option<SwapEntry> {
+        let word = self.head_frame().swap.load(Ordering::Relaxed);
+        (self.is_swap_cache() && word != 0).then(|| SwapEntry::from_word(word))
+    }
+
     /// Enters it as cached at `entry`, one reference a page. The cluster's lock is held.
     pub(crate) fn enter_swap_cache(&self, entry: SwapEntry) {
         self.get(self.pages());

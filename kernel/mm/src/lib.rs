@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+pub mod audit;
 pub mod contpte;
 pub mod count;
 pub mod errno;

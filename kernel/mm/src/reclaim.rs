@@ -1,12 +1,13 @@
 //! Reclaim: writing isolated folios to the swap device and freeing them.
 //!
-//! One isolation list is reclaimed in one of two orders. `page` and `folio` take a folio at a time: unmap, complete the flush if it
-//! was dirty, write, free. `gather` takes the list in steps: unmap all with one flush, write all, free all. In both, data is copied
+//! One isolation list is reclaimed in one of two orders. `page` and `folio` take a folio at a time: unmap, complete the flush, write,
+//! free. `gather` takes the list in steps: unmap all with one flush, write all, free all. In both, data is copied
 //! only after every translation through which a CPU could still write it is gone (rule MS-42).
 
 use alloc::vec::Vec;
 
 use mmu::Operation;
+use mmu::mutant::{self, Mutant};
 
 use crate::folio::{Folio, FolioLock};
 use crate::frame::{Orphan, OrphanList};
@@ -37,8 +38,10 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
             owed.keep(memory, locked);
             continue;
         }
-        if locked.is_dirty() {
-            deferred.flush_dirty(memory);
+        // Also where every entry was clean, so that no write can be lost: once the folio is out of the cache a fault maps another frame
+        // at the same address, and until the flush is complete a CPU could read the old one beside it (rule MS-04).
+        if !mutant::is(Mutant::NoFlushBeforeWriteOut) {
+            deferred.flush(memory);
         }
         write_and_detach(memory, locked, &mut owed);
         if owed.folios >= FREE_BATCH {
@@ -84,11 +87,12 @@ impl Owed {
         self.orphans.push(memory, orphan);
     }
 
-    /// The folio is in use: it goes to the active list.
+    /// The folio is in use, as far as was seen: it goes to the active list, unless all that needed it has gone meanwhile.
     fn keep(&mut self, memory: &Memory, folio: FolioLock<'_>) {
         folio.set_active(true);
         let plain = folio.folio();
         drop(folio);
+        memory.swap.free_unneeded(plain);
         self.put_back(memory, plain);
     }
 

@@ -329,7 +329,6 @@ impl Drop for Gather<'_> {
 #[derive(Debug, Default)]
 pub struct Deferred {
     required: bool,
-    writable: bool,
 }
 
 impl Deferred {
@@ -338,19 +337,11 @@ impl Deferred {
         Self::default()
     }
 
-    /// `pages` entries from `start` on were cleared under the table's lock; `dirty` as their old values say.
-    pub fn add(&mut self, memory: &Memory, space: &Space, start: VirtAddr, pages: usize, dirty: bool) {
+    /// `pages` entries from `start` on were cleared under the table's lock.
+    pub fn add(&mut self, memory: &Memory, space: &Space, start: VirtAddr, pages: usize) {
         flush_leaf_no_sync(memory, space, start, pages, Cause::Unmap);
         space.tlb.add(memory);
         self.required = true;
-        self.writable |= dirty;
-    }
-
-    /// Completes the flush if a page that could still be written through a stale entry is about to be copied out.
-    pub fn flush_dirty(&mut self, memory: &Memory) {
-        if mutant::or(Mutant::NoFlushBeforeWriteOut, self.writable, false) {
-            self.flush(memory);
-        }
     }
 
     /// Completes the flush.
@@ -358,7 +349,6 @@ impl Deferred {
         if mem::take(&mut self.required) {
             memory.door.dsb(Dsb::Ish);
         }
-        self.writable = false;
     }
 
     /// Completes the flush, then frees what waited for it.

@@ -83,18 +83,14 @@ fn zap_present(
     }
     folio.remove_maps(first, count);
     table.space.add_anon(-(count as i64));
-    release_maps(memory, folio, count, gather);
+    release(memory, folio, count, gather);
     count
 }
 
-/// Drops the references of `count` mappings that are gone. A folio that only the swap cache still holds leaves it, if no swap entry
-/// needs it there.
-pub(crate) fn release_maps(memory: &Memory, folio: Folio<'_>, count: usize, gather: &mut Gather<'_>) {
-    if folio.is_swap_cache() && !folio.is_mapped() {
-        if let Some(locked) = folio.try_lock() {
-            memory.swap.free_if_unused(&locked);
-        }
-    }
+/// Drops `count` references, those of mappings that are gone or of whoever found the folio. One that only the swap cache still holds
+/// leaves it, if no swap entry needs it there.
+pub(crate) fn release(memory: &Memory, folio: Folio<'_>, count: usize, gather: &mut Gather<'_>) {
+    memory.swap.free_unneeded(folio);
     if let Some(orphan) = folio.put(count) {
         gather.orphan(orphan);
     }

@@ -27,7 +27,7 @@ fn t_f_1_a_write_to_an_empty_area_maps_a_folded_folio() {
     assert_eq!((folio.order(), folio.refs(), folio.mapcount()), (4, 16, 16));
     assert_eq!(folio.exclusive_run(0, 16), (true, 16));
     assert_eq!(bench.count("faults_anonymous"), 1);
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn t_f_6_a_read_maps_the_zero_page_and_a_write_then_copies() {
     bench.write(1, 6).unwrap();
     assert_eq!(bench.folio(1).0.order(), 0);
     assert_eq!((bench.count("faults_zero_page"), bench.count("faults_copy")), (1, 1));
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn real_exhaustion_is_an_error_and_all_comes_back() {
     let failed = (0..20_000).find(|&page| bench.write(page, 1).is_err()).expect("memory must run out");
     assert!(failed > 7000, "{failed} pages of {before} free ones");
     assert!(bench.count("folio_fallbacks") > 0);
-    bench.recount(20_000);
+    bench.audit();
     bench.unmap(0, 20_000);
     assert_eq!(bench.memory.frames.free_count(), before);
 }
@@ -224,7 +224,7 @@ fn a_page_somebody_else_refers_to_is_copied() {
     assert_eq!(bench.read(4), Ok(77));
     bench.verify(5, 11);
     assert!(folio.put(1).is_none());
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]

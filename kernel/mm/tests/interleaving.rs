@@ -260,6 +260,46 @@ fn no_store_is_lost_in_a_batch() {
     no_store_is_lost("gather");
 }
 
+/// T-G-5: a read without the lock, while another CPU takes the block apart and puts it together, returns what the entry was at one
+/// moment: as a part of a whole block, as a single page, or nothing. That the value fits a moment is the model's to judge (MS-17).
+#[test]
+fn a_read_without_the_lock_is_of_one_moment() {
+    let mut seen = [0; 3];
+    for seed in 1..=40 {
+        let ground = ground("page");
+        let slot = ground.space.lock_table(&ground.memory, BASE).unwrap().slot(Ground::address(9));
+        let frame = ground.memory.door.load(slot).frame();
+        let done = AtomicBool::new(false);
+        let mut kinds = [0; 3];
+        let report = ground.machine.run_by(
+            Schedule::seeded(seed).one_in(6),
+            vec![
+                program(|| {
+                    for _ in 0..6 {
+                        ground.memory.mprotect(&ground.space, BASE.as_u64(), PAGE_SIZE, Prot::READ).unwrap();
+                        for protection in [Prot::READ, Prot::READ | Prot::WRITE] {
+                            let length = PAGES * PAGE_SIZE;
+                            ground.memory.mprotect(&ground.space, BASE.as_u64(), length, protection).unwrap();
+                        }
+                    }
+                    done.store(true, SeqCst);
+                }),
+                program(|| {
+                    while !done.load(SeqCst) {
+                        let entry = mm::contpte::get_lockless(&ground.memory, slot);
+                        assert!(entry.is_none() || entry.frame() == frame, "{entry}");
+                        kinds[if entry.is_none() { 0 } else { 1 + usize::from(entry.is_folded()) }] += 1;
+                        mmu::relax();
+                    }
+                }),
+            ],
+        );
+        report.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        seen.iter_mut().zip(kinds).for_each(|(sum, count)| *sum += count);
+    }
+    assert!(seen.iter().all(|&count| count > 0), "nothing, single, folded: {seen:?}");
+}
+
 /// The frames that a `Memory` is given are all it uses.
 #[test]
 fn a_memory_without_frames_says_so() {

@@ -22,7 +22,7 @@ fn t_i_1_a_folio_comes_back_whole_by_one_fault() {
     assert_eq!((bench.memory.swap.free_count(), bench.space.swap_entries()), (free + 16, 0));
     bench.verify(0, 16);
     assert_eq!(bench.count("faults_swap_major"), 1);
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn t_i_3_a_hole_makes_the_others_come_one_by_one() {
     assert_eq!(bench.read(8), Ok(0));
     assert_eq!((bench.count("faults_swap_major"), bench.count("pages_swapped_in")), (15, 15));
     assert_eq!(bench.folio(3).0.order(), 0);
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn t_i_5_a_folio_still_in_the_cache_is_mapped_again_without_a_read() {
         assert_eq!((bench.memory.swap.free_count(), bench.entry(3).is_dirty()), (start, dirty));
         assert_eq!(bench.folio(0).0.exclusive_run(0, 16), (true, 16));
         bench.verify(0, 16);
-        bench.recount(16);
+        bench.audit();
     }
 }
 
@@ -83,7 +83,7 @@ fn pages_of_a_cached_folio_can_be_mapped_one_by_one() {
     assert_eq!((bench.count("faults_swap_minor"), bench.frame(0)), (15, frame));
     assert_eq!((bench.shape(0, 16), bench.folio(3).0.order()), ([0, 15, 0, 1], 4));
     assert_eq!(bench.read(15), Ok(0));
-    bench.recount(16);
+    bench.audit();
     bench.fill(0, 16);
     bench.verify(0, 16);
 }
@@ -104,7 +104,7 @@ fn a_cached_neighbour_makes_the_others_come_one_by_one() {
     assert!(folio.put(1).is_none(), "the cache has it");
     bench.verify(0, 16);
     assert_eq!((bench.count("faults_swap_minor"), bench.folio(5).0), (1, folio));
-    bench.recount(16);
+    bench.audit();
 }
 
 /// As fork leaves the entries, but for the other space.
@@ -132,7 +132,7 @@ fn t_i_6_what_was_not_exclusive_comes_back_read_only() {
     assert!(folio.put(1).is_none());
     assert_eq!((bench.read(5), bench.read(6)), (Ok(1), Ok(2)));
     bench.verify(7, 9);
-    bench.recount(16);
+    bench.audit();
 }
 
 /// A write fault on a page that was shared maps it read-only first, then looks again.
@@ -174,7 +174,7 @@ fn a_folio_read_for_entries_that_changed_is_dropped() {
     bench.verify(0, 9);
     bench.verify(10, 6);
     assert_eq!(bench.read(9), Ok(0));
-    bench.recount(16);
+    bench.audit();
 }
 
 /// The same for a single page: what was read is of no use any more.
@@ -183,7 +183,7 @@ fn a_page_read_for_an_entry_that_is_gone_is_not_mapped() {
     let bench = fault_while_dropped("64K=never", 5, 5);
     assert_eq!((bench.read(5), bench.count("faults_swap_major")), (Ok(0), 0));
     bench.verify(0, 5);
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn t_i_7_where_no_large_folio_can_be_had_one_page_comes() {
     assert_eq!(bench.shape(0, 16), [0, 1, 15, 0]);
     assert_eq!(bench.count("folio_fallbacks"), 1);
     bench.verify(0, 16);
-    bench.recount(16);
+    bench.audit();
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn folios_of_every_size_come_back_right() {
             bench.advise(0, pages, PAGEOUT).unwrap();
             assert_eq!(bench.shape(0, pages)[2] as u64, pages, "{thp} {way}");
             bench.verify(0, pages);
-            bench.recount(pages);
+            bench.audit();
             bench.advise(0, pages, DONTNEED).unwrap();
             let tables = start.0 - bench.stock().0;
             assert!(tables <= 4 && bench.stock().1 == start.1, "{thp} {way}: leaks");

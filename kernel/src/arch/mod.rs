@@ -2,6 +2,7 @@
 
 pub mod backtrace;
 pub mod cpu;
+pub mod cpus;
 pub mod exception;
 pub mod features;
 pub mod gic;

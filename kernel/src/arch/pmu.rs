@@ -1,7 +1,7 @@
 //! The PMU: instructions by event counter 0.
 //!
 //! Event 0x08 (INST_RETIRED) counts under QEMU with `-icount` only, exactly: a reading after n instructions is n + 1 more than the one
-//! before. It counts all CPUs of the machine. Cycle counter and CNTVCT also advance in WFI and are not used.
+//! before. It counts all CPUs of the machine, whichever has the counter. Cycle counter and CNTVCT also advance in WFI and are not used.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,11 +19,11 @@ const NOT_ARM: u64 = 15;
 
 static PRESENT: AtomicBool = AtomicBool::new(false);
 static WIDE: AtomicBool = AtomicBool::new(false);
-/// Of a 32-bit counter: its last value, and what the wraps before it sum up to.
+/// Of the first CPU's counter, if it has 32 bits: its last value, and what the wraps before it sum up to.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Starts counting instructions at EL1 and EL0. EL0 itself can not read the PMU. Done before the first interval, so the barrier is
-/// boot's.
+/// Starts this CPU's counter of instructions, at EL1 and EL0. EL0 itself can not read the PMU. Done before the first interval, so the
+/// barrier is boot's.
 pub fn init() {
     let version = ID_AA64DFR0_EL1.read(ID_AA64DFR0_EL1::PMUVer);
     if version == 0 || version == NOT_ARM {
@@ -58,7 +58,7 @@ pub fn is_present() -> bool {
     PRESENT.load(Ordering::Relaxed)
 }
 
-/// Instructions retired so far; 0 for ever without `-icount` or without a PMU. A 32-bit counter is extended, so it must be read
+/// Instructions retired so far, by the first CPU's counter, which only that CPU may ask for; 0 for ever without `-icount` or without a PMU. A 32-bit counter is extended, so it must be read
 /// at least once in 2³² instructions (about twelve seconds of QEMU's time).
 #[inline]
 pub fn instructions() -> u64 {

@@ -1,8 +1,9 @@
-//! Power: off and reset through PSCI, by the conduit that the device tree names.
+//! Power: other CPUs on, the machine off and reset, through PSCI, by the conduit that the device tree names.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use boot::PsciConduit;
+use mmu::PhysAddr;
 use smccc::{Hvc, Smc, psci};
 
 const NONE: u8 = 0;
@@ -26,6 +27,18 @@ pub fn version() -> Option<psci::Version> {
         HVC => psci::version::<Hvc>().ok(),
         SMC => psci::version::<Smc>().ok(),
         _ => None,
+    }
+}
+
+/// Starts the CPU with this affinity at `entry`, with `context` in x0.
+///
+/// # Errors
+/// What PSCI says, or that there is none.
+pub fn cpu_on(affinity: u64, entry: PhysAddr, context: u64) -> Result<(), psci::Error> {
+    match CONDUIT.load(Ordering::Relaxed) {
+        HVC => psci::cpu_on::<Hvc>(affinity, entry.as_u64(), context),
+        SMC => psci::cpu_on::<Smc>(affinity, entry.as_u64(), context),
+        _ => Err(psci::Error::NotSupported),
     }
 }
 

@@ -7,6 +7,7 @@
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
+use boot::secondary::MAX_RUNNING;
 use mmu::USER_END;
 
 use super::exception::ExceptionFrame;
@@ -28,23 +29,29 @@ unsafe extern "C" {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault;
 
-static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// Each CPU's own.
+static HOOKS: [AtomicPtr<()>; MAX_RUNNING] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_RUNNING];
+
+fn hook() -> &'static AtomicPtr<()> {
+    &HOOKS[mmu::current_cpu()]
+}
 
 /// What resolves faults: `true` means that the access shall be tried again.
 pub type FaultHook = fn(UserFault) -> bool;
 
-/// Installs what resolves faults.
+/// Installs what resolves faults on this CPU.
 pub fn set_fault_hook(hook: FaultHook) {
     replace_fault_hook(Some(hook));
 }
 
-/// Installs another hook, or none, and returns the one before.
-pub fn replace_fault_hook(hook: Option<FaultHook>) -> Option<FaultHook> {
-    from_pointer(HOOK.swap(hook.map_or(core::ptr::null_mut(), |hook| hook as *mut ()), Ordering::AcqRel))
+/// Installs another hook for this CPU, or none, and returns the one before.
+pub fn replace_fault_hook(new: Option<FaultHook>) -> Option<FaultHook> {
+    let new = new.map_or(core::ptr::null_mut(), |hook| hook as *mut ());
+    from_pointer(hook().swap(new, Ordering::AcqRel))
 }
 
 fn from_pointer(hook: *mut ()) -> Option<FaultHook> {
-    // SAFETY: only `replace_fault_hook` stores to HOOK, and it stores a `FaultHook` or null.
+    // SAFETY: only `replace_fault_hook` stores to HOOKS, and it stores a `FaultHook` or null.
     (!hook.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), FaultHook>(hook) })
 }
 
@@ -106,5 +113,5 @@ fn ask_hook(fault: UserFault) -> bool {
     if matches!(fault.kind, FaultKind::Alignment | FaultKind::Other) {
         return false;
     }
-    from_pointer(HOOK.load(Ordering::Acquire)).is_some_and(|hook| hook(fault))
+    from_pointer(hook().load(Ordering::Acquire)).is_some_and(|hook| hook(fault))
 }

@@ -50,7 +50,7 @@ exception_vectors:
 stack_overflow:
     add     x0, x0, #FRAME
     msr     tpidrro_el0, x0             // the SP that went over
-    adrp    x0, _emergency_stack_top
+    adrp    x0, _emergency_stack_top    // one for all CPUs: the report ends the machine
     add     x0, x0, #:lo12:_emergency_stack_top
     sub     sp, x0, #FRAME
     mrs     x0, sp_el0

@@ -7,7 +7,7 @@ use mm::Memory;
 use mm::policy::{KEYS, Policy};
 
 use super::linux;
-use crate::arch::pmu;
+use crate::arch::{cpus, pmu};
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
 use crate::machine::machine;
@@ -54,7 +54,12 @@ impl Conditions {
         } else {
             "no icount: instructions are not counted"
         };
-        format!("QEMU {}, {}, one CPU, {icount}; {COMPILER}{}", self.qemu, self.cpu, self.switches())
+        let checker = if cfg!(feature = "check") { "; the checker's own instructions are among them" } else { "" };
+        let cpus = match cpus::count() {
+            1 => "one CPU".into(),
+            count => format!("{count} CPUs, of which one works"),
+        };
+        format!("QEMU {}, {}, {cpus}, {icount}{checker}; {COMPILER}{}", self.qemu, self.cpu, self.switches())
     }
 
     fn switches(&self) -> String {

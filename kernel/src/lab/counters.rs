@@ -10,7 +10,7 @@ use mm::count::Counters;
 use mmu::{Cause, Depth, Dsb, Events, Form, Scope, TlbOp};
 
 /// The door's counters of descriptor accesses.
-const ACCESSES: [&str; 6] = ["reads", "swaps", "stores", "exchanges", "table_reads", "table_stores"];
+const ACCESSES: [&str; 7] = ["reads", "swaps", "stores", "exchanges", "update_reads", "table_reads", "table_stores"];
 
 /// TLBI by name. Those by ASID and of all have no leaf form: they count under one name.
 const TLBI: [(&str, Form, Depth, Scope); 16] = [
@@ -104,6 +104,7 @@ impl Counts {
             &events.swaps,
             &events.stores,
             &events.exchanges,
+            &events.update_reads,
             &events.table_reads,
             &events.table_stores,
         ];
@@ -138,6 +139,17 @@ impl Counts {
     /// The sum of the counters whose names begin with `prefix`.
     pub fn sum(&self, prefix: &str) -> u64 {
         self.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| value).sum()
+    }
+
+    /// What an observer of memory sees on table pages: loads, stores and atomic instructions, of entries of all levels. The names are
+    /// the plugin's.
+    pub fn entry_accesses(&self) -> [(&'static str, u64); 3] {
+        let total = |names: &[&str]| names.iter().map(|name| self.get(name)).sum();
+        [
+            ("entry_loads", total(&["reads", "update_reads", "table_reads"])),
+            ("entry_stores", total(&["stores"])),
+            ("entry_atomics", total(&["swaps", "exchanges", "table_stores"])),
+        ]
     }
 
     /// Every counter with its name.
@@ -213,6 +225,16 @@ mod tests {
         let others = ["reads", "table_stores", "cause_test", "dsb_nsh", "isb"].map(|name| counts.get(name));
         assert_eq!(others, [100, 101, 102, 103, 104]);
         assert_eq!(counts.sum("tlbi_"), (1..=16).sum());
+    }
+
+    #[test]
+    fn every_access_is_seen_once_from_outside() {
+        let mut counts = Counts::ZERO;
+        for (place, index) in counts.0.iter_mut().zip(0..ACCESSES.len()) {
+            *place = 10u64.pow(index as u32);
+        }
+        let seen = counts.entry_accesses();
+        assert_eq!(seen, [("entry_loads", 110_001), ("entry_stores", 100), ("entry_atomics", 1_001_010)]);
     }
 
     #[test]

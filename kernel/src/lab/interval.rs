@@ -1,4 +1,5 @@
-//! Measured intervals: the difference of all counters between the entry of a MADV_PAGEOUT call and its exit.
+//! Measured intervals: the difference of all counters between two moments: the entry and the exit of a MADV_PAGEOUT call, or begin and
+//! end of a test case.
 //!
 //! Both ends are marked for an observer outside ([`Mark::Begin`], [`Mark::End`]). Counters are read outside of the marks, and the
 //! instruction counter at them, so that what is measured is the call alone. Nothing is printed in between and there is no tick.
@@ -69,6 +70,15 @@ fn end() {
     ring.ended += 1;
 }
 
+/// Makes an interval of `work`, in which no program pages out, and writes its record.
+pub fn measure<R>(name: &str, work: impl FnOnce() -> R) -> R {
+    begin();
+    let result = work();
+    end();
+    record(&take(), name);
+    result
+}
+
 /// The intervals since the last call of this, at most the last [`KEPT`] ones.
 pub fn take() -> Vec<Interval> {
     let mut ring = RING.lock();
@@ -81,8 +91,9 @@ pub fn take() -> Vec<Interval> {
 pub fn record(intervals: &[Interval], name: &str) {
     for Interval { index, instructions, counts } in intervals {
         let (name, fields) = (Json(name), counts.fields());
+        let [(loads, loaded), (stores, stored), (atomics, changed)] = counts.entry_accesses();
         record::write(format_args!(
-            r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions}{fields}}}"#
+            r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions},"{loads}":{loaded},"{stores}":{stored},"{atomics}":{changed}{fields}}}"#
         ));
     }
 }

@@ -19,6 +19,8 @@ mod ground;
 #[cfg(target_os = "none")]
 pub mod interval;
 #[cfg(target_os = "none")]
+mod other_cpu;
+#[cfg(target_os = "none")]
 mod program;
 #[cfg(target_os = "none")]
 mod table;
@@ -41,6 +43,7 @@ mod job {
 
     /// Does what the command line says, and ends the machine.
     pub fn run(options: &Options) -> ! {
+        crate::check::start();
         if let Err(message) = crate::memory::start(options) {
             log::error!("{message}");
             kernel_log::finish(false, FAILED);
@@ -54,6 +57,7 @@ mod job {
     }
 
     fn end(good: bool) -> ! {
+        let good = crate::check::is_clean() && good;
         kernel_log::finish(good, if good { 0 } else { FAILED })
     }
 
@@ -75,6 +79,9 @@ mod job {
                 log::info!("{counts}");
             }
             record::write(format_args!(r#"{{"kind":"counters"{}}}"#, counts.fields()));
+        }
+        if !crate::check::is_clean() {
+            kernel_log::finish(false, FAILED);
         }
         kernel_log::finish(true, status.code())
     }

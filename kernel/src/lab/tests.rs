@@ -6,7 +6,7 @@ use alloc::string::String;
 use cases::Bench;
 
 use super::access::Mmu;
-use super::{checks, ground};
+use super::{checks, ground, interval, other_cpu};
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
 
@@ -40,15 +40,19 @@ impl Runner<'_> {
     }
 }
 
-/// Runs the tests whose name contains what the command line says. Whether there is one and none fails.
+/// Runs the tests whose name contains what the command line says. Whether there is one and none fails. With `verify=on` each case of
+/// memory management is an interval, for an observer outside.
 pub fn run(options: &Options) -> bool {
     let mut runner = Runner { filter: options.tests.as_deref().unwrap_or(""), passed: 0, failed: 0 };
-    for (name, test) in ground::ALL {
+    for (name, test) in ground::ALL.iter().chain(ground::FIRST_CPU) {
         runner.case(name, test);
     }
+    other_cpu::run(&mut runner);
     let bench = Bench::new(crate::memory(), &Mmu, LARGE_CASE);
     for case in cases::all() {
-        runner.case(&format!("case/{}", case.name), || bench.run(case.run));
+        let run = || bench.run(case.run);
+        let measured = || interval::measure(case.name, run);
+        runner.case(&format!("case/{}", case.name), || if options.verify { measured() } else { run() });
     }
     checks::run(&mut runner);
     let Runner { filter, passed, failed } = runner;

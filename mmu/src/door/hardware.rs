@@ -6,10 +6,12 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aarch64_cpu::asm::barrier;
 
-use super::{Door, Mark, Run, page_data};
+#[cfg(not(feature = "check"))]
+use super::Door;
+use super::{Mark, Run, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
 use crate::events::{Dsb, Events};
-use crate::fact::Fact;
+use crate::fact::{Fact, Role};
 use crate::features::Features;
 use crate::tlb_op::{Depth, Form, Scope, TlbOp};
 
@@ -22,12 +24,21 @@ pub struct PerCpu {
     /// For the kernel above: whatever it keeps for each CPU.
     pub kernel: AtomicU64,
     events: Events,
+    /// Events that it has told the model.
+    #[cfg(feature = "check")]
+    told: AtomicU64,
 }
 
 impl PerCpu {
     /// The block of CPU `index`.
     pub const fn new(index: usize) -> Self {
-        Self { index, kernel: AtomicU64::new(0), events: Events::new() }
+        Self {
+            index,
+            kernel: AtomicU64::new(0),
+            events: Events::new(),
+            #[cfg(feature = "check")]
+            told: AtomicU64::new(0),
+        }
     }
 }
 
@@ -62,6 +73,19 @@ pub unsafe fn set_features(features: Features) {
 #[derive(Debug)]
 pub(super) struct Machine(());
 
+/// The number of this CPU's next event, from 1.
+#[cfg(feature = "check")]
+pub(super) fn next_event_number() -> u64 {
+    per_cpu().told.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+impl Machine {
+    pub(super) const fn new() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(not(feature = "check"))]
 impl Door {
     /// Opens the door to the hardware.
     ///
@@ -69,7 +93,7 @@ impl Door {
     /// The linear map is in place and writable for all RAM, TPIDR_EL1 of every CPU that uses the door points at its own
     /// [`PerCpu`], and [`set_features`] has been called.
     pub const unsafe fn open() -> Self {
-        Self { machine: Machine(()) }
+        Self { machine: Machine::new() }
     }
 }
 
@@ -210,7 +234,19 @@ impl Machine {
     }
 
     #[inline(always)]
-    pub(super) fn fact(&self, _fact: Fact) {}
+    pub(super) fn fact(&self, fact: Fact) {
+        macro_rules! announce {
+            ($number:literal, $page:expr) => {
+                // SAFETY: a hint that is not allocated is a no-op; the page is RAM in the linear map, and what is loaded is dropped.
+                unsafe { asm!(concat!("hint #", $number), "ldr xzr, [{}]", in(reg) pointer($page.start()), options(nostack, preserves_flags)) }
+            };
+        }
+        match fact {
+            Fact::FrameRole(page, 1, Role::Table { .. }) => announce!("0x66", page),
+            Fact::FrameRole(page, 1, Role::Freed) => announce!("0x67", page),
+            _ => (),
+        }
+    }
 
     pub(super) fn clear_pages(&self, frame: Pfn, count: usize) {
         // SAFETY: whole frames of RAM through the linear map, which the caller owns.

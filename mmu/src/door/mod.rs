@@ -6,15 +6,21 @@
 #[cfg(target_os = "none")]
 mod hardware;
 mod mutate;
+#[cfg(all(target_os = "none", feature = "check"))]
+mod observed;
 #[cfg(target_os = "none")]
 mod page_data;
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", not(feature = "check")))]
 use hardware::Machine;
 #[cfg(target_os = "none")]
 pub(crate) use hardware::current_cpu;
 #[cfg(target_os = "none")]
 pub use hardware::{PerCpu, set_features};
+#[cfg(all(target_os = "none", feature = "check"))]
+use observed::Machine;
+#[cfg(all(target_os = "none", feature = "check"))]
+pub use observed::{Report, observe, with_model};
 
 #[cfg(any(not(target_os = "none"), feature = "check"))]
 pub(crate) use mutate::is_told;
@@ -96,11 +102,14 @@ impl Door {
     }
 }
 
-// On the host every verb knows who called it, so that logs and verdicts can name the line; the kernel pays nothing for it.
+// Where the model watches every verb knows who called it, so that verdicts can name the line; a kernel without it pays nothing.
 impl Door {
+    /// Whether facts reach anybody: what must be looked up to tell one need not be otherwise.
+    pub const IS_WATCHED: bool = cfg!(any(not(target_os = "none"), feature = "check"));
+
     /// Reads a last-level descriptor.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn load(&self, slot: Slot) -> Descriptor {
         self.events().reads.add(1);
         Descriptor::from_bits(self.machine.load(slot.address()))
@@ -108,7 +117,7 @@ impl Door {
 
     /// Writes a last-level descriptor over one that hardware can not be updating: an invalid one.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn store(&self, slot: Slot, value: Descriptor) {
         self.events().stores.add(1);
         self.machine.store(slot.address(), value.bits());
@@ -116,14 +125,14 @@ impl Door {
 
     /// Writes `count` descriptors, each the next page of the one before.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn store_run(&self, slot: Slot, first: Descriptor, count: usize) {
         self.events().stores.add(count as u64);
         self.machine.store_run(slot.address(), count, first.bits(), NEXT_PAGE);
     }
 
     /// Empties `count` descriptors that are invalid already, so that hardware is not updating them.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn store_run_none(&self, slot: Slot, count: usize) {
         self.events().stores.add(count as u64);
         self.machine.store_run(slot.address(), count, 0, 0);
@@ -131,7 +140,7 @@ impl Door {
 
     /// Swaps a last-level descriptor, which is how one that hardware may update is cleared.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn swap(&self, slot: Slot, value: Descriptor) -> Descriptor {
         self.events().swaps.add(1);
         Descriptor::from_bits(self.machine.swap(slot.address(), value.bits()))
@@ -139,7 +148,7 @@ impl Door {
 
     /// Clears `count` descriptors. Returns the first with the access flag and dirty state of all.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn clear_run(&self, slot: Slot, count: usize) -> Descriptor {
         self.events().swaps.add(count as u64);
         self.machine.swap_run(slot.address(), count, 0, 0).gathered()
@@ -147,7 +156,7 @@ impl Door {
 
     /// Swaps `count` descriptors for `first` and its successors. Returns the first old one with the flags of all.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn swap_run(&self, slot: Slot, first: Descriptor, count: usize) -> Descriptor {
         self.events().swaps.add(count as u64);
         self.machine.swap_run(slot.address(), count, first.bits(), NEXT_PAGE).gathered()
@@ -155,8 +164,9 @@ impl Door {
 
     /// Changes a descriptor that hardware may be updating, by compare-and-swap until it holds. Returns the old one.
     #[inline]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn update(&self, slot: Slot, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
+        self.events().update_reads.add(1);
         let mut old = self.machine.load(slot.address());
         if is(Mutant::PlainUpdate) {
             self.store(slot, change(Descriptor::from_bits(old)));
@@ -174,7 +184,7 @@ impl Door {
 
     /// [`update`](Self::update) for `count` descriptors. Returns the first old one with the flags of all.
     #[inline]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn update_run(&self, slot: Slot, count: usize, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
         let mut sum = self.update(slot, &change);
         for index in 1..count {
@@ -185,7 +195,7 @@ impl Door {
 
     /// Reads a descriptor of levels 0 to 2.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn load_table(&self, slot: UpperSlot) -> Descriptor {
         self.events().table_reads.add(1);
         Descriptor::from_bits(self.machine.load(slot.address()))
@@ -193,7 +203,7 @@ impl Door {
 
     /// Writes a descriptor of levels 0 to 2 and returns the one it replaces.
     #[inline]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn swap_table(&self, slot: UpperSlot, value: Descriptor) -> Descriptor {
         self.events().table_stores.add(1);
         // A walker that follows the link must find the zeros of a new table, not what its frame held before.
@@ -202,7 +212,7 @@ impl Door {
     }
 
     /// Makes the frame at `address` an empty table of `level`. The store that links it is what publishes it.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn new_table(&self, address: PhysAddr, level: u8) -> Table {
         self.machine.clear_pages(address.frame(), 1);
         self.fact(Fact::FrameRole(address.frame(), 1, Role::Table { level }));
@@ -210,13 +220,13 @@ impl Door {
     }
 
     /// Says that a table is no longer reachable from any CPU.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn free_table(&self, table: Table) {
         self.fact(Fact::FrameRole(table.address().frame(), 1, Role::Freed));
     }
 
     /// Makes this CPU translate user addresses by `root` under `asid`: both in one write to TTBR0_EL1 (TCR_EL1.A1 is 0), then ISB.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn activate(&self, root: Table, asid: Asid) {
         self.machine.activate(root.address(), asid);
         self.isb();
@@ -224,7 +234,7 @@ impl Door {
 
     /// Issues one TLBI. It is complete only after [`dsb`](Self::dsb).
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn invalidate(&self, op: TlbOp, cause: Cause) {
         let Some(op) = mutate::tlbi(op, cause) else { return };
         self.events().tlbi[op.kind()].add(mutate::tlbi_count());
@@ -234,7 +244,7 @@ impl Door {
 
     /// Issues a DSB.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn dsb(&self, kind: Dsb) {
         if mutate::dsb(kind) {
             self.events().dsb[kind as usize].add(1);
@@ -244,7 +254,7 @@ impl Door {
 
     /// Issues an ISB.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn isb(&self) {
         if mutate::isb() {
             self.events().isb.add(1);
@@ -253,7 +263,7 @@ impl Door {
     }
 
     /// Makes instructions that were just written to `count` frames visible to fetches (DDI 0487, B2.7.4.2).
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn sync_instructions(&self, frame: Pfn, count: usize) {
         self.machine.clean_to_unification(frame, count);
         self.dsb(Dsb::Ish);
@@ -265,44 +275,44 @@ impl Door {
     /// Marks the begin of a phase for an observer outside, by a no-op that it knows, and returns the instructions that this machine
     /// has executed, modulo 2^32 (PMU event 0x08). 0 where nothing counts them.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn mark(&self, mark: Mark) -> u32 {
         self.machine.mark(mark)
     }
 
     /// Tells a fact.
     #[inline(always)]
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn fact(&self, fact: Fact) {
         self.machine.fact(fact);
     }
 
     /// Fills `count` frames with zero.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn clear_pages(&self, frame: Pfn, count: usize) {
         self.machine.clear_pages(frame, count);
     }
 
     /// Copies `count` frames.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn copy_pages(&self, to: Pfn, from: Pfn, count: usize) {
         self.machine.copy_pages(to, from, count);
     }
 
     /// Whether `count` frames hold nothing but zero.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {
         self.machine.pages_are_zero(frame, count)
     }
 
     /// Copies memory at `from`, within one frame, into `buffer`.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn read_bytes(&self, from: PhysAddr, buffer: &mut [u8]) {
         self.machine.read_bytes(from, buffer);
     }
 
     /// Copies `bytes` into memory at `to`, within one frame.
-    #[cfg_attr(not(target_os = "none"), track_caller)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn write_bytes(&self, to: PhysAddr, bytes: &[u8]) {
         self.machine.write_bytes(to, bytes);
     }

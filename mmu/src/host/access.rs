@@ -18,7 +18,7 @@ use crate::fact::Access;
 type Line = &'static Location<'static>;
 
 /// Why an access faulted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum FaultKind {
     /// No valid descriptor.
     Translation,

@@ -107,14 +107,15 @@ impl Model {
         if hint != 0 && hint != stale.level {
             return Reach::Misses(Rule::WrongLevel);
         }
-        Reach::Pages(first, first + pages)
+        // A block is one entry: whichever of its pages is named, all of it goes.
+        if stale.level < 3 { Reach::All } else { Reach::Pages(first, first + pages) }
     }
 
     /// An operation beside the run: does it name a part of the same block, or end right before it?
     fn nearly(&self, op: TlbOp, stale: &Stale, first: u64, end: u64) -> Reach {
         let block = self.config.block as u64;
         let group = stale.first & !(block - 1)..(stale.end() + block - 1) & !(block - 1);
-        if stale.kind == Kind::Leaf && stale.entry.is_folded() && first < group.end && group.start < end {
+        if stale.level == 3 && stale.entry.is_folded() && first < group.end && group.start < end {
             return Reach::Misses(Rule::PartlyFlushedGroup);
         }
         if op.form == Form::Range && (end == stale.first || first == stale.end()) {

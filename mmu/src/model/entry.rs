@@ -1,5 +1,6 @@
 //! What two descriptors have in common, as far as a TLB is concerned.
 
+use crate::addr::{PAGE_SHIFT, level_shift};
 use crate::descriptor::{Descriptor, STAGE1};
 
 const fn bits(field: tock_registers::fields::Field<u64, STAGE1::Register>) -> u64 {
@@ -14,6 +15,16 @@ const DIRTY: u64 = bits(STAGE1::DIRTY);
 const TYPE: u64 = bits(STAGE1::ATTR_INDEX) | bits(STAGE1::SHAREABILITY);
 /// What the entries of a folded block may differ in, beside the address: access flag and dirty state (reference 2.14, I2).
 const OF_EACH: u64 = ACCESS | DIRTY | READ_ONLY;
+
+/// Whether an entry in a table of `level` maps memory, as a page or a block, rather than leading to another table.
+pub(super) const fn maps(level: u8, entry: Descriptor) -> bool {
+    entry.is_valid() && (level == 3 || !entry.is_table())
+}
+
+/// How many pages an entry in a table of `level` stands for.
+pub(super) const fn pages_of(level: u8) -> usize {
+    1 << (level_shift(level) - PAGE_SHIFT)
+}
 
 /// Whether a TLB may keep it: valid, and its access flag set. Where hardware sets the flag, memory shows it first.
 pub(super) const fn is_cacheable(entry: Descriptor) -> bool {

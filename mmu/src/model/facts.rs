@@ -2,7 +2,7 @@
 //! MS-45.
 
 use super::cpu::Op;
-use super::entry::{lets_no_more_than, lets_store};
+use super::entry::{lets_no_more_than, lets_store, maps, pages_of};
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
 use super::tables::TableId;
@@ -87,10 +87,10 @@ impl Model {
             let what = "a table is freed that is still in use";
             return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::default(), node.asid));
         }
-        for index in (0..ENTRIES).filter(|_| node.level == 3) {
+        for index in 0..ENTRIES {
             let entry = self.tables.entry(table, index);
-            if entry.is_valid() {
-                self.frames.add_mapped(entry.frame(), -1);
+            if maps(node.level, entry) {
+                self.frames.add_mapped(entry.frame(), pages_of(node.level), -1);
             }
         }
         self.tables.remove(table);
@@ -126,9 +126,7 @@ impl Model {
         self.pages_read(cpu, first, count)?;
         let mapped = (0..count).map(|page| first.add(page));
         let mut mapped = mapped.filter(|&frame| self.frames.get(frame).is_some_and(|known| known.mapped > 0));
-        let Some(frame) =
-            mapped.find(|&frame| self.tables.any_leaf(|entry| entry.frame() == frame && lets_store(entry)))
-        else {
+        let Some(frame) = mapped.find(|&frame| self.tables.any_mapping(frame, lets_store)) else {
             return Ok(());
         };
         let (what, address) = ("a page is copied while it is mapped writable", VirtAddr::new(frame.start().as_u64()));

@@ -14,7 +14,7 @@ pub(super) struct Frame {
     pub(super) role: Role,
     /// Its table, if it is one: an index into the tables, plus one.
     pub(super) table: u32,
-    /// Valid last-level entries that map it now.
+    /// Valid pages and blocks that map it now.
     pub(super) mapped: u32,
     /// Pages of replaced entries that some CPU may still hold.
     pub(super) held: u32,
@@ -44,11 +44,13 @@ impl Frames {
         self.frames.get_mut(frame.as_u64().wrapping_sub(self.first) as usize)
     }
 
-    /// Changes how many valid entries map a frame.
+    /// Changes how many valid entries map each of `count` frames.
     #[inline]
-    pub(super) fn add_mapped(&mut self, frame: Pfn, by: i32) {
-        if let Some(frame) = self.get_mut(frame) {
-            frame.mapped = frame.mapped.wrapping_add_signed(by);
+    pub(super) fn add_mapped(&mut self, first: Pfn, count: usize, by: i32) {
+        for page in 0..count {
+            if let Some(frame) = self.get_mut(first.add(page)) {
+                frame.mapped = frame.mapped.wrapping_add_signed(by);
+            }
         }
     }
 

@@ -2,13 +2,13 @@
 
 use super::contexts::Context;
 use super::entry::{
-    has_contiguous, is_cacheable, is_covered_by, is_hardware_update, same_but_for_contiguous, same_type,
+    has_contiguous, is_cacheable, is_covered_by, is_hardware_update, maps, pages_of, same_but_for_contiguous, same_type,
 };
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
 use super::tables::{NO_TABLE, TableId, split};
 use super::{CpuSet, Judged, Model};
-use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr, level_shift};
+use crate::addr::{Asid, ENTRIES, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::Role;
 
@@ -79,10 +79,11 @@ impl Model {
         };
         self.absorb(cpu, table, index, write.old)?;
         self.tables.set_entry(table, index, write.new);
-        if self.tables.node(table).level < 3 {
+        let level = self.tables.node(table).level;
+        self.note_mapped(cpu, level, write)?;
+        if level < 3 {
             return self.link_written(cpu, table, index, write);
         }
-        self.note_mapped(cpu, write)?;
         match self.at(cpu, table, index) {
             Some(at) => self.leaf_written(&at, write),
             None => Ok(()),
@@ -136,16 +137,17 @@ impl Model {
         Err(self.breach_at(cpu, Rule::ForeignStore, "an entry holds what nobody stored there", address, asid))
     }
 
-    fn note_mapped(&mut self, cpu: usize, Write { old, new, .. }: Write) -> Judged {
-        if old.is_valid() {
-            self.frames.add_mapped(old.frame(), -1);
+    fn note_mapped(&mut self, cpu: usize, level: u8, Write { old, new, .. }: Write) -> Judged {
+        let pages = pages_of(level);
+        if maps(level, old) {
+            self.frames.add_mapped(old.frame(), pages, -1);
         }
-        if !new.is_valid() {
+        if !maps(level, new) {
             return Ok(());
         }
-        self.frames.add_mapped(new.frame(), 1);
-        let role = self.frames.get(new.frame()).map(|frame| frame.role);
-        if let Some(Role::Table { .. } | Role::Freed) = role {
+        self.frames.add_mapped(new.frame(), pages, 1);
+        let role = |page| self.frames.get(new.frame().add(page)).map(|frame| frame.role);
+        if (0..pages).any(|page| matches!(role(page), Some(Role::Table { .. } | Role::Freed))) {
             let what = "an entry maps a frame that is free, or a table";
             let address = VirtAddr::new(new.address().as_u64());
             return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, address, Asid::RESERVED));
@@ -235,10 +237,11 @@ impl Model {
         let page = at.page();
         if stale.covers(page) {
             let old = stale.entry_at(page);
-            if is_covered_by(old, new) {
+            let is_page = stale.level == 3;
+            if is_page && is_covered_by(old, new) {
                 return Ok(true);
             }
-            if old.address() != new.address() || !same_type(old, new) {
+            if !is_page || old.address() != new.address() || !same_type(old, new) {
                 let what = "an entry becomes valid while another translation of its address may be held";
                 return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, page));
             }
@@ -302,7 +305,7 @@ impl Model {
             level,
             asid: self.contexts.mask(at.asid),
             first: at.page(),
-            pages: 1 << (level_shift(level) - crate::addr::PAGE_SHIFT),
+            pages: pages_of(level) as u64,
             entry,
             holders: at.holders,
             stored: self.when(at.cpu),
@@ -328,43 +331,76 @@ impl Model {
                 let what = "an entry that leads to a table was stored over with another table or a block";
                 return Err(self.breach_at(cpu, Rule::TableAndBlock, what, at.address, at.asid));
             }
-            if old.is_table() && !new.is_valid() {
-                self.unlink(&at, old);
+            match old {
+                _ if new.is_valid() => self.check_make_above(&at, new)?,
+                _ if old.is_table() => self.unlink(&at, old),
+                _ if is_cacheable(old) => self.add_stale(self.stale_at(&at, Kind::Leaf, old)),
+                _ => {}
             }
         }
-        if new.is_table() { self.link(cpu, table, index, at, new) } else { Ok(()) }
+        if new.is_table() { self.link(cpu, table, index, new) } else { Ok(()) }
     }
 
-    /// A table was unlinked: walks may go on through it, and what it held may be cached.
+    /// An entry of levels 0 to 2 became valid: no walk through another table may be possible, nor a block be held that it parts; and
+    /// where it makes a block, nothing at all of its addresses.
+    fn check_make_above(&self, at: &At, new: Descriptor) -> Judged {
+        let level = self.tables.node(at.table).level;
+        let conflicts = |stale: &&Stale| {
+            let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
+            stale.is_of(at.asid)
+                && stale.overlaps(at.page(), pages_of(level) as u64)
+                && (of_same_form || !new.is_table())
+        };
+        match self.stale.iter().find(conflicts) {
+            None => Ok(()),
+            Some(stale) => {
+                let what = "a table is linked, or a block made, while another translation of its addresses may be held";
+                Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(at.page())))
+            }
+        }
+    }
+
+    /// A table was unlinked: walks may go on through it and what it leads to, and what they led to may be cached.
     fn unlink(&mut self, at: &At, old: Descriptor) {
-        if let Some(child) = self.table_in(old.address().frame()) {
-            let entries = if self.tables.node(child).level == 3 { ENTRIES } else { 0 };
-            for index in 0..entries {
-                let entry = self.tables.entry(child, index);
-                if let Some(leaf) = self.at(at.cpu, child, index).filter(|_| is_cacheable(entry)) {
-                    self.add_stale(self.stale_at(&leaf, Kind::Leaf, entry));
-                }
+        let Some(child) = self.table_in(old.address().frame()) else { return };
+        for index in 0..ENTRIES {
+            let entry = self.tables.entry(child, index);
+            let Some(below) = self.at(at.cpu, child, index).filter(|_| entry.is_valid()) else { continue };
+            if !maps(self.tables.node(child).level, entry) {
+                self.unlink(&below, entry);
+            } else if is_cacheable(entry) {
+                self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
             }
         }
         self.add_stale(self.stale_at(at, Kind::Walk, old));
     }
 
-    fn link(&mut self, cpu: usize, table: TableId, index: usize, at: Option<At>, new: Descriptor) -> Judged {
-        let (address, asid) = at.map_or((VirtAddr::default(), Asid::RESERVED), |at| (at.address, at.asid));
+    fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
         let Some(child) = self.table_in(new.address().frame()) else {
+            let place = self.tables.place(table, index);
+            let address = place.map_or(VirtAddr::default(), |place| place.address);
+            let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
             let what = "an entry leads to a page that is no table";
             return Err(self.breach_at(cpu, Rule::ForeignStore, what, address, asid));
         };
-        let page = address.page_number();
-        let level = self.tables.node(table).level;
-        let walked = |stale: &&Stale| {
-            stale.kind == Kind::Walk && stale.level == level && stale.asid == asid && stale.covers(page)
-        };
-        if let Some(stale) = self.stale.iter().find(walked) {
-            let what = "a table is linked while walks through another one are still possible";
-            return Err(self.breach(cpu, Rule::UncleanMake, what, stale, page));
-        }
         self.tables.link(child, table, index);
+        if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }
+    }
+
+    /// What a table held before it was linked becomes reachable with it.
+    fn check_linked(&mut self, cpu: usize, table: TableId) -> Judged {
+        for index in 0..ENTRIES {
+            let entry = self.tables.entry(table, index);
+            let Some(at) = self.at(cpu, table, index).filter(|_| entry.is_valid()) else { continue };
+            let level = self.tables.node(table).level;
+            match self.table_in(entry.address().frame()) {
+                _ if level == 3 => self.check_make(&at, entry)?,
+                below => {
+                    self.check_make_above(&at, entry)?;
+                    below.filter(|_| entry.is_table()).map_or(Ok(()), |below| self.check_linked(cpu, below))?;
+                }
+            }
+        }
         Ok(())
     }
 

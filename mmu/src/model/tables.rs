@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::entry::{maps, pages_of};
 use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
 
@@ -130,12 +131,16 @@ impl Tables {
         (node.parent != NO_TABLE).then(|| self.entry(node.parent, usize::from(node.place)))
     }
 
-    /// Whether `is` holds for a last-level entry of any table.
-    pub(super) fn any_leaf(&self, is: impl Fn(Descriptor) -> bool) -> bool {
-        let leaves = (0..self.nodes.len() as TableId).filter(|&id| self.node(id).used && self.node(id).level == 3);
-        leaves
-            .into_iter()
-            .any(|id| (0..ENTRIES).any(|index| self.entry(id, index).is_valid() && is(self.entry(id, index))))
+    /// Whether `is` holds for a page or block of any table that maps `frame`.
+    pub(super) fn any_mapping(&self, frame: Pfn, is: impl Fn(Descriptor) -> bool) -> bool {
+        let used = (0..self.nodes.len() as TableId).filter(|&id| self.node(id).used);
+        used.into_iter().any(|id| {
+            let level = self.node(id).level;
+            (0..ENTRIES).map(|index| self.entry(id, index)).any(|entry| {
+                let distance = frame.as_u64().wrapping_sub(entry.frame().as_u64());
+                maps(level, entry) && distance < pages_of(level) as u64 && is(entry)
+            })
+        })
     }
 
     /// The entries that lost a value since the table was locked.

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use mmu::host::{Config, Machine};
-use mmu::{Asid, Descriptor, Door, Dsb, Features, PAGE_SIZE, Pfn, Protection, Slot, Table, VirtAddr};
+use mmu::{Asid, Cause, Descriptor, Door, Dsb, Features, Pfn, Protection, Slot, Table, TlbOp, VirtAddr};
 
 pub const RW: Protection = Protection { read: true, write: true, execute: false };
 pub const RO: Protection = Protection { read: true, write: false, execute: false };
@@ -10,6 +10,9 @@ pub const RO: Protection = Protection { read: true, write: false, execute: false
 /// 2 MiB-aligned; the last-level table of a space maps the 2 MiB from here on.
 pub const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000);
 pub const ASID: Asid = Asid::new(1);
+
+/// Accesses that meet every translation that a CPU may hold: each is a throw of a coin at least.
+pub const TRIES: usize = 32;
 
 /// A machine and the frames not yet given out.
 pub struct Ground {
@@ -73,16 +76,11 @@ impl Ground {
         space
     }
 
-    /// Fills a frame with `value`.
-    pub fn fill(&self, frame: Pfn, value: u8) {
-        self.door.write_bytes(frame.start(), &[value; PAGE_SIZE as usize]);
-    }
-
-    /// What the program reads at `address`, as one byte.
-    pub fn byte(&self, address: VirtAddr) -> u8 {
-        let mut byte = [0];
-        self.machine.user_read(address, &mut byte).expect("readable");
-        byte[0]
+    /// Issues an invalidation with the barriers that belong to it.
+    pub fn complete(&self, op: TlbOp) {
+        self.door.dsb(Dsb::IshSt);
+        self.door.invalidate(op, Cause::Test);
+        self.door.dsb(Dsb::Ish);
     }
 }
 

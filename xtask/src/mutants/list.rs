@@ -1,9 +1,8 @@
 //! The list of mutants, as the `mmu` crate prints it.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::guest::Shown;
 use crate::command;
@@ -58,7 +57,7 @@ impl Mutant {
         match shown {
             Shown::Rule(rule) => self.rule.is_empty() || *rule == self.rule,
             Shown::Fails | Shown::Counts | Shown::Stops | Shown::Hangs => self.rule.is_empty(),
-            Shown::Not | Shown::NotTried | Shown::CannotOccur => false,
+            Shown::Not | Shown::CannotOccur => false,
         }
     }
 }
@@ -72,16 +71,6 @@ pub fn read() -> Result<Vec<Mutant>> {
     let mutants: Vec<_> = text.lines().map(Mutant::parse).collect::<Result<_>>()?;
     ensure!(!mutants.is_empty(), "the list of mutants is empty");
     Ok(mutants)
-}
-
-/// Whether the kernel can be built with the checker.
-pub fn kernel_has_checker() -> Result<bool> {
-    let mut cargo = Command::new(toolchain::cargo_here());
-    cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(crate::root()).stdin(Stdio::null());
-    let metadata: Value = serde_json::from_str(&command::output(&mut cargo).context("cargo metadata failed")?)?;
-    let mut packages = metadata["packages"].as_array().into_iter().flatten();
-    let kernel = packages.find(|package| package["name"] == "kernel").context("no package kernel")?;
-    Ok(!kernel["features"]["check"].is_null())
 }
 
 #[cfg(test)]

@@ -25,18 +25,23 @@ pub struct Machine {
     pub el2: bool,
     /// Memory.
     pub memory: &'static str,
+    /// How many CPUs it has.
+    pub smp: u32,
 }
 
 impl Machine {
     /// The usual machine, with this CPU.
     pub const fn cpu(cpu: &'static str) -> Self {
-        Self { cpu, el2: false, memory: "1G" }
+        Self { cpu, el2: false, memory: "1G", smp: 1 }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}{}", self.cpu, if self.el2 { " at EL2" } else { "" })?;
+        if self.smp != 1 {
+            write!(out, ", {} CPUs", self.smp)?;
+        }
         if self.memory != "1G" { write!(out, " with {}", self.memory) } else { Ok(()) }
     }
 }
@@ -163,5 +168,6 @@ pub fn machine(bench: &Bench, cpu: &str) -> Options {
 
 /// The options for a machine.
 pub fn machine_of(bench: &Bench, wanted: &Machine) -> Options {
-    Options { el2: wanted.el2, mem: wanted.memory.to_owned(), ..machine(bench, wanted.cpu) }
+    let mem = wanted.memory.to_owned();
+    Options { el2: wanted.el2, mem, smp: wanted.smp, ..machine(bench, wanted.cpu) }
 }

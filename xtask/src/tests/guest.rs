@@ -6,13 +6,16 @@ use super::case::{LONG, Machine, machine_of};
 use super::{Tally, Test};
 use crate::jobs::Bench;
 
-/// The machines: CPUs that differ in range TLBI, hardware access flags, LSE; and the way in through EL2.
+/// The machines: CPUs that differ in range TLBI, hardware access flags, LSE; the way in through EL2; and more than one CPU, where PSCI is
+/// reached by HVC, and by SMC with every CPU entered at EL2.
 const MACHINES: &[Machine] = &[
     Machine::cpu("max"),
     Machine::cpu("cortex-a72"),
     Machine::cpu("neoverse-n1"),
     Machine { el2: true, ..Machine::cpu("max") },
     Machine { el2: true, ..Machine::cpu("cortex-a72") },
+    Machine { smp: 4, ..Machine::cpu("max") },
+    Machine { smp: 4, el2: true, ..Machine::cpu("cortex-a72") },
 ];
 
 /// Runs them all.

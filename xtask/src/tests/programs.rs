@@ -70,6 +70,17 @@ static CASES: &[Case] = &[
         "touch: drop and free",
         &["touch", "1M", "write", "drop:3-40", "check", "pageout", "write:9", "check", "unmap"],
     ),
+    // The other CPUs come up, and are in nobody's way.
+    Case {
+        machine: Machine { smp: 4, ..Machine::cpu("max") },
+        messages: &["4 found (0x0, 0x1, 0x2, 0x3), 4 run"],
+        ..Case::new("four CPUs are started", Job("boot"))
+    },
+    Case {
+        machine: Machine { smp: 4, ..EL2 },
+        exactly: Some("hello from EL0\n"),
+        ..good("hello with four CPUs, entered at EL2", &["hello"])
+    },
     // Each way, each size, on each CPU: every byte is checked after swap-in.
     swapped("page, 64K", "unmap=page thp=64K=always"),
     swapped("folio, 64K", "unmap=folio thp=64K=always"),
@@ -157,7 +168,7 @@ static CASES: &[Case] = &[
         ..Case::new("swap device larger than memory", Ours(&["hello"]))
     },
     Case {
-        machine: Machine { memory: "8M", ..Machine::cpu("max") },
+        machine: Machine { memory: "10M", ..Machine::cpu("max") },
         ..crash("a kernel that needs more memory than there is", "", &["too little memory"])
     },
     // The kernel's own failures are reported.

@@ -7,9 +7,8 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use mm::policy::{Enabled, KEYS, MAX_ORDER, MIN_ORDER};
-use mm::{Memory, Space};
+use mm::{Memory, Space, audit};
 
-use crate::audit;
 use crate::check::{Outcome, failed, same, within};
 use crate::columns::Columns;
 use crate::cpu::Cpu;
@@ -126,7 +125,7 @@ impl<'m> Bench<'m> {
     /// # Errors
     /// What does not add up.
     pub fn audit(&self) -> Outcome {
-        audit::recount(self.memory, &self.spaces.borrow())
+        audit::recount(self.memory, &self.spaces.borrow()).map_err(|finding| format!("{finding}"))
     }
 
     /// Runs a case: nothing of it may remain.

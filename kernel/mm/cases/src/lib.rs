@@ -10,7 +10,6 @@
 
 extern crate alloc;
 
-mod audit;
 mod bench;
 mod check;
 mod columns;
@@ -20,7 +19,6 @@ mod field;
 mod handwork;
 mod unmapping;
 
-pub use audit::recount;
 pub use bench::{Bench, WAYS};
 pub use check::Outcome;
 pub use columns::Columns;

@@ -56,7 +56,7 @@ pub fn unmap_prepared(
         let (whole, cost) = bench.measure(|| {
             let whole = try_to_unmap(memory, &locked, &mut deferred);
             if whole && locked.is_dirty() {
-                deferred.flush_dirty(memory);
+                deferred.flush(memory);
             }
             whole
         });

@@ -69,7 +69,7 @@ impl<'a> Fault<'a> {
         folio.remove_maps(folio.index_of(entry.frame()), 1);
         drop(table);
         let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
-        zap::release_maps(self.memory, folio, 2, &mut gather);
+        zap::release(self.memory, folio, 2, &mut gather);
         gather.finish();
         Ok(Outcome::Resolved)
     }
@@ -110,11 +110,9 @@ impl<'a> Fault<'a> {
 
     /// Gives a reference up.
     pub(super) fn put(&self, folio: Folio<'_>) -> Result<(), FaultError> {
-        if let Some(orphan) = folio.put(1) {
-            let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
-            gather.orphan(orphan);
-            gather.finish();
-        }
+        let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
+        zap::release(self.memory, folio, 1, &mut gather);
+        gather.finish();
         Ok(())
     }
 }

@@ -145,8 +145,9 @@ impl<'a> Fault<'a> {
             return Ok(Outcome::Again);
         }
         self.map_run(&table, &locked, found, (first, index, pages));
-        drop(table);
+        // In this order: once the table is free the mapping may go again, and whoever takes it must not find the folio locked.
         drop(locked);
+        drop(table);
         let count = self.memory.count();
         if found.was_read { &count.faults_swap_major } else { &count.faults_swap_minor }.add(1);
         // A page that may be shared is mapped read-only: the write faults again, and copies.

@@ -13,10 +13,10 @@ use crate::memory::Memory;
 /// Words of exclusive marks that the largest folio has.
 const WORDS: usize = (1 << MAX_ORDER) / 64;
 
-/// Splits a locked folio into folios of `order`, which may not be 1. `extra` is the references that the caller has; they stay with the first part,
-/// and so does the lock. `part` is given each of the other parts that is in use; parts that nothing maps and no cache has become
-/// orphans. Parts go to the LRU list that the folio was on, if it was on one. False, and nothing changed, if somebody else refers to
-/// the folio.
+/// Splits a locked folio into folios of `order`, which may not be 1. `extra` is the references that the caller has; they stay with the
+/// first part, and so does the lock. `part` is given each of the other parts that is in use; parts that nothing maps and no swap entry
+/// needs in the cache become orphans. Parts go to the LRU list that the folio was on, if it was on one. False, and nothing changed, if
+/// somebody else refers to the folio.
 pub(crate) fn split<'m>(
     memory: &'m Memory,
     folio: &FolioLock<'m>,
@@ -38,6 +38,7 @@ pub(crate) fn split<'m>(
     let step = 1 << order;
     for first in (0..pages).step_by(step) {
         let piece = Folio::at(folio.frames, folio.index() + first as u32);
+        memory.swap.forget_unused(&piece);
         let refs = piece.expected_refs() + if first == 0 { extra } else { 0 };
         if refs == 0 {
             orphan(Orphan::new(piece.index()));

@@ -60,6 +60,17 @@ pub enum Written {
     Device,
 }
 
+/// What is kept of a slot in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UsedSlot {
+    /// The slot.
+    pub(crate) entry: SwapEntry,
+    /// How many swap entries name it.
+    pub(crate) count: usize,
+    /// The first frame of the folio that is cached there, and the page of it.
+    pub(crate) cached: Option<(u32, usize)>,
+}
+
 #[derive(Debug)]
 struct Device {
     backing: Box<dyn SwapDevice>,
@@ -230,11 +241,7 @@ impl Swap {
         };
         let Some((folio, page)) = found else { return 1 };
         let length = folio.pages() - page;
-        if let Some(lock) = folio.try_lock() {
-            if !lock.is_mapped() && lock.is_swap_cache() && lock.swap_entry(page) == entry {
-                self.free_if_unused(&lock);
-            }
-        }
+        self.free_unneeded(folio);
         if let Some(last) = folio.put(1) {
             orphan(last);
         }
@@ -338,21 +345,53 @@ impl Swap {
         if !folio.is_swap_cache() || folio.is_writeback() {
             return false;
         }
-        let entry = folio.swap_entry(0);
         let pages = folio.pages();
-        let clusters = &self.device(entry).clusters;
-        {
-            let (mut cluster, at) = clusters.lock(entry.slot as usize);
-            if !cluster.none_counted(at, pages) {
-                return false;
-            }
-            let freed = cluster.uncache(at, pages);
-            clusters.note_freed(entry.slot as usize, &mut cluster, freed);
-            folio.leave_swap_cache();
+        if !self.uncache_if_unused(folio) {
+            return false;
         }
         folio.set_dirty(true);
         let last = folio.put(pages);
         debug_assert!(last.is_none(), "the caller of free_if_unused had no reference");
+        true
+    }
+
+    /// Takes a folio out of the cache that nothing maps and no entry names, unless somebody is at it. Whoever lets go of a mapping, an
+    /// entry or the lock of a cached folio calls this afterwards: of two that meet, one finds the folio locked and leaves it to the
+    /// other, who looks again once it has unlocked. The caller has a reference.
+    pub fn free_unneeded(&self, folio: Folio<'_>) {
+        while self.is_unneeded(folio) {
+            let Some(locked) = folio.try_lock() else { return };
+            if !locked.is_mapped() {
+                self.free_if_unused(&locked);
+            }
+        }
+    }
+
+    /// Whether the cache holds a folio for nobody. Its lock need not be held: that it is cached is looked at under the cluster's.
+    fn is_unneeded(&self, folio: Folio<'_>) -> bool {
+        let Some(entry) = folio.cached_at() else { return false };
+        let (cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
+        folio.cached_at() == Some(entry) && !folio.is_mapped() && cluster.none_counted(at, folio.pages())
+    }
+
+    /// Takes a part of a split folio, whose references are still frozen, out of the cache if nothing maps it and no entry names its
+    /// slots: nobody would find it there again.
+    pub(crate) fn forget_unused(&self, part: &Folio<'_>) {
+        if part.is_swap_cache() && !part.is_mapped() {
+            self.uncache_if_unused(part);
+        }
+    }
+
+    fn uncache_if_unused(&self, folio: &Folio<'_>) -> bool {
+        let (entry, pages) = (folio.swap_entry(0), folio.pages());
+        let clusters = &self.device(entry).clusters;
+        let (mut cluster, at) = clusters.lock(entry.slot as usize);
+        if !cluster.none_counted(at, pages) {
+            return false;
+        }
+        let freed = cluster.uncache(at, pages);
+        clusters.note_freed(entry.slot as usize, &mut cluster, freed);
+        folio.leave_swap_cache();
         true
     }
 
@@ -431,15 +470,15 @@ impl Swap {
         self.device(entry).backing.is_synchronous()
     }
 
-    /// Every slot in use, with its count and whether it is cached, for a recount in tests.
-    pub fn for_each_used(&self, mut see: impl FnMut(SwapEntry, usize, bool)) {
+    /// Shows `see` every slot in use, under the lock of its cluster: for an audit.
+    pub(crate) fn for_each_used(&self, mut see: impl FnMut(UsedSlot)) {
         for (device, swap) in self.devices() {
             for (index, cluster) in swap.clusters.iter().enumerate() {
                 let cluster = cluster.lock();
                 let exists = |at: &usize| (1..=swap.clusters.total()).contains(&(index * SLOTS + at));
                 for at in (0..SLOTS).filter(exists).filter(|&at| cluster.is_used(at)) {
                     let entry = SwapEntry { device, slot: (index * SLOTS + at) as u32 };
-                    see(entry, cluster.count(at), cluster.any_cached(at, 1));
+                    see(UsedSlot { entry, count: cluster.count(at), cached: cluster.cached(at) });
                 }
             }
         }

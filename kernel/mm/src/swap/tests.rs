@@ -205,8 +205,8 @@ fn slots_last_through_many_turns() {
         assert_eq!(memory.swap.free_count(), memory.swap.total() - used);
     }
     let mut seen = 0;
-    memory.swap.for_each_used(|_, count, cached| {
-        assert!(count == 1 && !cached);
+    memory.swap.for_each_used(|slot| {
+        assert!(slot.count == 1 && slot.cached.is_none());
         seen += 1;
     });
     assert_eq!(seen, memory.swap.total() - memory.swap.free_count());
@@ -215,6 +215,12 @@ fn slots_last_through_many_turns() {
 }
 
 impl Swap {
+    /// Takes a slot into use for nobody, as a defect would.
+    pub(crate) fn spoil(&self, entry: SwapEntry) {
+        let (mut cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
+        cluster.spoil(at, 1);
+    }
+
     /// Detaches a folio whose contents do not matter.
     fn detach_clean<'m>(&self, memory: &'m Memory, folio: FolioLock<'m>) -> Orphan {
         folio.set_dirty(false);

@@ -95,7 +95,7 @@ fn unmap_run(
     memory.door.fact(Fact::Batch(slot, count));
     let old = table.clear(slot, count);
     if old.is_valid() || extent.space.tlb.is_pending() {
-        start_flush(memory, extent, table, slot, count, old.is_dirty(), deferred);
+        start_flush(memory, extent, table, slot, count, deferred);
     }
     if old.is_dirty() {
         folio.set_dirty(true);
@@ -122,12 +122,11 @@ fn start_flush(
     table: &TableGuard<'_>,
     slot: Slot,
     count: usize,
-    dirty: bool,
     deferred: &mut Deferred,
 ) {
     let address = table.address(slot);
     if memory.policy().flush_deferred() {
-        deferred.add(memory, &extent.space, address, count, dirty);
+        deferred.add(memory, &extent.space, address, count);
     } else {
         tlb::flush_range(memory, &extent.space, address, count, mmu::Depth::WalkCaches, mmu::Cause::Unmap);
     }

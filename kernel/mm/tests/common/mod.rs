@@ -214,15 +214,11 @@ impl Bench {
         (self.memory.frames.free_count(), self.memory.swap.free_count())
     }
 
-    /// The accounts of the space agree with its tables, over `pages` pages from [`BASE`].
-    pub fn recount(&self, pages: u64) {
-        let entries = (0..pages).map(|page| self.entry(page));
-        let (mut present, mut swapped) = (0, 0);
-        for entry in entries {
-            present += i64::from(entry.is_present() && !entry.is_special());
-            swapped += i64::from(entry.is_swap());
+    /// Everything counted again agrees with what memory management believes.
+    pub fn audit(&self) {
+        if let Err(finding) = mm::audit::recount(&self.memory, std::slice::from_ref(&self.space)) {
+            panic!("{finding}");
         }
-        assert_eq!((self.space.anon_pages(), self.space.swap_entries()), (present, swapped), "ANONPAGES and SWAPENTS");
         assert_eq!(self.memory.defects(), 0);
     }
 }
@@ -234,7 +230,7 @@ pub fn swapped(thp: &str, pages: u64) -> Bench {
     bench.fill(0, pages);
     bench.advise(0, pages, PAGEOUT).unwrap();
     assert_eq!(bench.shape(0, pages), [0, 0, pages as usize, 0]);
-    bench.recount(pages);
+    bench.audit();
     bench
 }
 

@@ -1,6 +1,7 @@
 //! The kernel testing its own ground: protection of its map, entry to EL0, access to user memory, time.
 //!
-//! Each check is a plain function that says what it found wrong; `tests` runs them by [`ALL`].
+//! Each check is a plain function that says what it found wrong; `tests` runs them by [`ALL`] and [`FIRST_CPU`], `other_cpu` those of
+//! [`ALL`] on the other CPUs.
 
 use alloc::string::String;
 
@@ -13,7 +14,7 @@ mod user;
 /// A check: nothing, or what is wrong.
 pub type Check = fn() -> Result<(), String>;
 
-/// Every check, by name.
+/// The checks of what every CPU has, by name.
 pub const ALL: &[(&str, Check)] = &[
     ("arch/text-can-not-be-written", protection::text_is_read_only),
     ("arch/linear-alias-of-text-and-constants-is-read-only", protection::alias_is_read_only),
@@ -33,9 +34,11 @@ pub const ALL: &[(&str, Check)] = &[
     ("arch/uaccess-copies-every-length", uaccess::lengths),
     ("arch/uaccess-refuses-what-the-program-has-not-got", uaccess::refusals),
     ("arch/uaccess-asks-the-hook-and-goes-on", uaccess::hook),
-    ("arch/time-goes-on-and-sleep-ends", time::sleep),
-    ("arch/instructions-are-counted-exactly", time::instructions),
 ];
+
+/// The checks of what the first CPU alone has: the timer's interrupt, and the count of instructions.
+pub const FIRST_CPU: &[(&str, Check)] =
+    &[("arch/time-goes-on-and-sleep-ends", time::sleep), ("arch/instructions-are-counted-exactly", time::instructions)];
 
 /// `Err` with a message unless the condition holds.
 macro_rules! ensure {
@@ -45,4 +48,4 @@ macro_rules! ensure {
         }
     };
 }
-use ensure;
+pub(super) use ensure;

@@ -5,6 +5,7 @@ use alloc::string::String;
 use mmu::{LINEAR_BASE, PAGE_SIZE, VirtAddr};
 
 use super::ensure;
+use crate::arch::cpus;
 use crate::arch::exception::probe;
 use crate::arch::syndrome::{FaultKind, Syndrome};
 use crate::arch::tables::{self, Half};
@@ -82,11 +83,12 @@ pub(super) fn nothing_is_writable_and_executable() -> Result<(), String> {
 }
 
 pub(super) fn guards_fault() -> Result<(), String> {
-    let guards = [
-        (&raw const _boot_stack_guard as u64, &raw const _boot_stack_bottom as u64),
-        (&raw const _emergency_stack_guard as u64, &raw const _emergency_stack_bottom as u64),
-    ];
-    for (start, end) in guards {
+    let first = (&raw const _boot_stack_guard as u64, &raw const _boot_stack_bottom as u64);
+    // Each CPU's stack is as long as its guard, and the next one's guard follows.
+    let block = 2 * (first.1 - first.0);
+    let stacks = (0..cpus::count() as u64).map(|cpu| (first.0 + cpu * block, first.1 + cpu * block));
+    let emergency = (&raw const _emergency_stack_guard as u64, &raw const _emergency_stack_bottom as u64);
+    for (start, end) in stacks.chain([emergency]) {
         for address in [start, end - 1] {
             ensure!(probe::read(address).is_some(), "the guard can be read at {address:#x}");
         }

@@ -1,4 +1,5 @@
-//! A space of one table for the checks: this floor lies below memory management, so it makes its own.
+//! A space of one table for the checks: they are about what memory management stands on, so it is made by hand, of frames that stay
+//! taken.
 
 use mmu::{Asid, Cause, Descriptor, Door, Dsb, PAGE_SIZE, Pfn, PhysAddr, Protection, Scope, Table, TlbOp, VirtAddr};
 
@@ -95,6 +96,5 @@ impl Drop for Space {
 
 /// A page of memory, for good.
 fn page() -> PhysAddr {
-    let page = machine().take(PAGE_SIZE, PAGE_SIZE).expect("memory for a check");
-    PhysAddr::new(page.start)
+    crate::memory().frames.alloc_table().expect("memory for a check")
 }

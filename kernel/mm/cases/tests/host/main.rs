@@ -62,8 +62,8 @@ const CORTEX_A72: Features = Features { hardware_access: false, hardware_dirty: 
 /// How large the large cases are here: three batches of `gather`, the last one not full.
 const MEGABYTES: usize = 72;
 
-/// Runs one case on a machine of its own.
-fn run_on(features: Features, case: fn(&Bench<'_>) -> Outcome) -> Outcome {
+/// Runs cases one after the other on one machine.
+fn run_on<'a>(features: Features, cases: impl Iterator<Item = (&'a str, fn(&Bench<'_>) -> Outcome)>) -> Outcome {
     let config = Config { ram_bytes: 192 << 20, features, ..Config::default() };
     let machine = Machine::new(config);
     let first = Pfn::new(config.ram_start.as_u64() >> 12);
@@ -73,10 +73,25 @@ fn run_on(features: Features, case: fn(&Bench<'_>) -> Outcome) -> Outcome {
     let device = RamDevice::new(&memory.frames, slots).map_err(|error| format!("device: {error:?}"))?;
     memory.swap.add_device(Box::new(device)).map_err(|error| format!("device: {error:?}"))?;
     let cpu = SimulatedCpu::new(machine);
-    Bench::new(&memory, &cpu, MEGABYTES).run(case)?;
+    for (name, case) in cases {
+        Bench::new(&memory, &cpu, MEGABYTES).run(case).map_err(|error| format!("{name}: {error}"))?;
+    }
     match cpu.machine.verdict() {
         Verdict::Pass => Ok(()),
         verdict => Err(format!("the model's verdict: {verdict}")),
+    }
+}
+
+/// Runs one case on a machine of its own, with all features.
+fn one_on_max(case: fn(&Bench<'_>) -> Outcome) -> Outcome {
+    run_on(MAX, std::iter::once(("", case)))
+}
+
+/// What a case left behind must not disturb the next.
+#[test]
+fn in_a_row() {
+    if let Err(error) = run_on(MAX, cases::all().map(|case| (case.name, case.run))) {
+        panic!("{error}");
     }
 }
 
@@ -85,7 +100,7 @@ fn run_all(profile: &str, features: Features) {
     let mut passed = 0;
     let mut failed = Vec::new();
     for case in cases::all().filter(|case| case.name.contains(&chosen)) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| run_on(features, case.run)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_on(features, std::iter::once((case.name, case.run)))));
         match outcome {
             Ok(Ok(())) => passed += 1,
             Ok(Err(error)) => failed.push(format!("{}: {error}", case.name)),

@@ -161,3 +161,29 @@ fn parts_of_a_split_keep_their_slots() {
         assert_eq!(memory.swap.free_count(), 1023);
     }
 }
+
+/// A page that was zapped while its folio was cached has no entry left that could lead to it: it goes when the folio is split.
+#[test]
+fn parts_that_nothing_needs_leave_the_cache_with_the_split() {
+    let (memory, _) = with_swap(16, 512);
+    let free_frames = memory.frames.free_count();
+    let folio = folio(&memory, 4);
+    memory.swap.alloc(&memory, &folio).unwrap();
+    let entry = folio.swap_entry(0);
+    memory.swap.dup(&folio, 4, 2).unwrap();
+    folio.add_maps(8, 2);
+    folio.get(2);
+    let (mut parts, mut orphans) = (Vec::new(), Vec::new());
+    let done = crate::folio::split::split(&memory, &folio, 0, 1, |part| parts.push(part), |part| orphans.push(part));
+    assert!(done && !folio.is_swap_cache() && folio.refs() == 1);
+    let kept: Vec<_> = parts.iter().map(|part| (part.index() - folio.index(), part.refs())).collect();
+    assert_eq!(kept, [(4, 1), (5, 1), (8, 2), (9, 2)]);
+    for page in 0..16 {
+        let in_use = [4, 5, 8, 9].contains(&page);
+        assert_eq!(memory.swap.is_used(entry.advance(page)), in_use, "page {page}");
+    }
+    assert_eq!(orphans.len(), 11);
+    orphans.into_iter().for_each(|orphan| free(&memory, orphan));
+    free(&memory, folio.unlock().put(1).unwrap());
+    assert_eq!(memory.frames.free_count(), free_frames - 4);
+}

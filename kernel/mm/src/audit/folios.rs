@@ -1,0 +1,29 @@
+//! Folios that entries map or the swap cache holds: map counts, references and exclusive marks.
+
+use super::{Finding, Place, Rule, Seen, SeenFolio, is, same};
+use crate::folio::Folio;
+use crate::memory::Memory;
+
+/// Compares every folio that was seen with what was seen of it.
+pub(super) fn recount(memory: &Memory, seen: &Seen) -> Result<(), Finding> {
+    seen.folios.iter().try_for_each(|(&head, folio)| check(&memory.frames.folio_of(head), folio))
+}
+
+fn check(folio: &Folio<'_>, seen: &SeenFolio) -> Result<(), Finding> {
+    let place = Place::Folio(folio.head());
+    let maps: u64 = seen.maps.iter().sum();
+    let mapped = seen.maps.iter().filter(|&&count| count > 0).count() as u64;
+    same(Rule::Ms43, "mapcount", place, folio.mapcount() as u64, maps)?;
+    same(Rule::Ms43, "mapped pages", place, folio.mapped_pages() as u64, mapped)?;
+    for (page, &count) in seen.maps.iter().enumerate() {
+        let place = Place::Page(folio.head(), page);
+        same(Rule::Ms43, "mapcount of a page", place, folio.page_maps(page) as u64, count)?;
+        // Of a page that was zapped the mark says nothing any more.
+        is(Rule::Entry, "exclusive and mapped more than once", place, folio.is_exclusive(page) && count > 1, false)?;
+    }
+    let cached = if folio.is_swap_cache() { folio.pages() as u64 } else { 0 };
+    same(Rule::Ms43, "slots of a folio in the swap cache", place, seen.cached, cached)?;
+    same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached)?;
+    is(Rule::Rest, "locked", place, folio.is_locked(), false)?;
+    is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), true)
+}

@@ -1,0 +1,144 @@
+//! The tables of a space: the invariants of its blocks, what each entry may say, and how many there are of each kind.
+
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use mmu::{CONT_PTES, Descriptor, ENTRIES, STAGE1, Table, VirtAddr, level_shift};
+
+use super::{Finding, Place, Rule, Seen, SeenFolio, is, same};
+use crate::memory::Memory;
+use crate::space::Space;
+use crate::swap::SwapEntry;
+use crate::vma::{Area, Areas};
+
+const CONTIGUOUS: u64 = STAGE1::CONTIGUOUS.mask << STAGE1::CONTIGUOUS.shift;
+/// What may differ between the entries of a folded block: access flag, and the two bits of dirty state (invariant I2).
+const MAY_DIFFER: u64 = (1 << STAGE1::ACCESS.shift) | (1 << STAGE1::DIRTY.shift) | (1 << STAGE1::READ_ONLY.shift);
+/// Bits that are never set in a swap entry: valid, type, present-invalid, and those that the format keeps at zero.
+const NOT_IN_SWAP: u64 = 0b11 | 0b11 << 4 | 1 << 11 | 0b11 << 62;
+
+/// Walks a space and compares its accounts.
+pub(super) fn recount(memory: &Memory, space: &Arc<Space>, seen: &mut Seen) -> Result<(), Finding> {
+    let layout = space.layout().read();
+    let mut walk = Walk { memory, space, areas: &layout.areas, seen, present: 0, swapped: 0 };
+    walk.table(space.tables.root(), VirtAddr::new(0))?;
+    let Walk { present, swapped, .. } = walk;
+    let place = Place::Space(space.id());
+    same(Rule::Ms43, "present pages (ANONPAGES)", place, space.anon_pages() as u64, present)?;
+    same(Rule::Ms43, "swap entries (SWAPENTS)", place, space.swap_entries() as u64, swapped)?;
+    is(Rule::Ms43, "on the list for swapoff", place, space.may_swap() || swapped == 0, true)
+}
+
+/// A walk through all the tables of a space.
+struct Walk<'a> {
+    memory: &'a Memory,
+    space: &'a Space,
+    areas: &'a Areas,
+    seen: &'a mut Seen,
+    present: u64,
+    swapped: u64,
+}
+
+impl Walk<'_> {
+    fn place(&self, address: VirtAddr) -> Place {
+        Place::Entry(self.space.id(), address)
+    }
+
+    /// A table and those below it. `start` is the first address that it translates.
+    fn table(&mut self, table: Table, start: VirtAddr) -> Result<(), Finding> {
+        if table.level() == 3 {
+            return self.last_level(table, start);
+        }
+        for index in 0..ENTRIES as u64 {
+            let address = start.add_bytes(index << level_shift(table.level()));
+            let entry = self.memory.door.load_table(table.upper_slot(address));
+            if entry.is_table() {
+                self.table(Table::new(entry.address(), table.level() + 1), address)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_level(&mut self, table: Table, start: VirtAddr) -> Result<(), Finding> {
+        let slot = table.slot(start);
+        let entries: Vec<_> = (0..ENTRIES).map(|index| self.memory.door.load(slot.add(index))).collect();
+        for (number, block) in entries.chunks(CONT_PTES).enumerate() {
+            check_block(self.memory, block, self.place(start.add_pages(number * CONT_PTES)))?;
+        }
+        let filled = entries.iter().enumerate().filter(|(_, entry)| !entry.is_none());
+        filled.into_iter().try_for_each(|(index, &entry)| self.entry(start.add_pages(index), entry))
+    }
+
+    fn entry(&mut self, address: VirtAddr, entry: Descriptor) -> Result<(), Finding> {
+        let place = self.place(address);
+        let outside = Finding { rule: Rule::Entry, what: "outside of any area", place, found: entry.bits(), right: 0 };
+        let area = self.areas.find(address).ok_or(outside)?;
+        if !entry.is_present() {
+            self.swapped += 1;
+            return self.swap_entry(place, entry);
+        }
+        is(
+            Rule::Entry,
+            "writable where the area is not",
+            place,
+            entry.is_writable() && !area.protection().write,
+            false,
+        )?;
+        is(Rule::Entry, "valid as the area allows access", place, entry.is_valid(), area.protection().read)?;
+        if entry.is_special() {
+            same(Rule::Entry, "the zero page", place, entry.frame().as_u64(), self.memory.zero_frame().as_u64())?;
+            return is(Rule::Entry, "writable zero page", place, entry.is_writable(), false);
+        }
+        self.present += 1;
+        self.page(area, address, entry)
+    }
+
+    fn swap_entry(&mut self, place: Place, entry: Descriptor) -> Result<(), Finding> {
+        same(Rule::I6, "bits that a swap entry has not", place, entry.bits() & NOT_IN_SWAP, 0)?;
+        let unknown = Finding { rule: Rule::Entry, what: "no swap entry either", place, found: entry.bits(), right: 0 };
+        let swapped = SwapEntry::from_descriptor(entry).ok_or(unknown)?;
+        let slot = self.seen.slots.entry(swapped.entry).or_default();
+        slot.entries += 1;
+        slot.exclusive |= swapped.exclusive;
+        Ok(())
+    }
+
+    fn page(&mut self, area: &Area, address: VirtAddr, entry: Descriptor) -> Result<(), Finding> {
+        let place = self.place(address);
+        let known = self.memory.frames.contains(entry.frame());
+        is(Rule::Entry, "a frame under management", place, known, true)?;
+        let folio = self.memory.frames.folio_of(entry.frame());
+        let page = folio.index_of(entry.frame());
+        let seen = self.seen.folios.entry(folio.head());
+        seen.or_insert_with(|| SeenFolio { maps: vec![0; folio.pages()], cached: 0 }).maps[page] += 1;
+        let mapping = folio.mapping();
+        let same_anon = mapping.is_some_and(|(anon, _)| area.anon == Some(anon));
+        is(Rule::Entry, "page and area agree on the anon_vma", place, same_anon, true)?;
+        let offset = mapping.map_or(0, |(_, first)| first + page as u64);
+        same(Rule::Entry, "page offset in the anon_vma", place, offset, area.index_of(address))?;
+        let owned = folio.is_exclusive(page) || !entry.is_writable();
+        is(Rule::Entry, "a writable page is exclusive", place, owned, true)
+    }
+}
+
+/// Invariants I1 to I4.
+fn check_block(memory: &Memory, block: &[Descriptor], place: Place) -> Result<(), Finding> {
+    let marked = block.iter().filter(|entry| entry.bits() & CONTIGUOUS != 0).count() as u64;
+    if marked == 0 {
+        return Ok(());
+    }
+    let valid = block.iter().filter(|entry| entry.is_valid()).count() as u64;
+    let all = CONT_PTES as u64;
+    same(Rule::I1, "contiguous entries of a block", place, marked, all)?;
+    same(Rule::I3, "valid entries of a contiguous block", place, valid, all)?;
+    let first = block[0];
+    is(Rule::I2, "a contiguous block is aligned", place, first.frame().is_aligned(CONT_PTES), true)?;
+    for (index, entry) in block.iter().enumerate() {
+        let right = first.advance(index).bits() & !MAY_DIFFER;
+        same(Rule::I2, "an entry of a contiguous block", place, entry.bits() & !MAY_DIFFER, right)?;
+    }
+    let folio = memory.frames.folio_of(first.frame());
+    let inside = block.iter().filter(|entry| folio.contains(entry.frame())).count() as u64;
+    same(Rule::Ms16, "entries of a contiguous block in one folio", place, inside, all)
+}

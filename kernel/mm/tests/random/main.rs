@@ -1,0 +1,66 @@
+//! Random operations over the simulated machine, on CPUs like three that QEMU has, in two forms: long sequences on one CPU
+//! (`alone`), and programs that other CPUs disturb in the middle of everything (`together`). What a page must hold is kept in a
+//! shadow. A sequence that fails is made as small as it still fails, and printed.
+//!
+//! `UNFOLD_STEPS=1000000 cargo test -p mm --test random` does a million operations; `UNFOLD_SEED` chooses which.
+
+mod alone;
+mod operation;
+mod quiet;
+mod runner;
+mod shadow;
+mod together;
+mod world;
+
+use mmu::Features;
+use runner::run;
+
+const MAX: Features = Features {
+    range_tlbi: true,
+    level_hint: true,
+    bbm_level: 2,
+    hardware_access: true,
+    hardware_dirty: true,
+    lse: true,
+    asid_bits: 16,
+};
+const NEOVERSE_N1: Features = Features { range_tlbi: false, bbm_level: 0, level_hint: false, ..MAX };
+const CORTEX_A72: Features = Features { hardware_access: false, hardware_dirty: false, lse: false, ..NEOVERSE_N1 };
+
+fn alone(name: &str, features: Features) {
+    run(name, alone::PLAN, &alone::cases(), |case| alone::run(features, case));
+}
+
+fn together(name: &str, features: Features) {
+    run(name, together::PLAN, &together::cases(), |case| together::run(features, case));
+}
+
+#[test]
+fn alone_on_max() {
+    alone("alone on max", MAX);
+}
+
+#[test]
+fn alone_on_neoverse_n1() {
+    alone("alone on neoverse-n1", NEOVERSE_N1);
+}
+
+#[test]
+fn alone_on_cortex_a72() {
+    alone("alone on cortex-a72", CORTEX_A72);
+}
+
+#[test]
+fn together_on_max() {
+    together("together on max", MAX);
+}
+
+#[test]
+fn together_on_neoverse_n1() {
+    together("together on neoverse-n1", NEOVERSE_N1);
+}
+
+#[test]
+fn together_on_cortex_a72() {
+    together("together on cortex-a72", CORTEX_A72);
+}

@@ -1,0 +1,158 @@
+//! The machine with memory management and two spaces, and the calls that operations make there.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use mm::fault::{Access, FaultError};
+use mm::inject::Point;
+use mm::map::{MapFlags, MapRequest};
+use mm::swap::RamDevice;
+use mm::vma::Prot;
+use mm::{Errno, Memory, Space, audit};
+use mmu::host::{Config, Machine};
+use mmu::{Cause, Door, Features, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
+
+use crate::operation::{Operation, Pages, RW};
+
+/// Pages of the field that each space has.
+pub const PAGES: usize = 128 + 512;
+/// All of them.
+pub const FIELD: Range<usize> = 0..PAGES;
+/// Words of each page that are used: one for each program.
+pub const WORDS: usize = 2;
+/// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
+const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
+/// Memory of the machine.
+const RAM: u64 = 24 << 20;
+/// Slots of the swap device: not enough for all pages of both spaces.
+const SLOTS: usize = 1000;
+/// ASIDs run out soon.
+const ASID_BITS: &str = "4";
+
+/// A machine and what runs on it.
+pub struct World {
+    pub machine: Machine,
+    pub memory: Memory,
+    pub spaces: [Arc<Space>; 2],
+    /// What was free before the field was mapped.
+    stock: [usize; 4],
+}
+
+/// The address of a word.
+pub fn at(page: usize, word: usize) -> VirtAddr {
+    // Words of a page lie far apart.
+    BASE.add_pages(page).add_bytes((word * 3 * 1024 + page % 100 * 8) as u64)
+}
+
+/// The error of a step that can not go wrong.
+pub fn failed<E: std::fmt::Debug>(what: &str) -> impl FnOnce(E) -> String {
+    move |error| format!("{what}: {error:?}")
+}
+
+impl World {
+    /// A machine whose spaces have their fields mapped, nothing touched.
+    pub fn new(features: Features, cpus: usize, seed: u64) -> Self {
+        let machine =
+            Machine::new(Config { ram_bytes: RAM, features, cpus, seed, adversary: cpus > 1, ..Config::default() });
+        let first = Config::default().ram_start.frame();
+        let all: [Range<Pfn>; 1] = [first..first.add((RAM / PAGE_SIZE) as usize)];
+        let memory = Memory::new(Door::simulated(&machine), &all).expect("memory");
+        let device = RamDevice::new(&memory.frames, SLOTS).expect("a device");
+        memory.swap.add_device(Box::new(device)).expect("a place for the device");
+        memory.policy().parse("asid_bits", ASID_BITS).expect("a right value");
+        memory.policy().parse("thp", "64K=always").expect("a right value");
+        let stock = stock(&memory);
+        let spaces = [(); 2].map(|()| memory.create_space().expect("a space"));
+        let world = Self { machine, memory, spaces, stock };
+        for space in &world.spaces {
+            world.call(space, &Operation::Map(Pages(0, PAGES), RW)).expect("mmap");
+        }
+        world
+    }
+
+    /// Carries an operation out that is not a program's access. Spaces stay active as they are, but after `Enter` and `Rollover`.
+    pub fn call(&self, space: &Arc<Space>, operation: &Operation) -> Result<(), Errno> {
+        let memory = &self.memory;
+        let range = |pages: Pages| (at(pages.0, 0).page().as_u64(), pages.1 as u64 * PAGE_SIZE);
+        match *operation {
+            Operation::Write(..) | Operation::Read(_) => Ok(()),
+            Operation::Map(pages, prot) => {
+                let flags = MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED;
+                let (address, length) = range(pages);
+                memory.mmap(space, MapRequest { address, length, prot, flags }).map(drop)
+            }
+            Operation::Unmap(pages) => memory.munmap(space, range(pages).0, range(pages).1),
+            Operation::Protect(pages, prot) => memory.mprotect(space, range(pages).0, range(pages).1, prot),
+            Operation::Advise(pages, advice) => memory.madvise(space, range(pages).0, range(pages).1, advice),
+            Operation::Set(key, value) => {
+                memory.policy().parse(key, value).expect("a right value");
+                Ok(())
+            }
+            Operation::Enter(space) => {
+                memory.activate(&self.spaces[space]);
+                Ok(())
+            }
+            Operation::Rollover(spaces) => self.run_short_lived(space, spaces),
+            Operation::Forget => {
+                memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
+                Ok(())
+            }
+            Operation::Fail(point, after) => {
+                memory.inject.fail(point, after);
+                Ok(())
+            }
+        }
+    }
+
+    /// Spaces that run for a moment, before `space` runs again.
+    fn run_short_lived(&self, space: &Arc<Space>, spaces: usize) -> Result<(), Errno> {
+        (0..spaces).try_for_each(|_| {
+            let other = self.memory.create_space()?;
+            self.memory.activate(&other);
+            self.memory.activate(space);
+            self.memory.destroy_space(&other);
+            Ok(())
+        })
+    }
+
+    /// A fault of a program. `None` if it failed for nothing but an injected failure: the program may try again.
+    pub fn fault(&self, space: &Arc<Space>, address: VirtAddr, access: Access) -> Option<Result<(), FaultError>> {
+        let before = self.struck();
+        let result = self.memory.fault(space, address, access);
+        let injected = matches!(result, Err(FaultError::OutOfMemory | FaultError::SwapRead)) && self.struck() > before;
+        (!injected).then_some(result)
+    }
+
+    /// How often a point has failed as it was told.
+    pub fn struck(&self) -> u64 {
+        Point::ALL.iter().map(|&point| self.memory.inject.failures(point)).sum()
+    }
+
+    /// Everything counted again. No CPU may run.
+    pub fn audit(&self) -> Result<(), String> {
+        audit::recount(&self.memory, &self.spaces).map_err(|finding| finding.to_string())?;
+        if self.memory.defects() == 0 { Ok(()) } else { Err(format!("{} defects noted", self.memory.defects())) }
+    }
+
+    /// Takes all apart: nothing may be left.
+    pub fn end(self) -> Result<(), String> {
+        self.memory.deactivate();
+        self.spaces.iter().for_each(|space| self.memory.destroy_space(space));
+        let left = stock(&self.memory);
+        let what = "free frames, free slots, anon_vmas, defects";
+        if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }
+    }
+}
+
+/// What must be in the end as it was before: free frames, free slots, anon_vmas, defects.
+fn stock(memory: &Memory) -> [usize; 4] {
+    [memory.frames.free_count(), memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
+}
+
+/// Whether a protection allows an access.
+pub fn allows(prot: Prot, access: Access) -> bool {
+    match access {
+        Access::Write => prot.contains(Prot::WRITE),
+        Access::Read | Access::Execute => !prot.is_empty(),
+    }
+}
