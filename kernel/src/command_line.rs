@@ -72,6 +72,9 @@ pub struct Options {
     pub crash: Option<Crash>,
     /// `qemu=`: QEMU's version, to be printed beside figures.
     pub qemu: Option<String>,
+    /// `mutant=`: a known defect to switch on.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<mmu::mutant::Mutant>,
     /// Keys of memory management and their values, in order.
     pub policy: Vec<(String, String)>,
 }
@@ -91,6 +94,8 @@ impl Default for Options {
             banner: None,
             crash: None,
             qemu: None,
+            #[cfg(feature = "mutants")]
+            mutant: None,
             policy: Vec::new(),
         }
     }
@@ -124,7 +129,9 @@ const KEYS: &[(&str, &str, Setter)] = &[
     }),
     ("init", "the name of a program in the initrd", |options, value| text(value, &mut options.init)),
     ("swap", "a size such as 512M, or 0", |options, value| size(value).map(|size| options.swap = size).is_some()),
-    ("tests", "a part of a test's name", |options, value| text(value, &mut options.tests)),
+    ("tests", "a part of a test's name, percent-encoded", |options, value| {
+        decode(value).is_ok_and(|name| text(&name, &mut options.tests))
+    }),
     ("counters", "on, off", |options, value| switch(value, &mut options.counters)),
     ("quick", "on, off", |options, value| switch(value, &mut options.quick)),
     ("verify", "on, off", |options, value| switch(value, &mut options.verify)),
@@ -142,6 +149,11 @@ const KEYS: &[(&str, &str, Setter)] = &[
     }),
     ("qemu", "QEMU's version, percent-encoded", |options, value| {
         decode(value).is_ok_and(|version| text(&version, &mut options.qemu))
+    }),
+    #[cfg(feature = "mutants")]
+    ("mutant", mmu::mutant::Mutant::NAMES, |options, value| {
+        options.mutant = mmu::mutant::Mutant::named(value);
+        options.mutant.is_some()
     }),
 ];
 
@@ -252,6 +264,19 @@ mod tests {
         for word in ["%g1", "%+1", "a%", "%2", "%ff"] {
             assert!(says(&format!("job=run -- {word}")).contains("percent"), "{word}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "mutants")]
+    fn a_defect_has_its_name() {
+        assert!(parse("mutant=short-range", &[]).unwrap().mutant.is_some());
+        assert!(parse("mutant=shortrange", &[]).unwrap_err().contains("leaf-only, short-range, "));
+    }
+
+    #[test]
+    #[cfg(not(feature = "mutants"))]
+    fn without_defects_their_key_is_unknown() {
+        assert!(parse("mutant=short-range", &[]).unwrap_err().contains("unknown key 'mutant'"));
     }
 
     #[test]

@@ -48,6 +48,8 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     let machine = machine::set(info, features, heap, free);
     pmu::init();
     let options = options(info.machine.command_line);
+    #[cfg(feature = "mutants")]
+    options.mutant.into_iter().for_each(mmu::mutant::choose);
     let interrupts = info.machine.gic.is_some_and(|gic| gic::init(gic, info.machine.timer_interrupt));
     if let Err(error) = cpus::start(info, interrupts) {
         log::warn!("{error}; the kernel goes on with {} of {}", cpus::count(), info.machine.cpus().len());

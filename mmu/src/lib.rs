@@ -21,6 +21,7 @@ mod features;
 pub mod host;
 #[cfg(any(not(target_os = "none"), feature = "check"))]
 pub mod model;
+pub mod mutant;
 pub mod range;
 mod slot;
 mod tlb_op;

@@ -1,7 +1,7 @@
 //! Builds the kernel and the programs for EL0.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -55,11 +55,16 @@ fn compile(toolchain: &Toolchain, packages: &[&str], features: &[&str]) -> Resul
     if !crate::is_verbose() {
         cargo.arg("--quiet");
     }
+    run_for_executables(&mut cargo)
+}
+
+/// Runs a cargo that builds and tells of it as JSON; gives each executable's name and file.
+pub fn run_for_executables(cargo: &mut Command) -> Result<Vec<(String, PathBuf)>> {
     // Only the messages for machines come on standard output; the others go to the terminal.
     let output = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot start {}", command::quote(&cargo)))?;
+    let output = output.with_context(|| format!("cannot start {}", command::quote(cargo)))?;
     if !output.status.success() {
-        bail!("the build failed: {}", command::quote(&cargo));
+        bail!("the build failed: {}", command::quote(cargo));
     }
     Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }

@@ -45,6 +45,11 @@ pub enum Verb {
     },
     /// Run the main job under a QEMU plugin that counts by itself, and compare interval by interval
     VerifyCounts,
+    /// Switch on each known defect in turn, and look whether it is caught
+    Mutants {
+        /// Only those whose name contains this
+        filter: Option<String>,
+    },
     /// Boot a kernel ELF that cargo built (used as cargo's runner)
     #[command(hide = true)]
     Boot {

@@ -25,7 +25,7 @@ pub const MAIN_JOB_LIMIT: Duration = Duration::from_secs(300);
 pub const NOT_FOUND: u8 = 127;
 
 /// Bytes that stand for themselves among a program's arguments on the kernel's command line.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+pub const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')

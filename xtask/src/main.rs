@@ -3,7 +3,8 @@
 //! `qemu-run.sh` starts this program; `cargo run` does too. A room a concept: [`cli`] reads the command line, [`toolchain`] and
 //! [`qemu`] find the tools ([`packages`] gets them), [`build`], [`image`] and [`initrd`] make what QEMU loads, [`guest`] runs it and
 //! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people, [`plugin`] and [`verify`]
-//! count a second time, [`scenarios`] plays sequences of events, right and wrong ones, [`tests`] runs every test.
+//! count a second time, [`scenarios`] plays sequences of events, right and wrong ones, [`tests`] runs every test, [`mutants`] tests the
+//! tests.
 
 mod build;
 mod cli;
@@ -13,6 +14,7 @@ mod image;
 mod initrd;
 mod interrupt;
 mod jobs;
+mod mutants;
 mod packages;
 mod plugin;
 mod qemu;
@@ -80,6 +82,10 @@ fn work(cli: &Cli) -> Result<u8> {
     if is_verbose() {
         eprintln!("qemu-run: {}; {}", toolchain.description, qemu.version_text);
     }
+    if let Some(Verb::Mutants { filter }) = &cli.verb {
+        let interrupt = Interrupt::catch()?;
+        return mutants::run(&cli.options, &qemu, &toolchain, &interrupt, filter.as_deref());
+    }
     let build = match &cli.verb {
         Some(Verb::Boot { kernel }) => build::with_kernel(&toolchain, kernel),
         _ => build::build(&toolchain, if cli.options.check { &["check"] } else { &[] }),
@@ -104,6 +110,6 @@ fn work(cli: &Cli) -> Result<u8> {
         Some(Verb::Run { command }) => bench.run(command),
         Some(Verb::Test { filter }) => tests::run(&bench, &toolchain, filter.as_deref()),
         Some(Verb::VerifyCounts) => bench.verify_counts(),
-        Some(Verb::Scenarios { arguments }) => scenarios::run(arguments),
+        Some(Verb::Scenarios { .. } | Verb::Mutants { .. }) => unreachable!("done above"),
     }
 }

@@ -5,6 +5,7 @@
 //! state of a folded block are the union over its entries, since hardware may set them in any; and the bit changes only through
 //! break-before-make, as without BBM level 3 an inconsistent group may raise a TLB conflict abort (DDI 0487, R_NGLXZ).
 
+use mmu::mutant::{self, Mutant};
 use mmu::{CONT_PTES, Cause, ContBlock, Descriptor, Dsb, Fact, Slot};
 
 use crate::memory::Memory;
@@ -96,15 +97,17 @@ impl TableGuard<'_> {
         }
         assert!(first.is_present(), "a run of entries that map nothing");
         let plain = first.with_contiguous(false);
-        if !plain.is_valid() || !self.memory.policy().contpte() {
+        if mutant::or(Mutant::ContiguousWithoutAccess, !plain.is_valid(), false) || !self.memory.policy().contpte() {
             return self.memory.door.store_run(slot, plain, count);
         }
         let mut done = 0;
         while done < count {
             let at = slot.add(done);
             let entry = plain.advance(done);
-            let chunk = (CONT_PTES - at.index_in_block()).min(count - done);
-            let whole = chunk == CONT_PTES && entry.frame().is_aligned(CONT_PTES);
+            let place = at.index() % mutant::or(Mutant::FoldAlignedToFour, CONT_PTES, CONT_PTES / 4);
+            let chunk = (CONT_PTES - place).min(count - done);
+            let aligned = mutant::or(Mutant::FoldMisaligned, entry.frame().is_aligned(CONT_PTES), true);
+            let whole = chunk == CONT_PTES && aligned;
             self.memory.door.store_run(at, entry.with_contiguous(whole), chunk);
             done += chunk;
         }
@@ -118,7 +121,7 @@ impl TableGuard<'_> {
             self.unfold_around(slot);
             return self.memory.door.swap(slot, Descriptor::NONE);
         }
-        self.unfold_cut_blocks(slot, count);
+        self.unfold_cut_blocks(slot, mutant::or(Mutant::UnfoldToUnmap, count, 1));
         self.memory.door.clear_run(slot, count)
     }
 
@@ -168,8 +171,12 @@ impl TableGuard<'_> {
         if (0..CONT_PTES).all(|index| door.load(first.add(index)).same_access(wanted)) {
             return false;
         }
+        if mutant::is(Mutant::GatheredFlagsHideEntry) && self.get(slot).same_access(wanted) {
+            return false;
+        }
         if entry.is_writable() == wanted.is_writable() {
-            return self.raise(first, wanted, CONT_PTES, flush);
+            let (first, count) = mutant::or(Mutant::FlagsOfOneEntry, (first, CONT_PTES), (slot, 1));
+            return self.raise(first, wanted, count, flush);
         }
         self.unfold(slot.block());
         self.raise(slot, wanted, 1, flush)
@@ -239,7 +246,7 @@ impl TableGuard<'_> {
         if slot.index_in_block() != 0 || count < CONT_PTES {
             self.unfold_around(slot);
         }
-        if (slot.index() + count) % CONT_PTES != 0 {
+        if mutant::or(Mutant::EndNotUnfolded, (slot.index() + count) % CONT_PTES != 0, false) {
             self.unfold_around(slot.add(count - 1));
         }
     }
@@ -259,13 +266,14 @@ impl TableGuard<'_> {
         let index = (entry.frame().as_u64() - folio.head().as_u64()) as usize;
         // The last entry maps page `index` of the folio, so the folio covers the block if fifteen pages lie before that one. Its end
         // needs no look: the block ends with this page.
-        if index + 1 < CONT_PTES {
+        if mutant::or(Mutant::FoldAcrossFolios, index + 1 < CONT_PTES, false) {
             return;
         }
-        let like = entry.make_old().make_clean();
+        let plain = |entry: Descriptor| entry.make_old().make_clean();
+        let plain = |entry: Descriptor| mutant::or(Mutant::FoldUnlike, plain(entry), plain(entry).write_protect());
         for position in 0..CONT_PTES {
             let member = self.memory.door.load(block.first().add(position));
-            if member.make_old().make_clean().advance(CONT_PTES - 1 - position) != like {
+            if plain(member).advance(CONT_PTES - 1 - position) != plain(entry) {
                 return;
             }
         }
@@ -286,6 +294,9 @@ impl TableGuard<'_> {
             tlb::flush_range(memory, self.space, start, CONT_PTES, mmu::Depth::Leaf, Cause::Convert);
         }
         memory.door.store_run(block.first(), entry.with_contiguous(contiguous), CONT_PTES);
+        if mutant::is(Mutant::ContiguousLeftBehind) {
+            memory.door.update(block.last(), |entry| entry.with_contiguous(true));
+        }
     }
 
     /// `count` entries from `slot` on, with the folded blocks at both ends taken whole. Costs a raw read an end.
@@ -294,6 +305,7 @@ impl TableGuard<'_> {
         let last = slot.add(count - 1);
         let start = if is_folded(slot) { slot.block().first() } else { slot };
         let end = if is_folded(last) { last.block().last() } else { last };
+        let (start, end) = mutant::or(Mutant::YoungOfOneEntry, (start, end), (slot, last));
         (start, end.index() - start.index() + 1)
     }
 
@@ -302,7 +314,7 @@ impl TableGuard<'_> {
     pub fn complete_before_restore(&self, slot: Slot, old: Descriptor, count: usize) {
         let whole = slot.index_in_block() == 0 && count % CONT_PTES == 0;
         let same_form = whole && old.is_folded() && self.memory.policy().contpte();
-        if same_form {
+        if mutant::or(Mutant::RestoreWithoutDsb, same_form, true) {
             return;
         }
         if self.memory.policy().elide(&self.memory.door.features()) {

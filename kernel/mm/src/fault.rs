@@ -11,6 +11,7 @@ mod swap_in;
 use alloc::sync::Arc;
 use core::fmt;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Operation, VirtAddr};
 
 pub use mmu::Access;
@@ -165,6 +166,8 @@ impl<'a> Fault<'a> {
             Err(FaultError::Denied)
         } else if self.access == Access::Write && !entry.is_writable() {
             self.write_protected(table, entry)
+        } else if mutant::is(Mutant::SpuriousIsFatal) && entry.is_young() {
+            Err(FaultError::Denied)
         } else {
             self.touch(&table, entry);
             Ok(Outcome::Resolved)

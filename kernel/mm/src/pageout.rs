@@ -5,6 +5,7 @@
 
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
@@ -100,7 +101,8 @@ impl<'m> Pageout<'m> {
         if count < pages {
             return if folio.mapcount() > pages { Look::Skip(count) } else { Look::Split(folio, count) };
         }
-        if folio.mapcount() != pages || !folio.is_on_lru() { Look::Skip(count) } else { Look::Isolate(folio, count) }
+        let shared = mutant::or(Mutant::MapcountIgnored, folio.mapcount() != pages, false);
+        if shared || !folio.is_on_lru() { Look::Skip(count) } else { Look::Isolate(folio, count) }
     }
 
     fn isolate(&mut self, folio: Folio<'m>) {

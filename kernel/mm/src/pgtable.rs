@@ -5,6 +5,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Slot, TABLE_SPAN, Table, VirtAddr};
 
 use crate::count::Counters;
@@ -74,7 +75,7 @@ impl Tables {
         let slot = parent.upper_slot(address);
         let guard = self.upper.lock();
         let now = memory.door.load_table(slot);
-        if now.is_table() {
+        if mutant::or(Mutant::TableLinkedTwice, now.is_table(), false) {
             drop(guard);
             memory.frames.free_table(crate::tlb::Flushed::never_linked(memory, table));
             return Ok(now);

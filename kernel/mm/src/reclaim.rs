@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use mmu::Operation;
+use mmu::mutant::{self, Mutant};
 
 use crate::folio::{Folio, FolioLock};
 use crate::frame::{Orphan, OrphanList};
@@ -39,7 +40,9 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
         }
         // Also where every entry was clean, so that no write can be lost: once the folio is out of the cache a fault maps another frame
         // at the same address, and until the flush is complete a CPU could read the old one beside it (rule MS-04).
-        deferred.flush(memory);
+        if !mutant::is(Mutant::NoFlushBeforeWriteOut) {
+            deferred.flush(memory);
+        }
         write_and_detach(memory, locked, &mut owed);
         if owed.folios >= FREE_BATCH {
             deferred.free(memory, &mut owed.orphans);

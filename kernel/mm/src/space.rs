@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Asid, Cause, Operation, Table, VirtAddr};
 
 use crate::errno::Errno;
@@ -106,7 +107,7 @@ impl Space {
     /// Says that the tables may hold swap entries from now on, so that swapoff must look here. Before the first one is written.
     #[inline]
     pub fn prepare_for_swap(&self) {
-        if !self.on_swap_list.load(Ordering::Relaxed) {
+        if mutant::or(Mutant::NotListed, !self.on_swap_list.load(Ordering::Relaxed), false) {
             self.on_swap_list.store(true, Ordering::Release);
         }
     }

@@ -6,6 +6,7 @@
 use core::mem;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use mmu::mutant::{self, Mutant};
 use mmu::range::{self, Means, Run, plan};
 use mmu::{Cause, Depth, Dsb, Scope, Table, TlbOp, VirtAddr};
 
@@ -80,7 +81,8 @@ fn issue(memory: &Memory, run: Run, cause: Cause) {
 fn issue_planned(memory: &Memory, run: Run, cause: Cause) {
     let means = means(memory);
     let plan = plan(run, means);
-    if means.range || plan.is_whole_asid() {
+    let planned = mutant::or(Mutant::FlushEachPage, means.range, false);
+    if planned || mutant::or(Mutant::NoWholeAsid, plan.is_whole_asid(), false) {
         return plan.for_each(|op| memory.door.invalidate(op, cause));
     }
     // The same as the plan, which is all pages one by one: the loop that CPUs without range operations spend their time in.
@@ -160,6 +162,9 @@ impl PendingFlush {
     /// One more deferral. Called under the table's lock, after the descriptors changed. When the pending half has used half its room,
     /// both restart at 1 and 0, which still differ (T-T-2).
     pub fn add(&self, memory: &Memory) {
+        if mutant::is(Mutant::NoGeneration) {
+            return;
+        }
         memory.count().generations.add(1);
         let next = |word: u32| {
             let pending = word & GENERATION;
@@ -262,10 +267,16 @@ impl<'a> Gather<'a> {
         self.start = self.start.min(start);
         self.end = self.end.max(end);
         self.tables.push_table(self.memory, table);
+        if mutant::is(Mutant::TableFreedEarly) {
+            self.free_gathered();
+        }
     }
 
     /// Flushes what was gathered, then frees it.
     pub fn finish(mut self) {
+        if mutant::is(Mutant::FreedBeforeFlush) {
+            self.free_gathered();
+        }
         self.flush_gathered();
         self.free_gathered();
     }
@@ -287,6 +298,7 @@ impl<'a> Gather<'a> {
     fn flush_gathered(&self) {
         if self.start < self.end {
             let pages = (self.end.page_number() - self.start.page_number()) as usize;
+            let pages = mutant::or(Mutant::FirstAddressOnly, pages, 1);
             // Unlinked tables may be in walk caches, which leaf operations leave alone (rule MS-26).
             let depth = if self.tables.is_empty() { Depth::Leaf } else { Depth::WalkCaches };
             flush_range(self.memory, self.space, self.start, pages, depth, self.cause);

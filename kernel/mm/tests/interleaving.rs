@@ -10,10 +10,15 @@ use mm::swap::RamDevice;
 use mm::vma::Prot;
 use mm::{Memory, Space};
 use mmu::host::{self, Config, Event, Machine, Schedule, program};
-use mmu::{Cause, Door, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
+use mmu::model::Verdict;
+use mmu::{Cause, Door, Dsb, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
 
 const BASE: VirtAddr = VirtAddr::new(0x55_0000_0000);
+/// Where nothing is mapped, nor any table but the first.
+const EMPTY: VirtAddr = VirtAddr::new(0x65_0000_0000);
 const PAGES: u64 = 16;
+/// Faults that one access may take.
+const TRIES: usize = 10_000;
 
 /// Two CPUs, a space with one 64 KiB folio, folded, all pages written.
 struct Ground {
@@ -48,6 +53,14 @@ fn ground(way: &str) -> Ground {
     ground
 }
 
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.machine.verdict(), Verdict::Pass);
+        }
+    }
+}
+
 impl Ground {
     fn address(page: u64) -> VirtAddr {
         BASE.add_pages(page as usize)
@@ -55,12 +68,13 @@ impl Ground {
 
     /// A program's access, faulting as often as it takes.
     fn retry<T>(&self, page: u64, access: Access, attempt: impl Fn(VirtAddr) -> Result<T, host::Fault>) -> T {
-        loop {
+        for _ in 0..TRIES {
             match attempt(Self::address(page)) {
                 Ok(value) => return value,
                 Err(_) => self.memory.fault(&self.space, Self::address(page), access).expect("a program was killed"),
             }
         }
+        panic!("page {page} faults for ever");
     }
 
     fn write(&self, page: u64, value: u64) {
@@ -111,6 +125,84 @@ fn a_fault_in_the_window_of_an_unfold_is_spurious() {
     assert_eq!(ground.count("faults_spurious"), 1);
     let table = ground.space.lock_table(&ground.memory, BASE).unwrap();
     assert!(!table.get(table.slot(Ground::address(9))).is_folded());
+}
+
+/// Two CPUs run the space; what one unmaps, the other may not reach any more (rule MS-22).
+#[test]
+fn every_cpu_forgets_what_was_unmapped() {
+    let ground = ground("folio");
+    let (warm, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+    let wait_for = |flag: &AtomicBool| {
+        while !flag.load(SeqCst) {
+            mmu::relax();
+        }
+    };
+    let unmaps = || {
+        wait_for(&warm);
+        ground.memory.munmap(&ground.space, BASE.as_u64(), PAGES * PAGE_SIZE).unwrap();
+        gone.store(true, SeqCst);
+    };
+    let looks = || {
+        ground.memory.activate(&ground.space);
+        assert_eq!(ground.read(9), 9);
+        warm.store(true, SeqCst);
+        wait_for(&gone);
+        assert!(ground.machine.user_read_u64(Ground::address(9)).is_err());
+    };
+    ground.machine.run_by(Schedule::in_turn(), vec![program(unmaps), program(looks)]).unwrap();
+}
+
+/// Between the TLBI of a page-out and its DSB another CPU drops a part of what goes out: it finds entries gone that may still be cached,
+/// so it completes the flush before it looks at them (T-T-1, rule MS-41).
+#[test]
+fn who_comes_after_a_deferral_completes_it() {
+    const DONTNEED: u32 = 4;
+    let ground = ground("folio");
+    let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::Dsb(Dsb::Ish)), 1);
+    let drops = || {
+        ground.memory.activate(&ground.space);
+        ground.memory.madvise(&ground.space, BASE.as_u64(), 8 * PAGE_SIZE, DONTNEED).unwrap();
+        assert_eq!(ground.count("pending_flushes"), 1);
+    };
+    ground.machine.run_by(schedule, vec![program(|| ground.page_out()), program(drops)]).unwrap();
+    (0..8).for_each(|page| assert_eq!(ground.read(page), 0));
+    (8..PAGES).for_each(|page| assert_eq!(ground.read(page), page));
+}
+
+/// Two CPUs touch an empty block of addresses for the first time: the second one does all of its work inside that of the first, before
+/// an event of it that `matches`.
+fn touch_twice(matches: impl Fn(&Event) -> bool + Send + 'static) {
+    let ground = ground("folio");
+    let request = MapRequest {
+        address: EMPTY.as_u64(),
+        length: PAGES * PAGE_SIZE,
+        prot: Prot::READ | Prot::WRITE,
+        flags: MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED,
+    };
+    ground.memory.mmap(&ground.space, request).unwrap();
+    let faults = ground.count("faults_anonymous");
+    let touch = |page: usize| {
+        ground.memory.activate(&ground.space);
+        let address = EMPTY.add_pages(page);
+        ground.memory.fault(&ground.space, address, Access::Write).unwrap();
+        ground.machine.user_write_u64(address, page as u64).unwrap();
+    };
+    let schedule = Schedule::in_turn().window(0, 1, matches, 1);
+    ground.machine.run_by(schedule, vec![program(|| touch(3)), program(|| touch(9))]).unwrap();
+    assert_eq!(ground.count("faults_anonymous") - faults, 1);
+    for page in [3, 9] {
+        assert_eq!(ground.machine.user_read_u64(EMPTY.add_pages(page)), Ok(page as u64));
+    }
+}
+
+#[test]
+fn a_first_touch_looks_again_before_it_maps() {
+    touch_twice(|event| matches!(event, Event::ClearPages(_, count) if *count as u64 == PAGES));
+}
+
+#[test]
+fn a_new_table_is_linked_once() {
+    touch_twice(|event| matches!(event, Event::ClearPages(_, 1)));
 }
 
 /// A program writes while another CPU pages out what it writes (T-T-6): what it reads back is never older than its last store.

@@ -13,6 +13,9 @@ use mm::map::MapRequest;
 use mmu::host::{Config, program};
 use mmu::{Asid, VirtAddr};
 
+/// Faults that one access may take.
+const TRIES: usize = 1000;
+
 fn space_with_a_page(bench: &Bench) -> Arc<Space> {
     let space = bench.memory.create_space().unwrap();
     let request = MapRequest { address: BASE, length: 0x1_0000, prot: RW, flags: FIXED };
@@ -22,9 +25,13 @@ fn space_with_a_page(bench: &Bench) -> Arc<Space> {
 
 fn write(bench: &Bench, space: &Arc<Space>, value: u64) {
     bench.memory.activate(space);
-    while bench.machine.user_write_u64(VirtAddr::new(BASE), value).is_err() {
+    for _ in 0..TRIES {
+        if bench.machine.user_write_u64(VirtAddr::new(BASE), value).is_ok() {
+            return;
+        }
         bench.memory.fault(space, VirtAddr::new(BASE), Access::Write).unwrap();
     }
+    panic!("a write faults for ever");
 }
 
 fn read(bench: &Bench, space: &Arc<Space>) -> u64 {

@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "none")]
 mod hardware;
+mod mutate;
 #[cfg(all(target_os = "none", feature = "check"))]
 mod observed;
 #[cfg(target_os = "none")]
@@ -21,6 +22,9 @@ use observed::Machine;
 #[cfg(all(target_os = "none", feature = "check"))]
 pub use observed::{Report, observe, with_model};
 
+#[cfg(any(not(target_os = "none"), feature = "check"))]
+pub(crate) use mutate::is_told;
+
 #[cfg(not(target_os = "none"))]
 use crate::host::Machine;
 
@@ -29,6 +33,7 @@ use crate::descriptor::{Descriptor, NEXT_PAGE};
 use crate::events::{Dsb, Events};
 use crate::fact::{Fact, Role};
 use crate::features::Features;
+use crate::mutant::{Mutant, is};
 use crate::slot::{Slot, Table, UpperSlot};
 use crate::tlb_op::{Cause, TlbOp};
 
@@ -69,7 +74,7 @@ impl Run {
     /// WRITE (reference 2.2), so the run holds a hardware-dirty entry exactly if READ_ONLY is not set in all.
     fn gathered(self) -> Descriptor {
         let first = Descriptor::from_bits(self.first);
-        if !first.is_present() {
+        if !first.is_present() || is(Mutant::SiblingFlagsLost) {
             return first;
         }
         let (any, all) = (Descriptor::from_bits(self.any), Descriptor::from_bits(self.all));
@@ -163,6 +168,10 @@ impl Door {
     pub fn update(&self, slot: Slot, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
         self.events().update_reads.add(1);
         let mut old = self.machine.load(slot.address());
+        if is(Mutant::PlainUpdate) {
+            self.store(slot, change(Descriptor::from_bits(old)));
+            return Descriptor::from_bits(old);
+        }
         loop {
             self.events().exchanges.add(1);
             let new = change(Descriptor::from_bits(old)).bits();
@@ -227,8 +236,9 @@ impl Door {
     #[inline(always)]
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn invalidate(&self, op: TlbOp, cause: Cause) {
-        self.events().tlbi[op.kind()].add(1);
-        self.events().tlbi_causes[cause as usize].add(1);
+        let Some(op) = mutate::tlbi(op, cause) else { return };
+        self.events().tlbi[op.kind()].add(mutate::tlbi_count());
+        self.events().tlbi_causes[cause as usize].add(mutate::tlbi_count());
         self.machine.tlbi(op);
     }
 
@@ -236,16 +246,20 @@ impl Door {
     #[inline(always)]
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn dsb(&self, kind: Dsb) {
-        self.events().dsb[kind as usize].add(1);
-        self.machine.dsb(kind);
+        if mutate::dsb(kind) {
+            self.events().dsb[kind as usize].add(1);
+            self.machine.dsb(kind);
+        }
     }
 
     /// Issues an ISB.
     #[inline(always)]
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn isb(&self) {
-        self.events().isb.add(1);
-        self.machine.isb();
+        if mutate::isb() {
+            self.events().isb.add(1);
+            self.machine.isb();
+        }
     }
 
     /// Makes instructions that were just written to `count` frames visible to fetches (DDI 0487, B2.7.4.2).

@@ -74,6 +74,9 @@ struct Tell<'a> {
 impl Tell<'_> {
     fn event(&mut self, judge: impl FnOnce(&mut Model, usize) -> Judged) {
         let number = next_event_number();
+        if !super::is_told(number) {
+            return;
+        }
         let Some(observer) = self.observer else { return };
         let (cpu, line) = (self.cpu, self.line);
         if let Some(breach) = observer.model.judge(cpu, number, line, |model| judge(model, cpu)) {

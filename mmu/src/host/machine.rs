@@ -12,7 +12,7 @@ use super::random::Random;
 use super::turns;
 use crate::addr::{Asid, PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
-use crate::door::{Mark, Run};
+use crate::door::{self, Mark, Run};
 use crate::events::{Dsb, Events};
 use crate::fact::Fact;
 use crate::features::Features;
@@ -139,8 +139,10 @@ impl Cpu {
 }
 
 impl Machine {
-    /// Builds a machine. RAM is zero, no table is active.
+    /// Builds a machine. RAM is zero, no table is active. In a build with mutants the variable UNFOLD_MUTANT chooses one.
     pub fn new(config: Config) -> Self {
+        #[cfg(feature = "mutants")]
+        crate::mutant::choose_by_environment();
         let cpus = config.cpus.max(1);
         let frames = (config.ram_bytes / PAGE_SIZE) as usize;
         let model = Model::new(model::Config {
@@ -263,6 +265,9 @@ impl Machine {
     pub(super) fn tell(&self, line: Line, event: impl FnOnce(&mut Model, usize) -> Judged) {
         let cpu = self.cpu();
         let number = self.0.cpus[cpu].told.fetch_add(1, Ordering::Relaxed) + 1;
+        if !door::is_told(number) {
+            return;
+        }
         let found = lock(&self.0.model).judge(cpu, number, line, |model| event(model, cpu));
         match found {
             Some(breach) if self.0.strict && !std::thread::panicking() => panic!("{breach}"),

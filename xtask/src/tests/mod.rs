@@ -2,6 +2,7 @@
 
 mod case;
 mod checked;
+mod clean;
 mod determinism;
 mod door;
 mod files;
@@ -24,8 +25,9 @@ pub use tally::{Tally, Test};
 /// Runs everything whose name contains `filter`; 1 if anything failed.
 pub fn run(bench: &Bench, toolchain: &Toolchain, filter: Option<&str>) -> Result<u8> {
     let tally = Tally::new(filter.unwrap_or_default(), bench.interrupt);
-    let steps: [&dyn Fn(&Tally); 8] = [
+    let steps: [&dyn Fn(&Tally); 9] = [
         &|tally| host::run(toolchain, tally),
+        &|tally| clean::run(bench, tally),
         &|tally| guest::run(bench, tally),
         &|tally| checked::run(bench, toolchain, tally),
         &|tally| programs::run(bench, tally),

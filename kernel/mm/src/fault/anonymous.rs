@@ -1,6 +1,7 @@
 //! The first touch of anonymous memory: the shared zero page for a read, a folio of zeros for a write, as large as policy, area and
 //! neighbouring entries allow (reference 4.19).
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, ENTRIES, PAGE_SIZE, Protection, Slot, VirtAddr};
 
 use super::{Access, Fault, FaultError, Handled, Outcome};
@@ -22,7 +23,7 @@ impl<'a> Fault<'a> {
         let start = self.aligned(folio.order());
         let table = self.lock_table()?;
         let slot = table.slot(start);
-        if !self.is_empty(slot, pages) {
+        if mutant::or(Mutant::NoSecondLook, !self.is_empty(slot, pages), false) {
             drop(table);
             return Ok(Outcome::Again);
         }

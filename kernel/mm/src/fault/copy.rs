@@ -1,6 +1,7 @@
 //! Writes to pages that are mapped read-only in a writable area: made writable in place where the page is this space's alone, copied
 //! where it may be shared (reference 4.5, A16).
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Depth, Descriptor, Fact};
 
 use super::{Fault, FaultError, Handled, Outcome};
@@ -98,8 +99,10 @@ impl<'a> Fault<'a> {
             drop(table);
             return Ok(None);
         }
-        table.clear(slot, 1);
-        tlb::flush_range(self.memory, self.space, self.address, 1, Depth::Leaf, Cause::Replace);
+        if !mutant::is(Mutant::ReplacedDirectly) {
+            table.clear(slot, 1);
+            tlb::flush_range(self.memory, self.space, self.address, 1, Depth::Leaf, Cause::Replace);
+        }
         self.map_fresh(&table, slot, fresh, anon);
         self.memory.count().faults_copy.add(1);
         Ok(Some(table))

@@ -4,6 +4,7 @@
 //! What is read is in the swap cache from before the read on, under the folio's lock: a second fault for any of its slots finds it
 //! there and waits, and no two copies of one slot ever exist.
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Descriptor, ENTRIES, NEXT_PAGE, Slot};
 
 use super::anonymous::descending;
@@ -91,6 +92,7 @@ impl<'a> Fault<'a> {
             let index = self.address.page_number() as usize % pages;
             let first = first_slot(found.swapped.entry, pages);
             let congruent = found.swapped.entry.slot as usize % pages == index;
+            let congruent = mutant::or(Mutant::SwapInNotCongruent, congruent, true);
             order == 0
                 || (congruent
                     && self.follows(&table, found.entry, index, pages)

@@ -6,8 +6,8 @@ extern crate std;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use mmu::Door;
 use mmu::host::{Config, Machine};
+use mmu::{Door, PAGE_SIZE};
 
 use super::*;
 use crate::tlb::Deferred;

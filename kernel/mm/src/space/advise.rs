@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
@@ -85,7 +86,8 @@ impl Memory {
         let layout = space.layout().read();
         let mut out = Pageout::new(self);
         let result = for_areas(&layout, range, |area, start, end| {
-            if area.flags.contains(AreaFlags::LOCKED) {
+            let locked = area.flags.contains(AreaFlags::LOCKED);
+            if mutant::or(Mutant::LockedAreaPagedOut, locked, false) {
                 return Err(Errno::EINVAL);
             }
             out.range(space, start, end);

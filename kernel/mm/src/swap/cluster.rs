@@ -4,6 +4,8 @@
 //! naturally aligned in its slots, so its first slot alone says which folio it is: from any other slot it is found by looking at the
 //! start of every larger aligned run. All steps on a run are all-or-nothing: they look first, then write.
 
+use mmu::mutant::{self, Mutant};
+
 use super::counts::{Counts, NeedsExtension};
 
 pub(crate) use super::counts::Extension;
@@ -275,7 +277,7 @@ impl Cluster {
         let mut free = [0; WORDS];
         let mut any = 0;
         self.counts.lower(at, count, |word, bits| {
-            let uncached = bits & !self.cached[word];
+            let uncached = bits & !mutant::or(Mutant::SlotFreedWhileCached, self.cached[word], 0);
             free[word] |= uncached;
             any |= uncached;
         });
@@ -300,7 +302,10 @@ impl Cluster {
     #[inline]
     pub(crate) fn set_zero(&mut self, at: usize, count: usize, zero: bool) {
         let value = if zero { u64::MAX } else { 0 };
-        spans::<64>(at, count, |word, mask| self.zero[word] = (self.zero[word] & !mask) | (value & mask));
+        spans::<64>(at, count, |word, mask| {
+            let others = mutant::or(Mutant::ZeroMarkKept, !mask, u64::MAX);
+            self.zero[word] = (self.zero[word] & others) | (value & mask);
+        });
     }
 
     /// Whether the pages of the run were zero; `None` if they differ.

@@ -12,6 +12,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Mark, Slot, VirtAddr};
 
 use crate::count::Counters;
@@ -37,7 +38,9 @@ pub fn unmap_batch(memory: &Memory, batch: &[FolioLock<'_>], flush: &mut BatchFl
     while at < batch.len() {
         at += unmap_alike(memory, &batch[at..], flush, &mut owed);
     }
-    flush.flush(memory);
+    if !mutant::is(Mutant::GatherCopiesEarly) {
+        flush.flush(memory);
+    }
     owed.settle();
     let ended = memory.door.mark(Mark::Other);
     memory.count().instructions_unmap.add(u64::from(ended.wrapping_sub(began)));

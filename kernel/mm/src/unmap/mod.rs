@@ -15,6 +15,7 @@ mod walk;
 
 pub use gather::unmap_batch;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Fact, Mark, Slot};
 
 use crate::contpte::BatchRules;
@@ -110,7 +111,8 @@ fn unmap_run(
 /// How many entries may be cleared together: they agree in all but dirty state and access flag, so that putting them back can not
 /// widen a permission (reference 1.9, 1.13 R12).
 fn batch_length(table: &TableGuard<'_>, slot: Slot, entry: mmu::Descriptor, max: usize) -> usize {
-    let rules = BatchRules { respect_dirty: false, respect_write: true };
+    let respect_write = mutant::or(Mutant::BatchIgnoresWrite, true, false);
+    let rules = BatchRules { respect_dirty: false, respect_write };
     if max == 1 { 1 } else { table.batch(slot, entry, max, rules).0 }
 }
 

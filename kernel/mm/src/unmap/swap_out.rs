@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{Ordering, fence};
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Slot};
 
 use crate::count::Counters;
@@ -31,11 +32,22 @@ pub(super) fn replace(
         let (exclusive, length) = folio.exclusive_run(first + done, count - done);
         let prepared = folio.is_swap_cache() && prepare(memory, folio, table.count, first + done, length, exclusive);
         if !prepared {
-            put_back(table, slot.add(done), old.advance(done), count - done);
+            let rest = mutant::or(Mutant::RestoreFailingRunOnly, count - done, length);
+            let at = mutant::or(Mutant::RestoreFromStart, done, 0);
+            let frame = mutant::or(Mutant::RestoreFirstFrame, at, 0);
+            put_back(table, slot.add(at), old.advance(frame), rest);
+            if mutant::is(Mutant::ReferencesDropped) {
+                let _ = folio.put(rest);
+            }
+            if mutant::is(Mutant::AccountedEarly) {
+                account(table, length);
+            }
             return Err(PutBack);
         }
         account(table, length);
-        let entry = folio.swap_entry(first + done).to_descriptor(exclusive, old.is_uffd());
+        let exclusive = mutant::or(Mutant::ExclusiveBitOmitted, exclusive, false);
+        let uffd = mutant::or(Mutant::UffdBitLost, old.is_uffd(), false);
+        let entry = folio.swap_entry(first + done).to_descriptor(exclusive, uffd);
         for index in 0..length {
             table.set(slot.add(done + index), entry.advance(index));
         }
@@ -58,7 +70,9 @@ fn prepare(
         return false;
     }
     if exclusive && !share(memory, folio, counters, first, count) {
-        memory.swap.put(folio, first, count);
+        if !mutant::is(Mutant::CountsNotUndone) {
+            memory.swap.put(folio, first, count);
+        }
         return false;
     }
     true
@@ -85,10 +99,12 @@ pub(super) fn share(memory: &Memory, folio: &FolioLock<'_>, counters: &Counters,
     if memory.inject.strikes(Point::Share, count) || folio.maybe_pinned() {
         return false;
     }
-    folio.clear_exclusive(first, count);
+    if !mutant::is(Mutant::ExclusiveMarkKept) {
+        folio.clear_exclusive(first, count);
+    }
     counters.full_barriers.add(1);
     fence(Ordering::SeqCst);
-    true
+    !mutant::is(Mutant::FailAfterShare)
 }
 
 /// Moves `count` pages from the space's resident pages to its swapped ones. The space is listed for swapoff before the first entry.
@@ -104,7 +120,7 @@ pub(super) fn account(table: &TableGuard<'_>, count: usize) {
 pub(super) fn leave(counters: &Counters, folio: &FolioLock<'_>, first: usize, count: usize) {
     folio.remove_maps(first, count);
     counters.ref_drops.add(1);
-    let orphan = folio.put(count);
+    let orphan = folio.put(mutant::greatest(Mutant::LengthNotReset, count));
     debug_assert!(orphan.is_none(), "a folio in the swap cache lost its last reference");
 }
 

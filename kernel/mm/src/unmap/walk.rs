@@ -4,6 +4,7 @@
 //! The walk knows nothing of batches. After one it looks at each entry again: a swap entry or an empty one is not the folio's, so it
 //! steps on (reference 1.10).
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Slot, VirtAddr};
 
 use crate::count::Counters;
@@ -99,6 +100,8 @@ impl<'a> FolioWalk<'a> {
 
     fn left(&self) -> usize {
         let next_table = self.address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
-        (self.end.min(next_table).page_number() - self.address.page_number()) as usize
+        let end = mutant::or(Mutant::BatchCrossesArea, self.end.min(next_table), next_table);
+        let end = mutant::or(Mutant::BatchCrossesTable, end, self.end);
+        (end.page_number() - self.address.page_number()) as usize
     }
 }

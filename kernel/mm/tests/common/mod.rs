@@ -11,6 +11,7 @@ use mm::swap::RamDevice;
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space};
 use mmu::host::{self, Config, Machine};
+use mmu::model::Verdict;
 use mmu::{Descriptor, Door, Features, Pfn, PhysAddr, VirtAddr};
 
 /// Read and write.
@@ -239,6 +240,7 @@ impl Drop for Bench {
             self.memory.deactivate();
             self.memory.destroy_space(&self.space);
             assert_eq!(self.memory.defects(), 0);
+            assert_eq!(self.machine.verdict(), Verdict::Pass);
         }
     }
 }

@@ -92,13 +92,14 @@ fn one_gone(bench: &Bench<'_>) -> Outcome {
 
 fn not_congruent(bench: &Bench<'_>) -> Outcome {
     let field = bench.field(Size(64), 64)?;
-    field.fill(0, 16)?;
-    field.page_out(0, 16)?;
-    (0..16).try_for_each(|page| field.move_swap_entry(page, page + 17))?;
-    field.must_look(17, 16, "E16")?;
-    (17..33).try_for_each(|page| field.must_hold(page, &field.content(page - 17)))?;
-    same("folded", field.how_many(17, 16, Descriptor::is_folded), 0)?;
-    same("orders", (17..33).map(|page| field.folio(page).order()).max(), Some(0))
+    field.fill(0, 32)?;
+    field.page_out(0, 32)?;
+    // The slots follow each other, so that a whole aligned block of entries does too, from the middle of one folio on.
+    (0..32).rev().try_for_each(|page| field.move_swap_entry(page, page + 17))?;
+    field.must_look(17, 32, "E32")?;
+    (32..49).chain(17..32).try_for_each(|page| field.must_hold(page, &field.content(page - 17)))?;
+    same("folded", field.how_many(17, 32, Descriptor::is_folded), 0)?;
+    same("orders", (17..49).map(|page| field.folio(page).order()).max(), Some(0))
 }
 
 fn from_cache(bench: &Bench<'_>) -> Outcome {

@@ -30,8 +30,10 @@ pub const CASES: &[Case] = &[
     Case { name: "T-S-23 flush=immediate", run: immediate },
     Case { name: "T-S-24 zeros are marked, not written", run: zeros },
     Case { name: "4.8 a zero mark goes when its slots get data", run: mark_goes },
+    Case { name: "T-S-26 a swap entry keeps the uffd bit", run: uffd_bit },
     Case { name: "T-S-29 a space is listed before its first swap entry", run: listed },
     Case { name: "4.3 an extra reference keeps a folio", run: extra_reference },
+    Case { name: "T-C-3 a folio that others map too stays", run: mapped_elsewhere },
     Case { name: "4.12 page-out of half a folio splits it", run: half_a_folio },
     Case { name: "6 two folios, the upper half of a 128K one unfolded", run: half_folded },
 ];
@@ -306,6 +308,24 @@ fn mark_goes(bench: &Bench<'_>) -> Outcome {
     })
 }
 
+/// The bit is set by hand, as userfaultfd is missing.
+fn uffd_bit(bench: &Bench<'_>) -> Outcome {
+    each_way(bench, |_| {
+        let field = fresh_block(bench)?;
+        field.with_table(0, |table, slot| {
+            table.write_protect(slot, 16);
+            bench.memory().door.update_run(slot, 16, Descriptor::make_uffd);
+        });
+        field.forget_translations();
+        unmap(bench, &field)?;
+        field.must_look(0, 16, "E16")?;
+        let has_bit = |entry| SwapEntry::from_descriptor(entry).is_some_and(|swapped| swapped.uffd);
+        same("entries with the bit", field.how_many(0, 16, has_bit), 16)?;
+        field.verify(0, 16)?;
+        same("writable though watched", field.how_many(0, 16, Descriptor::is_writable), 0)
+    })
+}
+
 fn listed(bench: &Bench<'_>) -> Outcome {
     each_way(bench, |_| {
         let field = bench.filled(Size(64), 32)?;
@@ -328,6 +348,21 @@ fn extra_reference(bench: &Bench<'_>) -> Outcome {
         must(folio.put(1).is_none(), "the reference was the last")?;
         kept.and(slots)?;
         must(!folio.is_swap_cache() && folio.is_on_lru(), "the folio is not as it was")
+    })
+}
+
+/// Another space's mapping is only counted, as fork is missing.
+fn mapped_elsewhere(bench: &Bench<'_>) -> Outcome {
+    each_way(bench, |_| {
+        let field = fresh_block(bench)?;
+        let folio = field.folio(0);
+        folio.add_maps(0, 16);
+        folio.get(16);
+        let paged_out = field.page_out(0, 16);
+        folio.remove_maps(0, 16);
+        must(folio.put(16).is_none(), "the references were the last")?;
+        paged_out?;
+        field.must_look(0, 16, "C16")
     })
 }
 

@@ -16,6 +16,7 @@ use crate::field::{Field, Size, advice, read_write};
 pub const CASES: &[Case] = &[
     Case { name: "T-Z-1 munmap of a whole folio", run: whole_folio },
     Case { name: "T-Z-1 munmap of all frees the tables", run: frees_tables },
+    Case { name: "T-Z-1 munmap of one table's span frees it", run: frees_one_table },
     Case { name: "T-Z-2 MADV_DONTNEED of a part", run: part },
     Case { name: "T-Z-3 munmap of swap entries", run: swap_entries },
     Case { name: "T-Z-3 munmap while the folio is cached", run: cached },
@@ -50,6 +51,18 @@ fn frees_tables(bench: &Bench<'_>) -> Outcome {
     must(cost.get("walk") + cost.get("asid") > 0, "tables went without a flush of walk caches")?;
     // The root alone is left.
     same("free frames", bench.memory().frames.free_count(), free - 1)
+}
+
+/// The tables above stay, so that the flush is one of addresses: it must include walk caches.
+fn frees_one_table(bench: &Bench<'_>) -> Outcome {
+    let field = bench.filled(Size(64), 1024)?;
+    let free = bench.memory().frames.free_count();
+    let (done, cost) = bench.measure(|| field.unmap(0, 512));
+    done?;
+    let flush = if bench.has_range() { "T=1 walk=1 asid=0" } else { "T=1 walk=0 asid=1" };
+    cost.must_be(&format!("U=0 x=512 I=1 D=1 {flush}"))?;
+    same("free frames", bench.memory().frames.free_count(), free + 512 + 1)?;
+    field.verify(512, 512)
 }
 
 fn part(bench: &Bench<'_>) -> Outcome {

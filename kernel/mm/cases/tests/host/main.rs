@@ -13,6 +13,7 @@ use cases::{Bench, Cpu, Outcome};
 use mm::swap::RamDevice;
 use mm::{Memory, Space};
 use mmu::host::{Access, Config, Machine};
+use mmu::model::Verdict;
 use mmu::{Door, Features, Pfn, PhysAddr, VirtAddr};
 
 /// A CPU that runs a space at a time, as the kernel's do.
@@ -75,7 +76,10 @@ fn run_on<'a>(features: Features, cases: impl Iterator<Item = (&'a str, fn(&Benc
     for (name, case) in cases {
         Bench::new(&memory, &cpu, MEGABYTES).run(case).map_err(|error| format!("{name}: {error}"))?;
     }
-    Ok(())
+    match cpu.machine.verdict() {
+        Verdict::Pass => Ok(()),
+        verdict => Err(format!("the model's verdict: {verdict}")),
+    }
 }
 
 /// Runs one case on a machine of its own, with all features.

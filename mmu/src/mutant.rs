@@ -1,0 +1,306 @@
+//! Known defects, each of which can be switched on by name: a checker is believed only when it has been seen to fail.
+//!
+//! One build with the feature `mutants` has them all, and one of them is chosen when it starts. Code asks [`is`] at the place where the
+//! defect would be; without the feature the answer is always no, and nothing of it is left in the program. What becomes of a TLBI, a
+//! barrier or a counter is decided in one place, at the door (`door/mutate.rs`).
+//!
+//! A mutant has its number in the reference (section 11 there), where it has one; the rule that must be named when it is caught, where
+//! it breaks one; and the test that must fail: a case by its number, or a test of `kernel/mm/tests` by its name.
+
+#[cfg(feature = "mutants")]
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+#[cfg(feature = "mutants")]
+macro_rules! names {
+    ($first:literal $(, $more:literal)*) => {
+        concat!($first $(, ", ", $more)*)
+    };
+}
+
+macro_rules! mutants {
+    ($($variant:ident = $name:literal, $number:literal, $rule:literal, $test:literal, $text:literal;)*) => {
+        /// A known defect.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Mutant {
+            $(#[doc = $text] $variant,)*
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// All of them, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// Their names, for people who asked for another.
+            pub const NAMES: &'static str = names!($($name),*);
+
+            /// What is known of it.
+            pub const fn about(self) -> About {
+                match self {
+                    $(Self::$variant => About { name: $name, number: $number, rule: $rule, test: $test, text: $text },)*
+                }
+            }
+        }
+    };
+}
+
+/// What is known of a mutant.
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct About {
+    /// Its name, as on a command line.
+    pub name: &'static str,
+    /// Its number in the reference, or nothing.
+    pub number: &'static str,
+    /// The rule that must be named, or nothing.
+    pub rule: &'static str,
+    /// The test that must fail: the beginning of a case's name, or file and function of a test.
+    pub test: &'static str,
+    /// What is wrong.
+    pub text: &'static str,
+}
+
+mutants! {
+    // TLBI and barriers.
+
+    NoDsbBeforeTlbi = "no-dsb-before-tlbi", "", "MS-20", "T-U-3",
+        "No DSB stands between the stores to entries and the TLBI for them.";
+    NoDsbAfterTlbi = "no-dsb-after-tlbi", "", "MS-21", "T-U-3",
+        "No DSB completes a TLBI.";
+    NoIsb = "no-isb", "", "MS-28", "T-F-1",
+        "No ISB follows the last write: of TTBR0_EL1, or of instructions.";
+    LocalTlbi = "local-tlbi", "", "MS-22", "interleaving::every_cpu_forgets_what_was_unmapped",
+        "A TLBI reaches its own CPU alone where a broadcast is needed.";
+    WrongAsid = "wrong-asid", "", "MS-23", "T-U-3",
+        "A TLBI names another space's ASID.";
+    UnmaskedOperand = "unmasked-operand", "", "MS-24", "T-U-3",
+        "The sign bits of a high address spill into the TTL and ASID fields of an operand.";
+    WrongLevel = "wrong-level", "M39", "MS-25", "T-U-3",
+        "A level hint names level 2 for entries of level 3.";
+    LeafOnly = "leaf-only", "", "MS-26", "T-Z-1 munmap of one table",
+        "Walk caches keep a table that was unlinked: the TLBI is one for leaf entries.";
+    ShortRange = "short-range", "M38", "MS-27", "5 data after swap-in: folio",
+        "NUM of a range operation is one too small.";
+    FirstPageOnly = "first-page-only", "M17", "MS-14", "T-I-1",
+        "Of a run of pages only the first is invalidated.";
+    UnflushedConvert = "no-tlbi-in-convert", "", "MS-12", "T-U-3",
+        "Break without invalidate: the Contiguous bit changes and no TLBI comes in between.";
+    UnflushedUnmap = "no-tlbi-in-unmap", "", "MS-42", "T-I-1",
+        "Pages are copied out and freed, and no TLBI was issued for their entries (T-T-8).";
+    UnflushedZap = "no-tlbi-in-zap", "", "MS-40", "T-Z-1",
+        "Pages are freed by munmap, and no TLBI was issued for their entries.";
+    UnflushedProtect = "no-tlbi-in-mprotect", "", "MS-07", "T-Z-5",
+        "mprotect takes a permission away and issues no TLBI.";
+    UnflushedAccess = "no-tlbi-after-access-flags", "", "", "T-U-12",
+        "Access flags of a contiguous block change, and no TLBI follows.";
+    UnflushedReplace = "no-tlbi-before-copy", "", "MS-04", "4.4",
+        "Copy on write makes the new entry without invalidating the old one.";
+    UnflushedRollover = "no-tlbi-at-rollover", "", "MS-30", "spaces::more_spaces_than_asids_roll_over_and_never_mix",
+        "ASIDs are given out again, and what their last users had is not invalidated.";
+    UnflushedPending = "no-tlbi-for-deferred", "", "MS-41", "interleaving::who_comes_after_a_deferral_completes_it",
+        "Whoever has to complete a deferred flush issues the barriers without the TLBI.";
+    FlushEachPage = "flush-each-page", "", "", "T-S-2",
+        "A batch is invalidated page by page where one range operation would do.";
+
+    // What the door does to entries, and tells.
+
+    PlainUpdate = "plain-update", "", "MS-06", "T-U-13",
+        "An entry that hardware may be updating is changed by a load and a store.";
+    SiblingFlagsLost = "sibling-flags-lost", "M21", "MS-15", "T-U-17",
+        "Of a block that is cleared, only the first entry's access flag and dirty state are kept (T-T-10).";
+    LostEvent = "lost-event", "", "MS-51", "T-F-1",
+        "An event of the door is not told to the model.";
+    UncountedTlbi = "uncounted-tlbi", "", "MS-50", "T-Z-1",
+        "A TLBI is issued and not counted.";
+
+    // The Contiguous bit.
+
+    FoldUnlike = "fold-unlike-entries", "M23", "", "T-F-9",
+        "A block is folded although one of its entries has another permission.";
+    FoldMisaligned = "fold-misaligned-frame", "M24", "MS-10", "T-F-12",
+        "A block is folded although its frames are not aligned.";
+    FoldAlignedToFour = "fold-aligned-to-four", "", "MS-10", "T-F-12",
+        "A block starts at any fourth entry instead of any sixteenth.";
+    FoldAcrossFolios = "fold-across-folios", "", "", "T-F-7",
+        "A block is folded that is made of several folios (what MS-16 warns of).";
+    ContiguousLeftBehind = "contiguous-left-behind", "M25", "MS-10", "T-U-1",
+        "One entry keeps the Contiguous bit when its block is unfolded.";
+    ContiguousWithoutAccess = "contiguous-without-access", "M26", "MS-10", "T-U-19",
+        "Entries without any access carry the Contiguous bit.";
+    EndNotUnfolded = "end-not-unfolded", "M28", "MS-13", "T-U-6",
+        "A block that the end of a cleared run cuts is not unfolded.";
+    YoungOfOneEntry = "young-of-one-entry", "M29", "", "T-U-11",
+        "The access flag goes from one entry of a block only.";
+    FlagsOfOneEntry = "flags-of-one-entry", "M30", "", "T-U-15",
+        "Without hardware access flags, only the entry that faulted gets its flag.";
+    GatheredFlagsHideEntry = "gathered-flags-hide-entry", "", "MS-08", "T-U-15",
+        "A sibling's access flag is taken for the entry's own: its fault is resolved for ever and never ends.";
+    UnfoldToUnmap = "unfold-to-unmap", "", "", "T-S-2",
+        "A block that is unmapped whole is unfolded first.";
+
+    // Unmapping: batches, failures, swap entries.
+
+    RestoreFailingRunOnly = "restore-failing-run-only", "M1", "", "T-RB-3",
+        "When a sub-batch fails, those behind it are not put back.";
+    RestoreFromStart = "restore-from-start", "M2", "", "T-RB-2",
+        "Entries are put back from the start of the batch on.";
+    RestoreFirstFrame = "restore-first-frame", "M3", "", "T-RB-2",
+        "Entries are put back in their place, with the frames of the first.";
+    RestoreWithoutDsb = "restore-without-dsb", "", "MS-21", "T-RB-11",
+        "A part of a block comes back in another form before its TLBI is complete (hazard H4).";
+    FailAfterShare = "fail-after-share", "M4", "", "T-S-2",
+        "The unmap fails although the exclusive marks are gone and all went well.";
+    CountsNotUndone = "counts-not-undone", "M5", "", "T-RB-4",
+        "Swap counts stay raised when the folio turns out to be pinned.";
+    ExclusiveBitOmitted = "exclusive-bit-omitted", "M7", "", "T-I-1",
+        "Swap entries do not say that their pages were exclusive.";
+    ExclusiveMarkKept = "exclusive-mark-kept", "M9", "", "T-RB-2",
+        "Pages stay marked exclusive when they are swapped out.";
+    BatchIgnoresWrite = "batch-ignores-write", "M10", "MS-45", "T-S-14",
+        "One batch holds writable and read-only entries.";
+    BatchCrossesArea = "batch-crosses-area", "M11", "", "T-S-18",
+        "A batch goes beyond the end of its area.";
+    BatchCrossesTable = "batch-crosses-table", "M12", "", "T-S-19",
+        "A batch goes beyond the end of its table.";
+    ReferencesDropped = "references-dropped-on-failure", "M14", "", "T-RB-2",
+        "A failure drops the references of the whole batch.";
+    AccountedEarly = "accounted-before-success", "M15", "", "T-RB-1",
+        "The space's counters change before it is known that the step succeeds.";
+    LengthNotReset = "length-not-reset", "M16", "", "T-S-20",
+        "A batch's length survives its turn: the next one drops as many references.";
+    NoFlushBeforeWriteOut = "no-flush-before-write-out", "M18", "MS-21", "T-I-2",
+        "A folio is copied to the device before its TLBI is complete (T-T-7).";
+    GatherCopiesEarly = "gather-copies-early", "", "MS-42", "T-I-1",
+        "A batch of gather is copied out before its flush.";
+    NoGeneration = "no-generation", "M19", "MS-41", "interleaving::who_comes_after_a_deferral_completes_it",
+        "A deferred flush is not recorded, so nobody completes it.";
+    MapcountIgnored = "mapcount-ignored", "M44", "", "T-C-3",
+        "A folio that others map too is paged out.";
+    LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
+        "Pages of a locked area are paged out.";
+    UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
+        "A swap entry does not keep the uffd bit of its entry.";
+    NotListed = "not-listed-for-swapoff", "M43", "", "T-S-29",
+        "A space with swap entries is not listed for swapoff.";
+    NoWholeAsid = "no-whole-asid-fallback", "M40", "", "T-S-13",
+        "512 pages are invalidated one by one instead of by one ASIDE1IS.";
+
+    // Swap-in, faults, freeing.
+
+    SlotFreedWhileCached = "slot-freed-while-cached", "M34", "", "T-I-5",
+        "A slot is free as soon as no entry names it, although a folio is cached for it.";
+    SwapInNotCongruent = "swap-in-not-congruent", "M36", "", "T-I-4",
+        "A large folio is read for slots that do not lie as its addresses do.";
+    ZeroMarkKept = "zero-mark-kept", "M37", "", "4.8",
+        "A slot keeps its zero mark when it is written.";
+    SpuriousIsFatal = "spurious-is-fatal", "M42", "",
+        "interleaving::a_fault_in_the_window_of_an_unfold_is_spurious",
+        "A fault at an entry that allows the access, as after an unfold, is taken for a bad access.";
+    NoSecondLook = "no-second-look", "", "MS-06", "interleaving::a_first_touch_looks_again_before_it_maps",
+        "A first touch maps its folio without looking whether another CPU was faster.";
+    TableLinkedTwice = "table-linked-twice", "", "MS-03", "interleaving::a_new_table_is_linked_once",
+        "A table is linked without looking whether another CPU was faster.";
+    ReplacedDirectly = "replaced-directly", "", "MS-01", "4.4",
+        "Copy on write stores the new entry over the old one: no break before make.";
+    FreedBeforeFlush = "freed-before-flush", "", "MS-40", "T-Z-1",
+        "Pages are freed before their translations are flushed.";
+    TableFreedEarly = "table-freed-early", "", "MS-40", "T-Z-1 munmap of all",
+        "A table page is freed before its translations are flushed.";
+    FirstAddressOnly = "first-address-only", "", "MS-40", "T-Z-1 munmap of all",
+        "Of all that munmap took away, tables included, only the first address is flushed.";
+}
+
+/// The mutant that was chosen, counted from 1; 0 for none.
+#[cfg(feature = "mutants")]
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// Whether this is the defect that was chosen. Without the feature it never is.
+#[inline(always)]
+pub fn is(mutant: Mutant) -> bool {
+    #[cfg(feature = "mutants")]
+    {
+        CHOSEN.load(Ordering::Relaxed) == mutant as u8 + 1
+    }
+    #[cfg(not(feature = "mutants"))]
+    {
+        let _ = mutant;
+        false
+    }
+}
+
+/// What is right, or with this defect what is wrong.
+#[inline(always)]
+pub fn or<T>(mutant: Mutant, right: T, wrong: T) -> T {
+    if is(mutant) { wrong } else { right }
+}
+
+/// `now`, or with this defect the greatest value that it was ever called with.
+#[inline(always)]
+pub fn greatest(mutant: Mutant, now: usize) -> usize {
+    #[cfg(feature = "mutants")]
+    {
+        static GREATEST: AtomicUsize = AtomicUsize::new(0);
+        if is(mutant) {
+            return GREATEST.fetch_max(now, Ordering::Relaxed).max(now);
+        }
+    }
+    let _ = mutant;
+    now
+}
+
+/// Switches a defect on, for good.
+#[cfg(feature = "mutants")]
+pub fn choose(mutant: Mutant) {
+    CHOSEN.store(mutant as u8 + 1, Ordering::Relaxed);
+}
+
+/// Switches on the defect that the variable UNFOLD_MUTANT names, if it names one.
+///
+/// # Panics
+/// If there is no such defect, with the list of those that there are.
+#[cfg(all(feature = "mutants", not(target_os = "none")))]
+pub(crate) fn choose_by_environment() {
+    let Ok(name) = std::env::var("UNFOLD_MUTANT") else { return };
+    match Mutant::named(&name) {
+        Some(mutant) => choose(mutant),
+        None => panic!("UNFOLD_MUTANT={name}: the value must be one of: {}", Mutant::NAMES),
+    }
+}
+
+#[cfg(feature = "mutants")]
+impl Mutant {
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|mutant| mutant.about().name == name)
+    }
+}
+
+#[cfg(all(test, feature = "mutants"))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_numbers_are_distinct() {
+        let about: std::vec::Vec<About> = Mutant::ALL.iter().map(|mutant| mutant.about()).collect();
+        let names: BTreeSet<_> = about.iter().map(|about| about.name).collect();
+        let numbers: std::vec::Vec<_> =
+            about.iter().map(|about| about.number).filter(|number| !number.is_empty()).collect();
+        assert_eq!(names.len(), about.len());
+        assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
+        assert!(about.len() < usize::from(u8::MAX));
+    }
+
+    #[test]
+    fn rules_are_rules() {
+        let is_known = |code: &str| crate::model::Rule::ALL.iter().any(|rule| rule.code() == code);
+        for about in Mutant::ALL.iter().map(|mutant| mutant.about()).filter(|about| !about.rule.is_empty()) {
+            assert!(is_known(about.rule), "{}: no rule {}", about.name, about.rule);
+        }
+    }
+
+    #[test]
+    fn the_list_of_names_is_that_of_the_mutants() {
+        assert!(Mutant::NAMES.split(", ").eq(Mutant::ALL.iter().map(|mutant| mutant.about().name)));
+        assert_eq!(Mutant::named("short-range"), Some(Mutant::ShortRange));
+        assert_eq!(Mutant::named("short-rang"), None);
+    }
+}

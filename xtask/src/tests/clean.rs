@@ -1,0 +1,58 @@
+//! The kernel that people run has nothing of the checker and of the known defects in it: no symbol, and no text that is loaded.
+
+use anyhow::{Context, Result, ensure};
+use object::LittleEndian;
+use object::elf::{self, FileHeader64};
+use object::read::elf::{FileHeader, Sym};
+
+use super::Tally;
+use crate::build::{self, Build};
+use crate::jobs::Bench;
+
+/// Parts of the names of symbols that are theirs.
+const SYMBOLS: [&str; 3] = ["6mutant", "6mutate", "3mmu5model"];
+/// Texts that are theirs: rules by their numbers, mutants by their names.
+const TEXTS: [&str; 5] = ["MS-", "mutant", "no-dsb-before-tlbi", "restore-failing-run-only", "may still be held"];
+
+/// Looks into the kernel that was built.
+pub fn run(bench: &Bench, tally: &Tally) {
+    tally.run("kernel: nothing of the checker or of defects is in it", || check(bench.build));
+}
+
+fn check(build: &Build) -> Result<()> {
+    let symbols = symbols(&build::read(&build.kernel)?)?;
+    ensure!(symbols.iter().any(|name| name.contains("kernel_main")), "the kernel has no symbols to look at");
+    let found: Vec<_> =
+        symbols.iter().filter(|name| SYMBOLS.iter().any(|part| name.contains(part))).map(String::as_str).collect();
+    ensure!(found.is_empty(), "symbols: {}", found.join(", "));
+    let found: Vec<_> = TEXTS.into_iter().filter(|text| holds(&build.image, text)).collect();
+    ensure!(found.is_empty(), "texts: {}", found.join(", "));
+    Ok(())
+}
+
+/// The names in the symbol table of an ELF file.
+fn symbols(file: &[u8]) -> Result<Vec<String>> {
+    let header = FileHeader64::<LittleEndian>::parse(file).context("the kernel is no 64-bit ELF file")?;
+    let endian = header.endian()?;
+    let table = header.sections(endian, file)?.symbols(endian, file, elf::SHT_SYMTAB)?;
+    let names = table.iter().filter_map(|symbol| symbol.name(endian, table.strings()).ok());
+    Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+}
+
+/// Whether a text is in the image. A rule's code has two digits behind it.
+fn holds(image: &[u8], text: &str) -> bool {
+    let is_rule = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_digit);
+    let mut places = image.windows(text.len()).enumerate().filter(|(_, window)| *window == text.as_bytes());
+    places.any(|(at, _)| text != "MS-" || is_rule(&image[at + text.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_found() {
+        assert!(holds(b"..MS-20 error", "MS-") && !holds(b"..MS-DOS", "MS-") && !holds(b"..MS-", "MS-"));
+        assert!(holds(b"a mutant", "mutant") && !holds(b"mutan", "mutant"));
+    }
+}
