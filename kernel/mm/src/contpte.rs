@@ -270,10 +270,11 @@ impl TableGuard<'_> {
             return;
         }
         let plain = |entry: Descriptor| entry.make_old().make_clean();
-        let plain = |entry: Descriptor| mutant::or(Mutant::FoldUnlike, plain(entry), plain(entry).write_protect());
+        let plain = |entry| mutant::or(Mutant::FoldUnlike, plain(entry), plain(entry).write_protect());
+        let like = plain(entry);
         for position in 0..CONT_PTES {
             let member = self.memory.door.load(block.first().add(position));
-            if plain(member).advance(CONT_PTES - 1 - position) != plain(entry) {
+            if plain(member).advance(CONT_PTES - 1 - position) != like {
                 return;
             }
         }

@@ -61,7 +61,7 @@ impl Tests {
     /// Runs the test that a mutant must fail.
     pub fn run(&self, mutant: &Mutant) -> Result<Shown> {
         let ended = match &mutant.test {
-            Subject::Case(name) => self.start(CASES, |command| {
+            Subject::Case(name) | Subject::HostCase(name) => self.start(CASES, |command| {
                 command.args(["--test-threads=1", CASE_TESTS]).env("CASE", name).env("UNFOLD_MUTANT", &mutant.name);
             }),
             Subject::Test(file, name) => self.start(file, |command| {

@@ -26,6 +26,8 @@ pub struct Mutant {
 pub enum Subject {
     /// Of the cases, by the beginning of its name: it runs in the guest too.
     Case(String),
+    /// The same on the host alone.
+    HostCase(String),
     /// A file of `kernel/mm/tests` and a function in it: on the host alone.
     Test(String, String),
 }
@@ -34,11 +36,12 @@ impl Mutant {
     fn parse(line: &str) -> Result<Self> {
         let fields: Vec<_> = line.split('\t').collect();
         let [name, number, rule, test, _text] = fields[..] else { anyhow::bail!("`{line}` is not a mutant") };
-        let test = match test.split_once("::") {
-            Some((file, function)) => Subject::Test(file.to_owned(), function.to_owned()),
-            // Numbers are prefixes of each other; the names behind them are not.
-            None if test.contains(' ') => Subject::Case(test.to_owned()),
-            None => Subject::Case(format!("{test} ")),
+        // Numbers are prefixes of each other; the names behind them are not.
+        let case = |name: &str| if name.contains(' ') { name.to_owned() } else { format!("{name} ") };
+        let test = match (test.split_once("::"), test.strip_prefix("host:")) {
+            (Some((file, function)), _) => Subject::Test(file.to_owned(), function.to_owned()),
+            (None, Some(name)) => Subject::HostCase(case(name)),
+            (None, None) => Subject::Case(case(test)),
         };
         Ok(Self { name: name.to_owned(), number: number.to_owned(), rule: rule.to_owned(), test })
     }
@@ -46,7 +49,7 @@ impl Mutant {
     /// Rule and test that must catch it.
     pub fn killers(&self) -> String {
         let test = match &self.test {
-            Subject::Case(name) => name.trim(),
+            Subject::Case(name) | Subject::HostCase(name) => name.trim(),
             Subject::Test(_, name) => name,
         };
         if self.rule.is_empty() { test.to_owned() } else { format!("{}, {test}", self.rule) }
@@ -85,6 +88,7 @@ mod tests {
     fn lines_are_taken_apart() {
         assert_eq!(mutant("", "T-U-1").test, Subject::Case("T-U-1 ".to_owned()));
         assert_eq!(mutant("", "T-S-18 two").test, Subject::Case("T-S-18 two".to_owned()));
+        assert_eq!(mutant("", "host:T-U-1").test, Subject::HostCase("T-U-1 ".to_owned()));
         assert_eq!(mutant("", "a::b").test, Subject::Test("a".to_owned(), "b".to_owned()));
         assert_eq!(mutant("MS-20", "a::b").killers(), "MS-20, b");
         assert!(Mutant::parse("a\tb").is_err());
