@@ -145,9 +145,10 @@ impl<'a> Protect<'a> {
     }
 
     /// Whether setting the parts changes the Contiguous bit of entries that a TLB may still hold: folds what was plain, or leaves plain
-    /// what was folded. Then the old translations must be gone first (DDI 0487, R_NGLXZ), unless the CPU does not need that.
+    /// what was folded. Then the old translations must be gone first (DDI 0487, R_NGLXZ); with BBM level 3 too, since the permission
+    /// changes with it (rule MS-12).
     fn changes_form(&self, slot: Slot, old: Descriptor, was_folded: bool, parts: impl Iterator<Item = Part>) -> bool {
-        if !self.allowed.read || self.memory.policy().elide(&self.memory.door.features()) {
+        if !self.allowed.read {
             return false;
         }
         let (count, blocks) = parts.fold((0, 0), |(count, blocks), (first, length, _)| {

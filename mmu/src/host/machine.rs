@@ -261,17 +261,24 @@ impl Machine {
     /// Has the model judge an event of this thread's CPU, as part of the event itself.
     ///
     /// # Panics
-    /// With the verdict, if a rule is broken and the machine is strict.
+    /// With the verdict, if a rule is broken, or nothing can be said any more, and the machine is strict.
     pub(super) fn tell(&self, line: Line, event: impl FnOnce(&mut Model, usize) -> Judged) {
         let cpu = self.cpu();
         let number = self.0.cpus[cpu].told.fetch_add(1, Ordering::Relaxed) + 1;
         if !door::is_told(number) {
             return;
         }
-        let found = lock(&self.0.model).judge(cpu, number, line, |model| event(model, cpu));
-        match found {
-            Some(breach) if self.0.strict && !std::thread::panicking() => panic!("{breach}"),
-            _ => {}
+        let mut model = lock(&self.0.model);
+        let found = model.judge(cpu, number, line, |model| event(model, cpu));
+        let verdict = *model.verdict();
+        drop(model);
+        if !self.0.strict || std::thread::panicking() {
+            return;
+        }
+        match (found, verdict) {
+            (Some(breach), _) => panic!("{breach}"),
+            (None, Verdict::Unknown(_)) => panic!("{verdict}"),
+            (None, _) => {}
         }
     }
 

@@ -53,6 +53,14 @@ pub(super) const fn same_but_for_contiguous(one: Descriptor, other: Descriptor) 
         && one.is_global() as u8 == other.is_global() as u8
 }
 
+/// Whether nothing differs but CONTIGUOUS, and what hardware or a conversion may spread: access flag and dirty state.
+pub(super) const fn differs_in_form_only(one: Descriptor, other: Descriptor) -> bool {
+    same_but_for_contiguous(one, other)
+        && one.is_user() as u8 == other.is_user() as u8
+        && one.is_writable() as u8 == other.is_writable() as u8
+        && one.is_user_executable() as u8 == other.is_user_executable() as u8
+}
+
 /// Whether a store goes through without a look at the table: where hardware manages dirty state, a clean entry is looked up again.
 pub(super) const fn lets_store(entry: Descriptor) -> bool {
     entry.is_user() && !entry.is_read_only()

@@ -2,7 +2,7 @@
 
 use super::contexts::Context;
 use super::entry::{
-    has_contiguous, is_cacheable, is_covered_by, is_hardware_update, maps, pages_of, same_but_for_contiguous, same_type,
+    differs_in_form_only, has_contiguous, is_cacheable, is_covered_by, is_hardware_update, maps, pages_of, same_type,
 };
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
@@ -199,8 +199,8 @@ impl Model {
             return fail(Rule::WrongAsid, "a valid entry was changed between global and not global");
         }
         if has_contiguous(old) != has_contiguous(new) {
-            let same = same_but_for_contiguous(old, new);
-            if let Some(rule) = self.change_of_form(at.cpu, same) {
+            let only = differs_in_form_only(old, new);
+            if let Some(rule) = self.change_of_form(at.cpu, only) {
                 return fail(rule, "the Contiguous bit of a valid entry was changed");
             }
         }
@@ -272,7 +272,7 @@ impl Model {
         let distance = page as i64 - at.page() as i64;
         let as_if =
             Descriptor::from_bits(new.bits().wrapping_add((crate::descriptor::NEXT_PAGE as i64 * distance) as u64));
-        let only = same_but_for_contiguous(stale.entry_at(page), as_if);
+        let only = differs_in_form_only(stale.entry_at(page), as_if);
         match self.change_of_form(at.cpu, only) {
             None => Ok(()),
             Some(rule) => {
