@@ -50,6 +50,12 @@ pub enum Verb {
         /// Only those whose name contains this
         filter: Option<String>,
     },
+    /// The long random runs, round by round; goes on where the last call stopped
+    Soak {
+        /// How long; a round is finished in any case
+        #[arg(long, value_name = "HOURS", default_value_t = 0.5)]
+        hours: f64,
+    },
     /// Boot a kernel ELF that cargo built (used as cargo's runner)
     #[command(hide = true)]
     Boot {

@@ -4,7 +4,7 @@
 //! [`qemu`] find the tools ([`packages`] gets them), [`build`], [`image`] and [`initrd`] make what QEMU loads, [`guest`] runs it and
 //! [`records`] reads what the kernel says; [`jobs`] and [`report`] are the verbs for people, [`plugin`] and [`verify`]
 //! count a second time, [`scenarios`] plays sequences of events, right and wrong ones, [`tests`] runs every test, [`mutants`] tests the
-//! tests.
+//! tests, [`soak`] goes on for hours.
 
 mod build;
 mod cli;
@@ -21,6 +21,7 @@ mod qemu;
 mod records;
 mod report;
 mod scenarios;
+mod soak;
 mod tests;
 mod toolchain;
 mod verify;
@@ -82,9 +83,12 @@ fn work(cli: &Cli) -> Result<u8> {
     if is_verbose() {
         eprintln!("qemu-run: {}; {}", toolchain.description, qemu.version_text);
     }
+    // These build kernels of their own.
     if let Some(Verb::Mutants { filter }) = &cli.verb {
-        let interrupt = Interrupt::catch()?;
-        return mutants::run(&cli.options, &qemu, &toolchain, &interrupt, filter.as_deref());
+        return mutants::run(&cli.options, &qemu, &toolchain, &Interrupt::catch()?, filter.as_deref());
+    }
+    if let Some(Verb::Soak { hours }) = cli.verb {
+        return soak::run(&cli.options, &qemu, &toolchain, &Interrupt::catch()?, hours);
     }
     let build = match &cli.verb {
         Some(Verb::Boot { kernel }) => build::with_kernel(&toolchain, kernel),
@@ -110,6 +114,6 @@ fn work(cli: &Cli) -> Result<u8> {
         Some(Verb::Run { command }) => bench.run(command),
         Some(Verb::Test { filter }) => tests::run(&bench, &toolchain, filter.as_deref()),
         Some(Verb::VerifyCounts) => bench.verify_counts(),
-        Some(Verb::Scenarios { .. } | Verb::Mutants { .. }) => unreachable!("done above"),
+        Some(Verb::Scenarios { .. } | Verb::Mutants { .. } | Verb::Soak { .. }) => unreachable!("done above"),
     }
 }

@@ -98,6 +98,11 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 pub struct Machine(pub(super) Arc<Shared>);
 
+/// What the environment adds to every seed.
+fn more_seed() -> u64 {
+    std::env::var("UNFOLD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0)
+}
+
 /// Locks, whatever a panic elsewhere has done to the lock.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -139,7 +144,8 @@ impl Cpu {
 }
 
 impl Machine {
-    /// Builds a machine. RAM is zero, no table is active. In a build with mutants the variable UNFOLD_MUTANT chooses one.
+    /// Builds a machine. RAM is zero, no table is active. The variable UNFOLD_SEED, if it is a number, makes another machine of each
+    /// seed; in a build with mutants UNFOLD_MUTANT chooses one.
     pub fn new(config: Config) -> Self {
         #[cfg(feature = "mutants")]
         crate::mutant::choose_by_environment();
@@ -163,7 +169,7 @@ impl Machine {
             watched: AtomicU8::new(0),
             log: Mutex::new(Vec::new()),
             model: Mutex::new(model),
-            random: Mutex::new(Random::new(config.seed)),
+            random: Mutex::new(Random::new(config.seed.wrapping_add(more_seed()))),
         }))
     }
 

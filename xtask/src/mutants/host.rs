@@ -58,14 +58,17 @@ impl Tests {
         Ok(())
     }
 
-    /// Runs the test that a mutant must fail.
-    pub fn run(&self, mutant: &Mutant) -> Result<Shown> {
+    /// Runs the test that a mutant must fail, on machines with this seed.
+    pub fn run(&self, mutant: &Mutant, seed: u64) -> Result<Shown> {
+        let defective = |command: &mut Command| {
+            command.env("UNFOLD_MUTANT", &mutant.name).env("UNFOLD_SEED", seed.to_string());
+        };
         let ended = match &mutant.test {
             Subject::Case(name) | Subject::HostCase(name) => self.start(CASES, |command| {
-                command.args(["--test-threads=1", CASE_TESTS]).env("CASE", name).env("UNFOLD_MUTANT", &mutant.name);
+                defective(command.args(["--test-threads=1", CASE_TESTS]).env("CASE", name));
             }),
             Subject::Test(file, name) => self.start(file, |command| {
-                command.args(["--exact", name]).env("UNFOLD_MUTANT", &mutant.name);
+                defective(command.args(["--exact", name]));
             }),
         }?;
         Ok(match ended.status {

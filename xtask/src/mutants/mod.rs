@@ -55,7 +55,7 @@ pub fn run(
     }
     let rows = Mutex::new(Vec::new());
     let one = |place: usize, mutant: &Mutant| -> Result<()> {
-        let host = tests.run(mutant)?;
+        let host = tests.run(mutant, 0)?;
         let row = Row { place, host, checker: checked.run(mutant)?, plain: plain.run(mutant)? };
         let judged = judge(mutant, &row);
         rows.lock().unwrap_or_else(|poison| poison.into_inner()).push(row);
@@ -72,6 +72,29 @@ pub fn run(
     print(&mutants, &rows);
     let good = tally.close();
     Ok(interrupt.status().unwrap_or(u8::from(!good)))
+}
+
+/// The host's part alone, for long runs.
+#[derive(Debug)]
+pub struct OnHost {
+    mutants: Vec<Mutant>,
+    tests: host::Tests,
+}
+
+impl OnHost {
+    /// Builds the tests with every defect in them.
+    pub fn build() -> Result<Self> {
+        Ok(Self { mutants: list::read()?, tests: host::Tests::build()? })
+    }
+
+    /// Switches each defect on, on machines with this seed. Returns how many there are: all must be caught.
+    pub fn all(&self, seed: u64) -> Result<usize> {
+        for mutant in &self.mutants {
+            let shown = self.tests.run(mutant, seed)?;
+            ensure!(mutant.is_caught(&shown), "{}: {shown}; {} had to catch it", mutant.name, mutant.killers());
+        }
+        Ok(self.mutants.len())
+    }
 }
 
 /// Runs everything without a defect. Whether all is well.

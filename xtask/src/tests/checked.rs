@@ -16,6 +16,7 @@ const MACHINES: &[Machine] = &[
     Machine { smp: 4, ..Machine::cpu("max") },
 ];
 const NAME: &str = "checked";
+const MAIN_JOB: &str = "job=table log=uart swap=512M";
 
 /// Runs them all.
 pub fn run(bench: &Bench, toolchain: &Toolchain, tally: &Tally) {
@@ -29,8 +30,25 @@ pub fn run(bench: &Bench, toolchain: &Toolchain, tally: &Tally) {
     };
     let checked = Bench { build: &build, ..*bench };
     guest::run_on(&checked, tally, NAME, MACHINES);
-    tally.run("checked: the whole main job", || clean(&checked, "job=table log=uart swap=512M"));
-    tally.run("checked: a program", || clean(&checked, &format!("{} swap=512M", jobs::run_words("touch").join(" "))));
+    tally.run("checked: the whole main job", || clean(&checked, MAIN_JOB));
+    tally.run("checked: a program", || clean(&checked, &program()));
+}
+
+/// One of the machines, by the number of the round, and the main job: for long runs.
+pub fn soak(bench: &Bench, tally: &Tally, round: u64) {
+    let machine = MACHINES[round as usize % MACHINES.len()];
+    guest::run_on(bench, tally, &format!("round {round}"), &[machine]);
+    tally.run(&format!("round {round}: the whole main job"), || clean(bench, MAIN_JOB));
+}
+
+/// Pages out, comes back, drops and protects.
+fn program() -> String {
+    let mut words = jobs::run_words("touch");
+    words.push("swap=512M thp=64K=always".to_owned());
+    let actions =
+        ["1M", "write", "pageout", "check", "protect-read:0-7", "protect-write", "write", "drop:3-12", "check:16-31"];
+    words.extend(jobs::argument_words(&actions.map(Into::into)));
+    words.join(" ")
 }
 
 /// A run that ends well, with a verdict of the checker that says pass.

@@ -1,7 +1,7 @@
 //! `test`: every test there is, and one line at the end: `N passed, M failed`.
 
 mod case;
-mod checked;
+pub mod checked;
 mod clean;
 mod determinism;
 mod door;

@@ -90,6 +90,11 @@ impl Tally {
         });
     }
 
+    /// How many failed so far.
+    pub fn failures(&self) -> usize {
+        self.with(|results| results.failed.len())
+    }
+
     /// Prints what failed and the closing line; whether all is well. No test at all is not.
     pub fn close(&self) -> bool {
         self.with(|results| {
