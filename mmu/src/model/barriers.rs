@@ -73,11 +73,12 @@ impl Model {
                 self.breach_exactly(cpu, Rule::UnorderedTlbi, "a TLBI may overtake the store before it", stale, page);
             return if mine && !stale.aged { Err(breach) } else { Ok(true) };
         }
-        let near = Near { rule: Rule::LocalTlbi, event: self.now, line: self.line };
+        let (event, line) = (self.now, self.line);
         let stale = self.stale.get_mut(index);
         stale.issued[cpu] |= targets;
         if mine {
-            stale.near = (stale.holders & !targets != 0).then_some(near);
+            let rule = if stale.holders & !targets != 0 { Rule::LocalTlbi } else { Rule::IncompleteTlbi };
+            stale.near = Some(Near { rule, event, line });
         }
         Ok(true)
     }
