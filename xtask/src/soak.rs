@@ -18,8 +18,8 @@ use crate::qemu::Qemu;
 use crate::tests::{Tally, checked};
 use crate::toolchain::{self, Toolchain};
 
-/// Random operations of one round.
-const OPERATIONS: u64 = 1_000_000;
+/// Random operations of one round, roughly: a million at least.
+const OPERATIONS: u64 = 1_100_000;
 
 /// What all rounds together have done.
 #[derive(Debug, Default, Serialize, Deserialize)]
