@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
+use super::cpus;
 use super::event::{Event, Record, Seen};
 use super::memory::Memory;
 use super::random::Random;
@@ -43,20 +44,11 @@ pub struct Config {
 impl Default for Config {
     /// 64 MiB, one CPU with all features but BBM level 3.
     fn default() -> Self {
-        let features = Features {
-            range_tlbi: true,
-            level_hint: true,
-            bbm_level: 2,
-            hardware_access: true,
-            hardware_dirty: true,
-            lse: true,
-            asid_bits: 16,
-        };
         Self {
             ram_start: PhysAddr::new(0x4000_0000),
             ram_bytes: 64 << 20,
             cpus: 1,
-            features,
+            features: cpus::MAX,
             seed: 1,
             adversary: false,
             strict: true,
