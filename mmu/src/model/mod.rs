@@ -23,6 +23,7 @@
 extern crate alloc;
 
 mod barriers;
+mod breaches;
 mod contexts;
 mod cpu;
 mod entry;
@@ -175,8 +176,8 @@ impl Model {
         }
     }
 
-    /// One event, by the door's own numbers: takes its time, judges it, and keeps what is found. Returns a breach that the caller has not been told yet; a
-    /// warning goes on to count as the run's, but does not end it.
+    /// One event, by the door's own numbers: takes its time, judges it, and keeps what is found. Returns a breach that the caller has
+    /// not been told yet; a warning goes on to count as the run's, but does not end it.
     pub(crate) fn judge(
         &mut self,
         cpu: usize,
