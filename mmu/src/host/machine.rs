@@ -95,9 +95,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Table pages that the model has room for, if memory has that many frames; and runs of replaced entries.
+/// Table pages that the model has room for, if memory has that many frames.
 const TABLES: usize = 2048;
-const STALE: usize = 1 << 14;
 
 const ASID_SHIFT: u32 = 48;
 /// TTBR0_EL1 before the first activation: no table.
@@ -144,7 +143,7 @@ impl Machine {
             frames,
             block: CONT_PTES,
             tables: frames.min(TABLES),
-            stale: STALE,
+            stale: model::Config::STALE,
         });
         Self(Arc::new(Shared {
             features: config.features,
@@ -310,8 +309,8 @@ impl Machine {
     #[inline]
     #[track_caller]
     pub(crate) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
-        for index in 0..count as u64 {
-            self.store(address.add_bytes(8 * index), first.wrapping_add(index.wrapping_mul(step)));
+        for (place, value) in door::places(address, count, first, step) {
+            self.store(place, value);
         }
     }
 
@@ -329,12 +328,9 @@ impl Machine {
     #[inline]
     #[track_caller]
     pub(crate) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
-        let old = self.swap(address, first);
-        let mut run = Run { first: old, any: old, all: old };
-        for index in 1..count as u64 {
-            let old = self.swap(address.add_bytes(8 * index), first.wrapping_add(index.wrapping_mul(step)));
-            run.any |= old;
-            run.all &= old;
+        let mut run = Run::of(self.swap(address, first));
+        for (place, value) in door::places(address, count, first, step).skip(1) {
+            run.add(self.swap(place, value));
         }
         run
     }

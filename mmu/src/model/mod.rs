@@ -99,6 +99,11 @@ pub struct Config {
     pub stale: usize,
 }
 
+impl Config {
+    /// Runs of replaced entries that are room enough for whatever memory management leaves to one flush.
+    pub const STALE: usize = 1 << 14;
+}
+
 /// The model of one machine.
 #[derive(Debug)]
 pub struct Model {
