@@ -30,8 +30,6 @@ mod on {
 
     /// One table page in so many frames is more than any program reaches.
     const FRAMES_A_TABLE: usize = 128;
-    /// Runs of replaced entries that may wait for their flush.
-    const STALE: usize = 1 << 14;
 
     /// From here on every event of the door is judged. Before memory management starts.
     pub fn start() {
@@ -47,7 +45,7 @@ mod on {
             frames,
             block: CONT_PTES,
             tables: frames / FRAMES_A_TABLE,
-            stale: STALE,
+            stale: Config::STALE,
         });
         mmu::observe(model, report);
     }

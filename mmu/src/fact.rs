@@ -56,7 +56,11 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Its name, for a verdict.
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Fault, Self::Map, Self::Unmap, Self::Protect, Self::Advise, Self::Reclaim, Self::Exit];
+
+    /// Its name, as scenarios have it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fault => "fault",

@@ -10,11 +10,13 @@ mod tables;
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
 use mmu::{Pfn, VirtAddr};
 
+use crate::folio::Folio;
 use crate::memory::Memory;
 use crate::space::Space;
 use crate::swap::SwapEntry;
@@ -136,6 +138,14 @@ struct SeenFolio {
     maps: Vec<u64>,
     /// How many slots hold it in the swap cache.
     cached: u64,
+}
+
+impl Seen {
+    /// What was seen of a folio.
+    fn folio(&mut self, folio: &Folio<'_>) -> &mut SeenFolio {
+        let unseen = || SeenFolio { maps: vec![0; folio.pages()], cached: 0 };
+        self.folios.entry(folio.head()).or_insert_with(unseen)
+    }
 }
 
 /// What entries say of a slot.

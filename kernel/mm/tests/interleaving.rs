@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use mm::fault::Access;
 use mm::map::{MapFlags, MapRequest};
+use mm::space::advice::{DONTNEED, PAGEOUT};
 use mm::swap::RamDevice;
 use mm::vma::Prot;
 use mm::{Memory, Space};
@@ -86,7 +87,7 @@ impl Ground {
     }
 
     fn page_out(&self) {
-        self.memory.madvise(&self.space, BASE.as_u64(), PAGES * PAGE_SIZE, 21).unwrap();
+        self.memory.madvise(&self.space, BASE.as_u64(), PAGES * PAGE_SIZE, PAGEOUT).unwrap();
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -156,7 +157,6 @@ fn every_cpu_forgets_what_was_unmapped() {
 /// so it completes the flush before it looks at them (T-T-1, rule MS-41).
 #[test]
 fn who_comes_after_a_deferral_completes_it() {
-    const DONTNEED: u32 = 4;
     let ground = ground("folio");
     let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::Dsb(Dsb::Ish)), 1);
     let drops = || {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use mmu::Access;
+
 /// The exception class: bits 31:26.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
@@ -35,17 +37,6 @@ pub enum Class {
     Breakpoint,
     /// Any other, by its number.
     Other(u8),
-}
-
-/// What an access wanted to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// A load.
-    Read,
-    /// A store.
-    Write,
-    /// An instruction fetch.
-    Execute,
 }
 
 /// Why an access failed.

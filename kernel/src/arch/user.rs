@@ -3,9 +3,10 @@
 use core::arch::{asm, global_asm};
 
 use super::exception::Kind;
-pub use super::syndrome::{Access, FaultKind};
+pub use super::syndrome::FaultKind;
 use super::syndrome::{Class, Syndrome};
 use super::uaccess;
+pub use mmu::Access;
 
 global_asm!(include_str!("user.s"));
 

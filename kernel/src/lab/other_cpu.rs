@@ -1,7 +1,7 @@
 //! Tests with a second CPU: that it runs as the first does, and that no translation which it holds outlives what it stood for.
 //!
-//! For the latter CPU 1 runs in a space and has touched its pages. CPU 0 changes the space. CPU 1, which has meanwhile neither faulted nor switched,
-//! must see the change at its next access.
+//! For the latter CPU 1 runs in a space and has touched its pages. CPU 0 changes the space. CPU 1, which has meanwhile neither faulted
+//! nor switched, must see the change at its next access.
 
 use alloc::format;
 use alloc::string::String;
@@ -10,6 +10,7 @@ use aarch64_cpu::registers::{
     CNTKCTL_EL1, CPACR_EL1, MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1, VBAR_EL1,
 };
 use cases::{Bench, Field, Outcome, Size, WAYS};
+use mm::space::advice::DONTNEED;
 use mm::tlb;
 use mm::vma::Prot;
 use mmu::{Cause, Depth, Descriptor};
@@ -22,8 +23,6 @@ use crate::arch::cpus;
 /// Pages of a space.
 const PAGES: usize = 64;
 const SIZES: [Size; 2] = [Size(4), Size(64)];
-/// Madvise's number.
-const DONTNEED: u32 = 4;
 
 /// A case for the bench.
 type Case = fn(&Bench<'_>) -> Outcome;

@@ -58,11 +58,6 @@ fn kernel_copy_fault(fault: UserFault) -> bool {
 }
 
 fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
-    let access = match access {
-        Access::Read => mm::fault::Access::Read,
-        Access::Write => mm::fault::Access::Write,
-        Access::Execute => mm::fault::Access::Execute,
-    };
     crate::memory().fault(space, VirtAddr::new(address), access)
 }
 

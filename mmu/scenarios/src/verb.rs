@@ -102,16 +102,6 @@ pub enum Verb {
 
 const ACCESSES: [(&str, Access); 3] = [("read", Access::Read), ("write", Access::Write), ("execute", Access::Execute)];
 
-const OPERATIONS: [(&str, Operation); 7] = [
-    ("fault", Operation::Fault),
-    ("mmap", Operation::Map),
-    ("munmap", Operation::Unmap),
-    ("mprotect", Operation::Protect),
-    ("madvise", Operation::Advise),
-    ("reclaim", Operation::Reclaim),
-    ("exit", Operation::Exit),
-];
-
 const BARRIERS: [(&str, Dsb); 4] = [("ishst", Dsb::IshSt), ("ish", Dsb::Ish), ("nshst", Dsb::NshSt), ("nsh", Dsb::Nsh)];
 
 /// The instructions by their names in the manual (C5.5), without the `is` of those that are broadcast.
@@ -165,8 +155,8 @@ pub fn parse(words: &mut Words<'_>, frames: Pfn) -> Result<Verb, Wrong> {
         "read" => Verb::Access(words.small()?, Access::Read),
         "write" => Verb::Access(words.small()?, Access::Write),
         "execute" => Verb::Access(words.small()?, Access::Execute),
-        "begin" => Verb::Begin(words.choose(&OPERATIONS)?),
-        "end" => Verb::End(words.choose(&OPERATIONS)?),
+        "begin" => Verb::Begin(operation(words)?),
+        "end" => Verb::End(operation(words)?),
         "lock" => Verb::Lock(table(words)?),
         "unlock" => Verb::Unlock(table(words)?),
         "batch" => Verb::Batch(place(words)?),
@@ -188,6 +178,10 @@ pub fn parse(words: &mut Words<'_>, frames: Pfn) -> Result<Verb, Wrong> {
 
 const VERBS: &str = "the verbs are space, run, load, store, swap, update, poke, tlbi, dsb, isb, new, free, link, unlink, \
     zero, copy, write out, read, write, execute, begin, end, lock, unlock, batch, resolved, assume, snapshot, miscount, lose";
+
+fn operation(words: &mut Words<'_>) -> Result<Operation, Wrong> {
+    words.choose(&Operation::ALL.map(|operation| (operation.name(), operation)))
+}
 
 fn run(words: &mut Words<'_>) -> Result<Verb, Wrong> {
     words.expect("space")?;

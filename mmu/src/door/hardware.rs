@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aarch64_cpu::asm::barrier;
 
 #[cfg(not(feature = "check"))]
-use super::Door;
-use super::{Mark, Run, page_data};
+use super::{Door, Run};
+use super::{Mark, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
 use crate::events::{Dsb, Events};
 use crate::fact::{Fact, Role};
@@ -155,26 +155,8 @@ impl Machine {
     }
 
     #[inline(always)]
-    pub(super) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
-        let mut value = first;
-        for index in 0..count as u64 {
-            self.store(address.add_bytes(8 * index), value);
-            value = value.wrapping_add(step);
-        }
-    }
-
-    #[inline(always)]
     pub(super) fn swap(&self, address: PhysAddr, value: u64) -> u64 {
         if lse() { swap_lse(pointer(address), value) } else { atomic(address).swap(value, Ordering::Relaxed) }
-    }
-
-    #[inline(always)]
-    pub(super) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
-        if lse() {
-            run(address, count, first, step, swap_lse)
-        } else {
-            run(address, count, first, step, |entry, value| atomic_at(entry).swap(value, Ordering::Relaxed))
-        }
     }
 
     #[inline(always)]
@@ -306,6 +288,45 @@ impl Machine {
     }
 }
 
+/// Runs of descriptors, which an observer would take one by one.
+#[cfg(not(feature = "check"))]
+impl Machine {
+    #[inline(always)]
+    pub(super) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
+        let mut value = first;
+        for index in 0..count as u64 {
+            self.store(address.add_bytes(8 * index), value);
+            value = value.wrapping_add(step);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
+        if lse() {
+            run(address, count, first, step, swap_lse)
+        } else {
+            run(address, count, first, step, |entry, value| atomic_at(entry).swap(value, Ordering::Relaxed))
+        }
+    }
+}
+
+#[cfg(not(feature = "check"))]
+#[inline(always)]
+fn run(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(*mut u64, u64) -> u64) -> Run {
+    let mut entry = pointer(address);
+    let end = entry.wrapping_add(count);
+    let mut value = first;
+    let mut sum = Run::of(swap(entry, value));
+    loop {
+        entry = entry.wrapping_add(1);
+        if entry == end {
+            return sum;
+        }
+        value = value.wrapping_add(step);
+        sum.add(swap(entry, value));
+    }
+}
+
 #[inline(always)]
 fn per_cpu() -> &'static PerCpu {
     let block: *const PerCpu;
@@ -320,25 +341,6 @@ fn per_cpu() -> &'static PerCpu {
 #[inline(always)]
 pub(crate) fn current_cpu() -> usize {
     per_cpu().index
-}
-
-#[inline(always)]
-fn run(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(*mut u64, u64) -> u64) -> Run {
-    let mut entry = pointer(address);
-    let end = entry.wrapping_add(count);
-    let mut value = first;
-    let old = swap(entry, value);
-    let mut sum = Run { first: old, any: old, all: old };
-    loop {
-        entry = entry.wrapping_add(1);
-        if entry == end {
-            return sum;
-        }
-        value = value.wrapping_add(step);
-        let old = swap(entry, value);
-        sum.any |= old;
-        sum.all &= old;
-    }
 }
 
 /// The `tlbi` instruction of an operation. The range forms are written as SYS, which every assembler takes.

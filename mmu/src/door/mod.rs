@@ -70,6 +70,19 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// A run of one.
+    #[inline(always)]
+    pub(crate) const fn of(old: u64) -> Self {
+        Self { first: old, any: old, all: old }
+    }
+
+    /// One more.
+    #[inline(always)]
+    pub(crate) const fn add(&mut self, old: u64) {
+        self.any |= old;
+        self.all &= old;
+    }
+
     /// The first old value with the access flag and dirty state of the whole run. A clear READ_ONLY bit occurs only together with
     /// WRITE (reference 2.2), so the run holds a hardware-dirty entry exactly if READ_ONLY is not set in all.
     fn gathered(self) -> Descriptor {
@@ -92,6 +105,12 @@ impl Run {
     const fn first_mask(self) -> u64 {
         1 << 55
     }
+}
+
+/// The addresses and values of a run of descriptors, for machines that take them one by one.
+#[cfg(any(not(target_os = "none"), feature = "check"))]
+pub(crate) fn places(address: PhysAddr, count: usize, first: u64, step: u64) -> impl Iterator<Item = (PhysAddr, u64)> {
+    (0..count as u64).map(move |index| (address.add_bytes(8 * index), first.wrapping_add(index.wrapping_mul(step))))
 }
 
 #[cfg(not(target_os = "none"))]

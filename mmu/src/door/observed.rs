@@ -8,7 +8,7 @@ extern crate alloc;
 use core::panic::Location;
 
 use super::hardware::{self, next_event_number};
-use super::{Door, Mark, Run};
+use super::{Door, Mark, Run, places};
 use crate::addr::{Asid, Pfn, PhysAddr};
 use crate::descriptor::Descriptor;
 use crate::events::{Dsb, Events};
@@ -140,14 +140,14 @@ impl Machine {
     #[track_caller]
     pub(super) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
         self.observed(|hardware, tell| {
-            let mut run = None::<Run>;
-            for (place, value) in places(address, count, first, step) {
+            let mut swap = |place, value| {
                 let old = hardware.swap(place, value);
                 tell.write(place, old, value, Means::Swap);
-                let sum = run.get_or_insert(Run { first: old, any: old, all: old });
-                (sum.any, sum.all) = (sum.any | old, sum.all & old);
-            }
-            run.unwrap_or(Run { first: 0, any: 0, all: 0 })
+                old
+            };
+            let mut run = Run::of(swap(address, first));
+            places(address, count, first, step).skip(1).for_each(|(place, value)| run.add(swap(place, value)));
+            run
         })
     }
 
@@ -269,9 +269,4 @@ impl Machine {
     pub(super) fn events(&self) -> &'static Events {
         self.hardware.events()
     }
-}
-
-/// The addresses and values of a run of descriptors.
-fn places(address: PhysAddr, count: usize, first: u64, step: u64) -> impl Iterator<Item = (PhysAddr, u64)> {
-    (0..count as u64).map(move |index| (address.add_bytes(8 * index), first.wrapping_add(index.wrapping_mul(step))))
 }

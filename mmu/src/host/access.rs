@@ -14,8 +14,7 @@ use super::walk::{Walk, walk};
 use crate::addr::{PAGE_SIZE, PhysAddr, USER_END, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
 use crate::fact::Access;
-
-type Line = &'static Location<'static>;
+use crate::model::Line;
 
 /// Why an access faulted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

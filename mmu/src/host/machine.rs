@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
+use super::cpus;
 use super::event::{Event, Record, Seen};
 use super::memory::Memory;
 use super::random::Random;
@@ -43,20 +44,11 @@ pub struct Config {
 impl Default for Config {
     /// 64 MiB, one CPU with all features but BBM level 3.
     fn default() -> Self {
-        let features = Features {
-            range_tlbi: true,
-            level_hint: true,
-            bbm_level: 2,
-            hardware_access: true,
-            hardware_dirty: true,
-            lse: true,
-            asid_bits: 16,
-        };
         Self {
             ram_start: PhysAddr::new(0x4000_0000),
             ram_bytes: 64 << 20,
             cpus: 1,
-            features,
+            features: cpus::MAX,
             seed: 1,
             adversary: false,
             strict: true,
@@ -108,9 +100,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Table pages that the model has room for, if memory has that many frames; and runs of replaced entries.
+/// Table pages that the model has room for, if memory has that many frames.
 const TABLES: usize = 2048;
-const STALE: usize = 1 << 14;
 
 const ASID_SHIFT: u32 = 48;
 /// TTBR0_EL1 before the first activation: no table.
@@ -158,7 +149,7 @@ impl Machine {
             frames,
             block: CONT_PTES,
             tables: frames.min(TABLES),
-            stale: STALE,
+            stale: model::Config::STALE,
         });
         Self(Arc::new(Shared {
             features: config.features,
@@ -331,8 +322,8 @@ impl Machine {
     #[inline]
     #[track_caller]
     pub(crate) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
-        for index in 0..count as u64 {
-            self.store(address.add_bytes(8 * index), first.wrapping_add(index.wrapping_mul(step)));
+        for (place, value) in door::places(address, count, first, step) {
+            self.store(place, value);
         }
     }
 
@@ -350,12 +341,9 @@ impl Machine {
     #[inline]
     #[track_caller]
     pub(crate) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
-        let old = self.swap(address, first);
-        let mut run = Run { first: old, any: old, all: old };
-        for index in 1..count as u64 {
-            let old = self.swap(address.add_bytes(8 * index), first.wrapping_add(index.wrapping_mul(step)));
-            run.any |= old;
-            run.all &= old;
+        let mut run = Run::of(self.swap(address, first));
+        for (place, value) in door::places(address, count, first, step).skip(1) {
+            run.add(self.swap(place, value));
         }
         run
     }

@@ -9,6 +9,7 @@
 //! 4. Every event can be logged ([`Machine::log_on`]) with its place in the source.
 
 mod access;
+pub mod cpus;
 mod event;
 mod machine;
 mod memory;

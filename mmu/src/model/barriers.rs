@@ -4,7 +4,7 @@ use super::rule::Rule;
 use super::stale::{Kind, Near, Stale};
 use super::verdict::{Breach, When};
 use super::{CpuSet, Judged, Model, one};
-use crate::addr::{Asid, PAGE_SHIFT, VirtAddr};
+use crate::addr::VirtAddr;
 use crate::events::Dsb;
 use crate::tlb_op::{Depth, Form, Scope, TlbOp};
 
@@ -59,8 +59,7 @@ impl Model {
                 return Ok(false);
             }
             Reach::Pages(first, end) => {
-                if !self.stale.isolate(index, first, end) {
-                    self.lose("more replaced entries than there is room for");
+                if !self.isolate(index, first, end) {
                     return Ok(true);
                 }
             }
@@ -193,41 +192,6 @@ impl Model {
         let what = "no ISB since TTBR0_EL1 was written, or instructions were invalidated";
         let when = self.when(cpu);
         Err(Breach { rule: Rule::MissingIsb, what, when, address: VirtAddr::default(), asid, held: None })
-    }
-
-    /// A breach that a replaced entry makes possible: its rule is `rule`, unless an invalidation was meant for it and says more.
-    pub(super) fn breach(&self, cpu: usize, rule: Rule, what: &'static str, stale: &Stale, page: u64) -> Breach {
-        let rule = match stale.near {
-            _ if stale.is_issued() => Rule::IncompleteTlbi,
-            Some(near) => near.rule,
-            None => rule,
-        };
-        self.breach_exactly(cpu, rule, what, stale, page)
-    }
-
-    /// The same of this rule and no other.
-    pub(super) fn breach_exactly(
-        &self,
-        cpu: usize,
-        rule: Rule,
-        what: &'static str,
-        stale: &Stale,
-        page: u64,
-    ) -> Breach {
-        let address = VirtAddr::new(page << PAGE_SHIFT);
-        Breach { rule, what, when: self.when(cpu), address, asid: stale.asid, held: Some(stale.held(page)) }
-    }
-
-    /// A breach without an entry in some TLB.
-    pub(super) fn breach_at(
-        &self,
-        cpu: usize,
-        rule: Rule,
-        what: &'static str,
-        address: VirtAddr,
-        asid: Asid,
-    ) -> Breach {
-        Breach { rule, what, when: self.when(cpu), address, asid, held: None }
     }
 }
 

@@ -14,7 +14,9 @@ const DIRTY: u64 = bits(STAGE1::DIRTY);
 /// Memory type and shareability.
 const TYPE: u64 = bits(STAGE1::ATTR_INDEX) | bits(STAGE1::SHAREABILITY);
 /// What the entries of a folded block may differ in, beside the address: access flag and dirty state (reference 2.14, I2).
-const OF_EACH: u64 = ACCESS | DIRTY | READ_ONLY;
+pub(super) const OF_EACH: u64 = ACCESS | DIRTY | READ_ONLY;
+/// What the entries of one batch agree in (rule MS-45).
+pub(super) const OF_A_BATCH: u64 = bits(STAGE1::WRITE) | bits(STAGE1::UFFD);
 
 /// Whether an entry in a table of `level` maps memory, as a page or a block, rather than leading to another table.
 pub(super) const fn maps(level: u8, entry: Descriptor) -> bool {

@@ -2,18 +2,15 @@
 //! MS-45.
 
 use super::cpu::Op;
-use super::entry::{lets_no_more_than, lets_store, maps, pages_of};
+use super::entry::{OF_A_BATCH, lets_no_more_than, lets_store, maps, pages_of};
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
 use super::tables::TableId;
 use super::{Judged, Model};
-use crate::addr::{Asid, ENTRIES, Pfn, TABLE_SPAN, VirtAddr};
+use crate::addr::{ENTRIES, Pfn, TABLE_SPAN, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::{Access, Fact, Operation, Role};
 use crate::slot::Slot;
-
-/// Bits in which the entries of one batch agree: WRITE and UFFD.
-const OF_A_BATCH: u64 = 1 << 51 | 1 << 58;
 
 impl Model {
     /// A fact was told.
@@ -133,8 +130,8 @@ impl Model {
         let Some(frame) = mapped.find(|&frame| self.tables.any_mapping(frame, lets_write)) else {
             return Ok(());
         };
-        let (what, address) = ("a page is copied while it is mapped writable", VirtAddr::new(frame.start().as_u64()));
-        Err(self.breach_at(cpu, Rule::LostWrite, what, address, Asid::RESERVED))
+        let what = "a page is copied while it is mapped writable";
+        Err(self.breach_in_memory(cpu, Rule::LostWrite, what, frame.start()))
     }
 
     fn check_unreachable(&self, cpu: usize, frame: Pfn, what: &'static str) -> Judged {
@@ -146,10 +143,7 @@ impl Model {
             Some(stale) => {
                 Err(self.breach(cpu, Rule::UsedTooEarly, what, stale, stale.page_of(frame).unwrap_or(stale.first)))
             }
-            None => {
-                let address = VirtAddr::new(frame.start().as_u64());
-                Err(self.breach_at(cpu, Rule::UsedTooEarly, what, address, Asid::RESERVED))
-            }
+            None => Err(self.breach_in_memory(cpu, Rule::UsedTooEarly, what, frame.start())),
         }
     }
 
@@ -214,9 +208,7 @@ impl Model {
             } else {
                 "an entry was put back other than it was"
             };
-            let at = self.at(cpu, table, index);
-            let (address, asid) = at.map_or((VirtAddr::default(), Asid::RESERVED), |at| (at.address, at.asid));
-            return Err(self.breach_at(cpu, Rule::LostEntries, what, address, asid));
+            return Err(self.breach_at_entry(cpu, Rule::LostEntries, what, table, index));
         }
         Ok(())
     }

@@ -5,8 +5,7 @@ use super::entry::{follows, has_contiguous};
 use super::rule::Rule;
 use super::stores::At;
 use super::tables::TableId;
-use super::{Breach, Judged, Model};
-use crate::addr::{Asid, VirtAddr};
+use super::{Judged, Model};
 use crate::descriptor::Descriptor;
 
 /// Groups that a CPU may have in between at a time.
@@ -59,7 +58,7 @@ impl Model {
             has_contiguous(entry) && entry.is_present() && !entry.is_valid()
         }) {
             let what = "the Contiguous bit is set in an entry that is not valid";
-            return Err(self.group_breach(cpu, Rule::InconsistentGroup, what, table, first + index));
+            return Err(self.breach_at_entry(cpu, Rule::InconsistentGroup, what, table, first + index));
         }
         let folded = (0..block).filter(|&index| member(index).is_folded()).count();
         if folded == 0 {
@@ -71,44 +70,31 @@ impl Model {
         let start = member(0);
         if !start.frame().is_aligned(block) {
             let what = "the Contiguous bit is set where the address is not aligned";
-            return Err(self.group_breach(cpu, Rule::InconsistentGroup, what, table, first));
+            return Err(self.breach_at_entry(cpu, Rule::InconsistentGroup, what, table, first));
         }
         match (1..block).find(|&index| !follows(start, member(index), index)) {
             None => Ok(()),
             Some(index) => {
                 let what = "a member of a folded block does not agree with the first";
-                Err(self.group_breach(cpu, Rule::InconsistentGroup, what, table, first + index))
+                Err(self.breach_at_entry(cpu, Rule::InconsistentGroup, what, table, first + index))
             }
         }
     }
 
     /// Some members carry the bit and others do not: were the others taken out of a folded block, whose rest was left as it is?
     fn part_of_group(&self, cpu: usize, table: TableId, first: usize) -> Judged {
-        let block = self.config.block;
-        let folded = |index: &usize| self.tables.entry(table, first + index).is_folded();
-        let (rest, out): ((usize, usize), usize) = (0..block).fold(((0, 0), first), |((kept, taken), out), index| {
-            let was_taken = !self.tables.taken(table, first + index).is_none();
-            match folded(&index) {
-                true => ((kept + usize::from(!was_taken), taken), out),
-                false => {
-                    let from_block = self.tables.taken(table, first + index).is_folded();
-                    ((kept, taken + usize::from(from_block)), first + index)
-                }
-            }
-        });
-        let (rule, what) = if rest.0 > 0 && rest.1 > 0 {
+        let members = first..first + self.config.block;
+        let folded = |index: usize| self.tables.entry(table, index).is_folded();
+        let taken = |index: usize| self.tables.taken(table, index);
+        let is_left = members.clone().any(|index| folded(index) && taken(index).is_none());
+        let is_taken = members.clone().any(|index| !folded(index) && taken(index).is_folded());
+        let (rule, what) = if is_left && is_taken {
             (Rule::PartOfGroup, "a part of a folded block was changed without unfolding it")
         } else {
             (Rule::InconsistentGroup, "the Contiguous bit is in some entries of a group and not in others")
         };
-        Err(self.group_breach(cpu, rule, what, table, out))
-    }
-
-    fn group_breach(&self, cpu: usize, rule: Rule, what: &'static str, table: TableId, index: usize) -> Breach {
-        let place = self.tables.place(table, index);
-        let (address, asid) = place
-            .map_or((VirtAddr::default(), Asid::RESERVED), |place| (place.address, self.tables.node(place.root).asid));
-        self.breach_at(cpu, rule, what, address, asid)
+        let out = members.rev().find(|&index| !folded(index)).unwrap_or(first);
+        Err(self.breach_at_entry(cpu, rule, what, table, out))
     }
 
     /// An entry comes back that was taken out under the same lock, or changes its form at once: it has the flags that it had, and in a

@@ -6,7 +6,7 @@ use super::stale::{Kind, Stale};
 use super::stores::{At, Write};
 use super::tables::TableId;
 use super::{Judged, Model};
-use crate::addr::{Asid, ENTRIES, VirtAddr};
+use crate::addr::ENTRIES;
 use crate::descriptor::Descriptor;
 
 impl Model {
@@ -73,11 +73,8 @@ impl Model {
 
     fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
         let Some(child) = self.table_in(new.address().frame()) else {
-            let place = self.tables.place(table, index);
-            let address = place.map_or(VirtAddr::default(), |place| place.address);
-            let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
             let what = "an entry leads to a page that is no table";
-            return Err(self.breach_at(cpu, Rule::ForeignStore, what, address, asid));
+            return Err(self.breach_at_entry(cpu, Rule::ForeignStore, what, table, index));
         };
         self.tables.link(child, table, index);
         if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }

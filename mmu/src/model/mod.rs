@@ -23,6 +23,7 @@
 extern crate alloc;
 
 mod barriers;
+mod breaches;
 mod contexts;
 mod cpu;
 mod entry;
@@ -96,6 +97,11 @@ pub struct Config {
     pub tables: usize,
     /// Runs of replaced entries that wait for their invalidation.
     pub stale: usize,
+}
+
+impl Config {
+    /// Runs of replaced entries that are room enough for whatever memory management leaves to one flush.
+    pub const STALE: usize = 1 << 14;
 }
 
 /// The model of one machine.
@@ -175,8 +181,8 @@ impl Model {
         }
     }
 
-    /// One event, by the door's own numbers: takes its time, judges it, and keeps what is found. Returns a breach that the caller has not been told yet; a
-    /// warning goes on to count as the run's, but does not end it.
+    /// One event, by the door's own numbers: takes its time, judges it, and keeps what is found. Returns a breach that the caller has
+    /// not been told yet; a warning goes on to count as the run's, but does not end it.
     pub(crate) fn judge(
         &mut self,
         cpu: usize,

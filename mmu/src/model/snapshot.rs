@@ -1,18 +1,16 @@
 //! Reads without the table's lock (MS-17): while one is under way, every value that the entry has is kept, and the one that is returned
 //! has to be among them.
 
-use super::entry::has_contiguous;
+use super::entry::{OF_EACH, has_contiguous};
 use super::rule::Rule;
 use super::stores::At;
 use super::tables::TableId;
 use super::{Judged, Model};
-use crate::descriptor::{Descriptor, STAGE1};
+use crate::descriptor::Descriptor;
 use crate::slot::Slot;
 
 /// Values that are told apart during one read.
 const ROOM: usize = 16;
-/// What a gathered value may have beyond its entry: access flag and dirty state of the block.
-const GATHERED: u64 = 1 << STAGE1::ACCESS.shift | 1 << STAGE1::DIRTY.shift | 1 << STAGE1::READ_ONLY.shift;
 
 /// A read under way.
 #[derive(Clone, Copy, Default, Debug)]
@@ -49,7 +47,8 @@ impl Model {
     pub(super) fn end_snapshot(&mut self, cpu: usize, slot: Slot, value: Descriptor) -> Judged {
         let window = core::mem::take(&mut self.cpus[cpu].window);
         let Some((table, index)) = window.of else { return Ok(()) };
-        let was = |seen: &Descriptor| (seen.bits() ^ value.bits()) & !GATHERED == 0;
+        // A gathered value may have access flag and dirty state of the block beyond its entry's.
+        let was = |seen: &Descriptor| (seen.bits() ^ value.bits()) & !OF_EACH == 0;
         if slot.index() != index || window.count > ROOM || window.seen[..window.count].iter().any(was) {
             return Ok(());
         }
@@ -59,7 +58,7 @@ impl Model {
     }
 
     /// An entry was stored: what readers of its group may see has changed.
-    pub(super) fn note_for_readers(&mut self, at: &At, _new: Descriptor) {
+    pub(super) fn note_for_readers(&mut self, at: &At) {
         let block = self.config.block;
         for cpu in 0..self.cpus.len() {
             let Some((table, index)) = self.cpus[cpu].window.of else { continue };

@@ -1,4 +1,5 @@
-//! What the door reads from tables and stores in those of the last level: rules MS-01 to MS-06, MS-11, MS-12 and MS-15.
+//! What the door reads from tables and stores in those of the last level: rules MS-01 to MS-06, MS-11 and MS-12; and what becomes of
+//! the entries that it replaces there.
 
 use super::contexts::Context;
 use super::entry::{
@@ -12,6 +13,9 @@ use crate::addr::{Asid, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::Role;
 use crate::tlb_op::Scope;
+
+/// What ends the verdict where the bound of the replaced entries is met.
+const NO_ROOM: &str = "more replaced entries than there is room for";
 
 /// How a descriptor is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +80,7 @@ impl Model {
         let (frame, index) = split(address);
         let Some(table) = self.table_in(frame) else {
             let what = "a descriptor is stored in a page that is no table";
-            return Err(self.breach_at(cpu, Rule::ForeignStore, what, VirtAddr::new(address.as_u64()), Asid::RESERVED));
+            return Err(self.breach_in_memory(cpu, Rule::ForeignStore, what, address));
         };
         self.absorb(cpu, table, index, write.old)?;
         self.tables.set_entry(table, index, write.new);
@@ -103,6 +107,7 @@ impl Model {
     }
 
     /// Hardware has updated a descriptor by itself: on the host, where that is an event.
+    #[cfg(not(target_os = "none"))]
     pub(crate) fn hardware_update(&mut self, cpu: usize, address: PhysAddr, new: Descriptor) -> Judged {
         let (frame, index) = split(address);
         self.table_in(frame).map_or(Ok(()), |table| self.absorb(cpu, table, index, new))
@@ -132,10 +137,7 @@ impl Model {
             self.tables.set_entry(table, index, seen);
             return Ok(());
         }
-        let place = self.tables.place(table, index);
-        let address = place.map_or(VirtAddr::default(), |place| place.address);
-        let asid = place.map_or(Asid::RESERVED, |place| self.tables.node(place.root).asid);
-        Err(self.breach_at(cpu, Rule::ForeignStore, "an entry holds what nobody stored there", address, asid))
+        Err(self.breach_at_entry(cpu, Rule::ForeignStore, "an entry holds what nobody stored there", table, index))
     }
 
     fn note_mapped(&mut self, cpu: usize, level: u8, Write { old, new, .. }: Write) -> Judged {
@@ -150,8 +152,7 @@ impl Model {
         let role = |page| self.frames.get(new.frame().add(page)).map(|frame| frame.role);
         if (0..pages).any(|page| matches!(role(page), Some(Role::Table { .. } | Role::Freed))) {
             let what = "an entry maps a frame that is free, or a table";
-            let address = VirtAddr::new(new.address().as_u64());
-            return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, address, Asid::RESERVED));
+            return Err(self.breach_in_memory(cpu, Rule::UsedTooEarly, what, new.address()));
         }
         Ok(())
     }
@@ -173,7 +174,7 @@ impl Model {
             self.check_flags_kept(at, old, new)?;
         }
         self.note_replaced(at, old, new);
-        self.note_for_readers(at, new);
+        self.note_for_readers(at);
         self.lint_write(at, old, new);
         let is_taken = old.is_valid() && (!new.is_valid() || has_contiguous(old) != has_contiguous(new));
         if is_taken && self.is_locked_by(at.cpu, at.table) {
@@ -284,22 +285,26 @@ impl Model {
 
     /// Takes one page out of a run that no longer matters there.
     fn drop_page(&mut self, index: usize, page: u64) {
-        if !self.stale.isolate(index, page, page + 1) {
-            return self.lose("more replaced entries than there is room for");
+        if self.isolate(index, page, page + 1) {
+            let gone = self.stale.remove(index);
+            self.frames.add_held(gone.entry.frame(), 1, -1);
         }
-        let gone = self.stale.remove(index);
-        self.frames.add_held(gone.entry.frame(), 1, -1);
     }
 
     /// One page of a run does no harm while its entry stays as it is now, without the access flag.
     fn age_page(&mut self, index: usize, page: u64) {
-        if self.stale.get(index).aged {
-            return;
+        if !self.stale.get(index).aged && self.isolate(index, page, page + 1) {
+            self.stale.get_mut(index).aged = true;
         }
-        if !self.stale.isolate(index, page, page + 1) {
-            return self.lose("more replaced entries than there is room for");
+    }
+
+    /// Leaves in a replaced run only the pages of `first..end`; the others become runs of their own. False if there is no room for them.
+    pub(super) fn isolate(&mut self, index: usize, first: u64, end: u64) -> bool {
+        let done = self.stale.isolate(index, first, end);
+        if !done {
+            self.lose(NO_ROOM);
         }
-        self.stale.get_mut(index).aged = true;
+        done
     }
 
     /// What the entry was until now may still be held.
@@ -330,8 +335,8 @@ impl Model {
             if !stale.aged || !stale.is_of(at.asid) || !stale.covers(at.page()) {
                 continue;
             }
-            if !self.stale.isolate(index, at.page(), at.page() + 1) {
-                return self.lose("more replaced entries than there is room for");
+            if !self.isolate(index, at.page(), at.page() + 1) {
+                return;
             }
             let stored = self.when(at.cpu);
             let stale = self.stale.get_mut(index);
@@ -382,7 +387,7 @@ impl Model {
         // What a barrier has ordered already does not wait for the next one.
         let may_join = self.stale.last().is_some_and(|last| !self.is_ordered(&last.stored, Scope::Broadcast));
         if !self.stale.add(stale, may_join) {
-            self.lose("more replaced entries than there is room for");
+            self.lose(NO_ROOM);
         }
     }
 }

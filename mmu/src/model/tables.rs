@@ -153,8 +153,7 @@ impl Tables {
 
     /// Whether `is` holds for a page or block of any table that maps `frame`.
     pub(super) fn any_mapping(&self, frame: Pfn, is: impl Fn(Descriptor) -> bool) -> bool {
-        let used = (0..self.nodes.len() as TableId).filter(|&id| self.node(id).used);
-        used.into_iter().any(|id| {
+        (0..self.nodes.len() as TableId).filter(|&id| self.node(id).used).any(|id| {
             let level = self.node(id).level;
             (0..ENTRIES).map(|index| self.entry(id, index)).any(|entry| {
                 let distance = frame.as_u64().wrapping_sub(entry.frame().as_u64());

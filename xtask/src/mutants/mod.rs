@@ -123,8 +123,7 @@ fn print(mutants: &[Mutant], rows: &[Row]) {
     for row in rows {
         let mutant = &mutants[row.place];
         let host = if mutant.is_caught(&row.host) { mutant.killers() } else { row.host.to_string() };
-        let columns = [row.checker.to_string(), row.plain.to_string()];
-        let [checker, plain] = columns;
+        let (checker, plain) = (row.checker.to_string(), row.plain.to_string());
         lines.push([mutant.name.clone(), mutant.number.clone(), host, checker, plain]);
     }
     let widths: [usize; 5] =

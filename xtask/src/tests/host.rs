@@ -30,24 +30,21 @@ pub fn run(toolchain: &Toolchain, tally: &Tally) {
         let _ = packages::get(packages::CLIPPY);
     }
     if toolchain.has("clippy") {
-        tally.run("host: clippy for the target", || {
-            let mut clippy = toolchain.cargo("clippy");
-            clippy.args([
-                "--quiet",
-                "--release",
-                "--package",
-                "kernel",
-                "--package",
-                "user",
-                "--",
-                "--deny",
-                "warnings",
-            ]);
-            succeeds(output(&mut clippy)?)
+        tally.run("host: clippy for the target", || clippy_for_the_target(toolchain, &[]));
+        // What is left out of the usual kernel, and what is left out of a checked one.
+        tally.run("host: clippy for the target, checker and defects", || {
+            clippy_for_the_target(toolchain, &["--features", "kernel/check,kernel/mutants"])
         });
     } else {
         println!("skip  host: clippy for the target: it is not installed");
     }
+}
+
+fn clippy_for_the_target(toolchain: &Toolchain, features: &[&str]) -> Result<()> {
+    let mut clippy = toolchain.cargo("clippy");
+    clippy.args(["--quiet", "--release", "--package", "kernel", "--package", "user"]).args(features);
+    clippy.args(["--", "--deny", "warnings"]);
+    succeeds(output(&mut clippy)?)
 }
 
 fn here(arguments: &[&str]) -> Result<Output> {

@@ -10,6 +10,7 @@ use mm::fault::Access;
 use mm::folio::Folio;
 use mm::map::{MapFlags, MapRequest};
 use mm::pgtable::TableGuard;
+pub use mm::space::advice;
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space};
 use mmu::{Descriptor, PAGE_SIZE, PhysAddr, Slot, VirtAddr};
@@ -31,16 +32,6 @@ impl Size {
     pub const fn pages(self) -> usize {
         self.0 as usize / 4
     }
-}
-
-/// Madvise's numbers.
-pub mod advice {
-    /// MADV_DONTNEED.
-    pub const DONTNEED: u32 = 4;
-    /// MADV_NOHUGEPAGE.
-    pub const NOHUGEPAGE: u32 = 15;
-    /// MADV_PAGEOUT.
-    pub const PAGEOUT: u32 = 21;
 }
 
 /// Read and write.

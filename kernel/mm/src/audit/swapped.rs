@@ -1,9 +1,8 @@
 //! The slots of the swap devices: each in use is accounted for by entries or by the cache, and what it caches is nobody's own.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Finding, Place, Rule, Seen, SeenFolio, SeenSlot, is, same};
+use super::{Finding, Place, Rule, Seen, SeenSlot, is, same};
 use crate::folio::Folio;
 use crate::memory::Memory;
 use crate::swap::{SwapEntry, UsedSlot};
@@ -17,8 +16,9 @@ pub(super) fn recount(memory: &Memory, seen: &mut Seen) -> Result<(), Finding> {
         let named = seen.slots.remove(&slot.entry).unwrap_or_default();
         check_slot(&slot, named)?;
         if let Some((index, page)) = slot.cached {
-            check_cached(&Folio::at(&memory.frames, index), page, slot.entry, named)?;
-            note_cached(&Folio::at(&memory.frames, index), seen);
+            let folio = Folio::at(&memory.frames, index);
+            check_cached(&folio, page, slot.entry, named)?;
+            seen.folio(&folio).cached += 1;
         }
     }
     match seen.slots.first_key_value() {
@@ -50,9 +50,4 @@ fn check_cached(folio: &Folio<'_>, page: usize, entry: SwapEntry, named: SeenSlo
         same(Rule::Ms45, "mappings of a page whose swap entry is exclusive", place, folio.page_maps(page) as u64, 0)?;
     }
     Ok(())
-}
-
-fn note_cached(folio: &Folio<'_>, seen: &mut Seen) {
-    let fresh = || SeenFolio { maps: vec![0; folio.pages()], cached: 0 };
-    seen.folios.entry(folio.head()).or_insert_with(fresh).cached += 1;
 }

@@ -1,12 +1,11 @@
 //! The tables of a space: the invariants of its blocks, what each entry may say, and how many there are of each kind.
 
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use mmu::{CONT_PTES, Descriptor, ENTRIES, STAGE1, Table, VirtAddr, level_shift};
 
-use super::{Finding, Place, Rule, Seen, SeenFolio, is, same};
+use super::{Finding, Place, Rule, Seen, is, same};
 use crate::memory::Memory;
 use crate::space::Space;
 use crate::swap::SwapEntry;
@@ -66,8 +65,8 @@ impl Walk<'_> {
         for (number, block) in entries.chunks(CONT_PTES).enumerate() {
             check_block(self.memory, block, self.place(start.add_pages(number * CONT_PTES)))?;
         }
-        let filled = entries.iter().enumerate().filter(|(_, entry)| !entry.is_none());
-        filled.into_iter().try_for_each(|(index, &entry)| self.entry(start.add_pages(index), entry))
+        let mut filled = entries.iter().enumerate().filter(|(_, entry)| !entry.is_none());
+        filled.try_for_each(|(index, &entry)| self.entry(start.add_pages(index), entry))
     }
 
     fn entry(&mut self, address: VirtAddr, entry: Descriptor) -> Result<(), Finding> {
@@ -78,14 +77,9 @@ impl Walk<'_> {
             self.swapped += 1;
             return self.swap_entry(place, entry);
         }
-        is(
-            Rule::Entry,
-            "writable where the area is not",
-            place,
-            entry.is_writable() && !area.protection().write,
-            false,
-        )?;
-        is(Rule::Entry, "valid as the area allows access", place, entry.is_valid(), area.protection().read)?;
+        let allowed = area.protection();
+        is(Rule::Entry, "writable where the area is not", place, entry.is_writable() && !allowed.write, false)?;
+        is(Rule::Entry, "valid as the area allows access", place, entry.is_valid(), allowed.read)?;
         if entry.is_special() {
             same(Rule::Entry, "the zero page", place, entry.frame().as_u64(), self.memory.zero_frame().as_u64())?;
             return is(Rule::Entry, "writable zero page", place, entry.is_writable(), false);
@@ -110,8 +104,7 @@ impl Walk<'_> {
         is(Rule::Entry, "a frame under management", place, known, true)?;
         let folio = self.memory.frames.folio_of(entry.frame());
         let page = folio.index_of(entry.frame());
-        let seen = self.seen.folios.entry(folio.head());
-        seen.or_insert_with(|| SeenFolio { maps: vec![0; folio.pages()], cached: 0 }).maps[page] += 1;
+        self.seen.folio(&folio).maps[page] += 1;
         let mapping = folio.mapping();
         let same_anon = mapping.is_some_and(|(anon, _)| area.anon == Some(anon));
         is(Rule::Entry, "page and area agree on the anon_vma", place, same_anon, true)?;

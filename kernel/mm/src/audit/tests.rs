@@ -8,7 +8,6 @@ use mmu::{CONT_PTES, Descriptor, PAGE_SIZE, Pfn, Slot, VirtAddr};
 
 use super::*;
 use crate::fault::Access;
-use crate::folio::Folio;
 use crate::frame::tests::memory_to_break;
 use crate::inject::Point;
 use crate::map::{MapFlags, MapRequest};

@@ -13,19 +13,8 @@ mod together;
 mod world;
 
 use mmu::Features;
+use mmu::host::cpus::{CORTEX_A72, MAX, NEOVERSE_N1};
 use runner::run;
-
-const MAX: Features = Features {
-    range_tlbi: true,
-    level_hint: true,
-    bbm_level: 2,
-    hardware_access: true,
-    hardware_dirty: true,
-    lse: true,
-    asid_bits: 16,
-};
-const NEOVERSE_N1: Features = Features { range_tlbi: false, bbm_level: 0, level_hint: false, ..MAX };
-const CORTEX_A72: Features = Features { hardware_access: false, hardware_dirty: false, lse: false, ..NEOVERSE_N1 };
 
 fn alone(name: &str, features: Features) {
     run(name, alone::PLAN, &alone::cases(), |case| alone::run(features, case));

@@ -1,5 +1,5 @@
-//! Several CPUs: two run programs, of one space or of one each, and two disturb them, and each other. Every event of the door, every access and
-//! every lock is a place where another CPU may come in; the seed says where.
+//! Several CPUs: two run programs, of one space or of one each, and two disturb them, and each other. Every event of the door, every
+//! access and every lock is a place where another CPU may come in; the seed says where.
 //!
 //! Each program has its own word in every page, and knows what it stored there last. Contents are taken away only from the pages
 //! of `VOLATILE`: there a word may also be empty, but never older than the last store.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use cases::{Bench, Cpu, Outcome};
 use mm::swap::RamDevice;
 use mm::{Memory, Space};
+use mmu::host::cpus::{CORTEX_A72, MAX, NEOVERSE_N1};
 use mmu::host::{Access, Config, Machine};
 use mmu::model::Verdict;
 use mmu::{Door, Features, Pfn, PhysAddr, VirtAddr};
@@ -46,18 +47,6 @@ impl Cpu for SimulatedCpu {
         memory.deactivate();
     }
 }
-
-const MAX: Features = Features {
-    range_tlbi: true,
-    level_hint: true,
-    bbm_level: 2,
-    hardware_access: true,
-    hardware_dirty: true,
-    lse: true,
-    asid_bits: 16,
-};
-const NEOVERSE_N1: Features = Features { range_tlbi: false, bbm_level: 0, level_hint: false, ..MAX };
-const CORTEX_A72: Features = Features { hardware_access: false, hardware_dirty: false, lse: false, ..NEOVERSE_N1 };
 
 /// How large the large cases are here: three batches of `gather`, the last one not full.
 const MEGABYTES: usize = 72;
