@@ -67,7 +67,7 @@ impl Model {
             Reach::All => {}
         }
         let stale = self.stale.get(index);
-        if !self.is_ordered(&stale.stored, op.scope) {
+        if !self.is_ordered(&stale.stored, cpu, op.scope) {
             // Another CPU's store that was not handed over is not what this operation is meant for.
             let breach =
                 self.breach_exactly(cpu, Rule::UnorderedTlbi, "a TLBI may overtake the store before it", stale, page);
@@ -124,10 +124,11 @@ impl Model {
         Reach::Not
     }
 
-    /// Whether a store is ordered before TLBI of this scope.
-    pub(super) fn is_ordered(&self, stored: &When, scope: Scope) -> bool {
+    /// Whether a store is ordered before a TLBI that `cpu` issues. A non-shareable DSB orders it for the CPU that stored alone.
+    pub(super) fn is_ordered(&self, stored: &When, cpu: usize, scope: Scope) -> bool {
         let by = &self.cpus[usize::from(stored.cpu)];
-        stored.event <= if scope == Scope::Local { by.ordered_here.max(by.ordered) } else { by.ordered }
+        let for_itself = scope == Scope::Local && usize::from(stored.cpu) == cpu;
+        stored.event <= if for_itself { by.ordered_here.max(by.ordered) } else { by.ordered }
     }
 
     fn check_operand(&self, cpu: usize, op: TlbOp) -> Judged {
@@ -171,9 +172,7 @@ impl Model {
                 Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
                 Kind::Walk => tables.part(frames.table(gone.entry.frame())),
             });
-            if inner {
-                cpus[cpu].take_flushes().for_each(|asid| contexts.end_flush(asid, cpu));
-            }
+            cpus[cpu].flushes(inner).for_each(|asid| contexts.end_flush(asid, cpu, reach));
         }
         self.check_touched_groups(cpu)
     }

@@ -11,7 +11,7 @@ use crate::fact::Operation;
 
 /// Operations inside each other that are told apart.
 const DEPTH: usize = 6;
-/// Flushes of whole ASIDs that one DSB completes.
+/// Flushes of whole ASIDs, completed by one DSB, that are told apart.
 const FLUSHES: usize = 4;
 
 /// An operation under way.
@@ -71,11 +71,12 @@ impl Default for Cpu {
 }
 
 impl Cpu {
-    pub(super) fn begin(&mut self, op: Op) {
-        if let Some(free) = self.ops.get_mut(self.depth) {
-            *free = Some(op);
-        }
+    /// An operation begins inside the others. False if there is no room for it.
+    #[must_use]
+    pub(super) fn begin(&mut self, op: Op) -> bool {
+        let place = self.ops.get_mut(self.depth);
         self.depth += 1;
+        place.map(|free| *free = Some(op)).is_some()
     }
 
     /// The innermost operation ends.
@@ -99,17 +100,23 @@ impl Cpu {
         self.ops.iter().flatten().any(|op| op.operation == operation)
     }
 
-    /// A flush of a whole ASID was issued. Beyond the room for them they are taken for never completed.
+    /// A flush of a whole ASID was issued. Where there is no room for it, all ASIDs are looked at in the end.
     pub(super) fn add_flush(&mut self, asid: Option<Asid>) {
-        if let Some(free) = self.flushes.get_mut(self.flush_count) {
-            *free = asid;
-            self.flush_count += 1;
+        match self.flushes.get_mut(self.flush_count) {
+            Some(free) => {
+                *free = asid;
+                self.flush_count += 1;
+            }
+            None => self.flushes[0] = None,
         }
     }
 
-    /// The flushes that a DSB completes.
-    pub(super) fn take_flushes(&mut self) -> impl Iterator<Item = Option<Asid>> + use<> {
-        let count = core::mem::take(&mut self.flush_count);
+    /// The flushes that a DSB completes: an inner shareable one for good, another one on this CPU only.
+    pub(super) fn flushes(&mut self, inner: bool) -> impl Iterator<Item = Option<Asid>> + use<> {
+        let count = self.flush_count;
+        if inner {
+            self.flush_count = 0;
+        }
         self.flushes.into_iter().take(count)
     }
 }

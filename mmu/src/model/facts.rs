@@ -2,7 +2,7 @@
 //! MS-45.
 
 use super::cpu::Op;
-use super::entry::{lets_no_more_than, lets_store, maps, pages_of};
+use super::entry::{is_restored, lets_store, maps, pages_of};
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
 use super::tables::TableId;
@@ -23,7 +23,9 @@ impl Model {
             Fact::DataRead(frame, count) => self.relied_on(cpu, frame, count),
             Fact::Begin(operation) => {
                 let began = self.now;
-                self.cpus[cpu].begin(Op { operation, began });
+                if !self.cpus[cpu].begin(Op { operation, began }) {
+                    self.lose("more operations inside each other than there is room for");
+                }
                 Ok(())
             }
             Fact::End(_) => self.end(cpu),
@@ -155,13 +157,12 @@ impl Model {
 
     /// An operation is over: what it took away, nobody holds any more.
     fn end(&mut self, cpu: usize) -> Judged {
-        let op = self.cpus[cpu].end();
-        self.relies_on_isb(cpu)?;
-        let Some(op) = op else { return Ok(()) };
+        let relied = self.relies_on_isb(cpu);
+        let Some(op) = self.cpus[cpu].end() else { return relied };
         let owed =
             |stale: &&Stale| !stale.aged && usize::from(stale.stored.cpu) == cpu && stale.stored.event > op.began;
         match self.stale.iter().find(owed) {
-            None => Ok(()),
+            None => relied,
             Some(stale) => {
                 let what = "an operation returns while what it took away may still be held";
                 Err(self.breach(cpu, Rule::TrustedTooEarly, what, stale, stale.first))
@@ -205,8 +206,7 @@ impl Model {
     fn check_nothing_lost(&self, cpu: usize, table: TableId) -> Judged {
         for index in self.tables.all_taken(table) {
             let (was, is) = (self.tables.taken(table, index), self.tables.entry(table, index));
-            let restored = is.is_valid() && is.address() == was.address() && lets_no_more_than(is, was.make_dirty());
-            if restored || is.is_swap() {
+            if is_restored(was, is) || is.is_swap() {
                 continue;
             }
             let what = if is.is_none() {

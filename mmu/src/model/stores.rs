@@ -220,7 +220,8 @@ impl Model {
     /// An entry became valid, or stayed so: nothing else may be held for its addresses.
     pub(super) fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
         let mut index = 0;
-        while index < self.stale.len() {
+        // Once there is no room to part a run, nothing is taken out of the list any more.
+        while index < self.stale.len() && self.has_seen_all() {
             if !self.make_beside(at, new, index)? {
                 index += 1;
             } else if is_cacheable(new) {
@@ -380,7 +381,10 @@ impl Model {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
         // What a barrier has ordered already does not wait for the next one.
-        let may_join = self.stale.last().is_some_and(|last| !self.is_ordered(&last.stored, Scope::Broadcast));
+        let may_join = self
+            .stale
+            .last()
+            .is_some_and(|last| !self.is_ordered(&last.stored, usize::from(last.stored.cpu), Scope::Broadcast));
         if !self.stale.add(stale, may_join) {
             self.lose("more replaced entries than there is room for");
         }
