@@ -67,11 +67,15 @@ impl Model {
             Reach::All => {}
         }
         let stale = self.stale.get(index);
+        let mut targets = targets;
         if !self.is_ordered(&stale.stored, cpu, op.scope) {
-            // Another CPU's store that was not handed over is not what this operation is meant for.
-            let breach =
-                self.breach_exactly(cpu, Rule::UnorderedTlbi, "a TLBI may overtake the store before it", stale, page);
-            return if mine && !stale.aged { Err(breach) } else { Ok(true) };
+            if mine && !stale.aged {
+                let what = "a TLBI may overtake the store before it";
+                return Err(self.breach_exactly(cpu, Rule::UnorderedTlbi, what, stale, page));
+            }
+            // Another CPU's store that was not handed over is not what this operation is meant for; and yet a CPU that does not run the
+            // space can not walk it again.
+            targets &= if stale.entry.is_global() { 0 } else { !self.contexts.get(stale.asid).active };
         }
         let near = Near { rule: Rule::LocalTlbi, event: self.now, line: self.line };
         let stale = self.stale.get_mut(index);
@@ -181,12 +185,14 @@ impl Model {
     pub(crate) fn isb(&mut self, cpu: usize) -> Judged {
         self.cpus[cpu].tally.isb += 1;
         self.cpus[cpu].needs_isb = None;
+        self.leave_last(cpu);
         Ok(())
     }
 
     /// Something relies on what an ISB makes effective.
     pub(super) fn relies_on_isb(&mut self, cpu: usize) -> Judged {
         let Some(_) = self.cpus[cpu].needs_isb.take() else { return Ok(()) };
+        self.leave_last(cpu);
         let asid = self.cpus[cpu].asid;
         let what = "no ISB since TTBR0_EL1 was written, or instructions were invalidated";
         let when = self.when(cpu);

@@ -33,6 +33,8 @@ pub(super) struct Cpu {
     pub(super) ordered_here: u64,
     /// By CPU: the last event of that one which this one has observed, by acquiring a lock.
     pub(super) observed: [u64; MAX_CPUS],
+    /// The ASID in TTBR0_EL1 before, whose tables it may go on walking until an ISB.
+    pub(super) leaving: Option<Asid>,
     /// What an ISB has to make effective.
     pub(super) needs_isb: Option<When>,
     ops: [Option<Op>; DEPTH],
@@ -56,6 +58,7 @@ impl Default for Cpu {
             ordered: 0,
             ordered_here: 0,
             observed: [0; MAX_CPUS],
+            leaving: None,
             needs_isb: None,
             ops: [None; DEPTH],
             depth: 0,

@@ -112,7 +112,9 @@ impl Model {
             if self.frames.get(frame).is_none_or(|known| known.held == 0) {
                 return Ok(());
             }
-            let writes = |stale: &&Stale| !stale.aged && stale.page_of(frame).is_some() && lets_store(stale.entry);
+            let writes = |stale: &&Stale| {
+                !stale.aged && stale.page_of(frame).is_some_and(|page| self.may_store_through(stale, page))
+            };
             match self.stale.iter().find(writes) {
                 None => Ok(()),
                 Some(stale) => {
@@ -123,13 +125,30 @@ impl Model {
         })
     }
 
+    /// Whether a store to `page` goes through by what is held of a run. A page of a folded block may be held by the attributes of any
+    /// member (R_JQQTC).
+    fn may_store_through(&self, stale: &Stale, page: u64) -> bool {
+        let beside = |other: &Stale| {
+            other.asid == stale.asid
+                && other.entry.is_folded()
+                && lets_store(other.entry)
+                && self.is_in_block_of(page, other)
+        };
+        lets_store(stale.entry) || (stale.level == 3 && stale.entry.is_folded() && self.stale.iter().any(beside))
+    }
+
     /// The kernel relies on nobody writing these pages from now on.
     fn relied_on(&mut self, cpu: usize, first: Pfn, count: usize) -> Judged {
         self.pages_read(cpu, first, count)?;
         // Where hardware records writes, a clean page that is writable takes a store without a fault.
         let by_hardware = self.config.features.hardware_dirty;
-        let lets_write =
-            |entry: Descriptor| lets_store(entry) || (by_hardware && entry.is_user() && entry.is_writable());
+        let lets_write = |table: TableId, index: usize| {
+            let entry = self.tables.entry(table, index);
+            let first = index & !(self.config.block - 1);
+            let mut block = (first..first + self.config.block).map(|member| self.tables.entry(table, member));
+            let by_block = entry.is_folded() && self.tables.node(table).level == 3 && block.any(lets_store);
+            lets_store(entry) || by_block || (by_hardware && entry.is_user() && entry.is_writable())
+        };
         let mapped = (0..count).map(|page| first.add(page));
         let mut mapped = mapped.filter(|&frame| self.frames.get(frame).is_some_and(|known| known.mapped > 0));
         let Some(frame) = mapped.find(|&frame| self.tables.any_mapping(frame, lets_write)) else {

@@ -59,7 +59,10 @@ impl Model {
     /// The door has read a descriptor.
     pub(crate) fn load(&mut self, cpu: usize, address: PhysAddr, seen: Descriptor) -> Judged {
         let (frame, index) = split(address);
-        let Some(table) = self.table_in(frame) else { return Ok(()) };
+        let Some(table) = self.table_in(frame) else {
+            let what = "a descriptor is read in a page that is no table, or no longer";
+            return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::new(address.as_u64()), Asid::RESERVED));
+        };
         self.absorb(cpu, table, index, seen)?;
         self.check_drained(cpu, table)
     }
@@ -82,12 +85,23 @@ impl Model {
         self.tables.set_entry(table, index, write.new);
         let level = self.tables.node(table).level;
         self.note_mapped(cpu, level, write)?;
+        if write.old.is_valid() {
+            self.note_unheld(cpu, table, index);
+        }
         if level < 3 {
             return self.link_written(cpu, table, index, write);
         }
         match self.at(cpu, table, index) {
             Some(at) => self.leaf_written(&at, write),
             None => Ok(()),
+        }
+    }
+
+    /// A valid entry is changed: where no CPU holds it, one that begins to run the space before the store is ordered may yet walk it.
+    fn note_unheld(&mut self, cpu: usize, table: TableId, index: usize) {
+        let Some(place) = self.tables.place(table, index) else { return };
+        if self.at(cpu, table, index).is_some_and(|at| at.holders == 0) {
+            self.tables.node_mut(place.root).changed_unheld = Some(self.when(cpu));
         }
     }
 
@@ -259,7 +273,7 @@ impl Model {
         Ok(stale.covers(page) && is_covered_by(stale.entry_at(page).with_contiguous(has_contiguous(new)), new))
     }
 
-    fn is_in_block_of(&self, page: u64, stale: &Stale) -> bool {
+    pub(super) fn is_in_block_of(&self, page: u64, stale: &Stale) -> bool {
         let block = self.config.block as u64;
         stale.overlaps(page & !(block - 1), block)
     }
