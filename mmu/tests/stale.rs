@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use common::*;
 use mmu::host::{Access, Config, FaultKind, Schedule, program};
 use mmu::model::{Rule, Verdict};
-use mmu::{Asid, CONT_PTES, Cause, Depth, Descriptor, Dsb, PhysAddr, Scope, TlbOp, VirtAddr};
+use mmu::{Asid, CONT_PTES, Cause, Depth, Descriptor, Dsb, ENTRIES, PhysAddr, Scope, TABLE_SPAN, TlbOp, VirtAddr};
 
 /// A space with `pages` pages mapped, each to a frame of its own.
 fn mapped(pages: usize) -> (Ground, Space, mmu::Pfn) {
@@ -322,4 +322,34 @@ fn a_lenient_machine_keeps_the_first_breach() {
     let Verdict::Breach(breach) = ground.machine.verdict() else { panic!("nothing found") };
     assert_eq!((breach.rule, breach.address, breach.asid), (Rule::OutputAddress, page(0), ASID));
     assert!(breach.when.line.file().ends_with("stale.rs"));
+}
+
+/// Room for replaced entries is bounded. Once it is used up the model says so, and comes to an end also where an entry is made again
+/// that it would have to part from a run.
+#[test]
+fn more_replaced_entries_than_there_is_room_for_are_unknown() {
+    const ROOM: usize = 1 << 14;
+    let mut ground = Ground::build(Config { strict: false, ..Config::default() });
+    let space = ground.active_space();
+    let frame = ground.frames(1);
+    // A run of four, to be parted later.
+    let run = ground.frames(4);
+    ground.door.store_run(space.slot(0), dirty(run), 4);
+    ground.door.clear_run(space.slot(0), 4);
+    // Entries that map one frame do not follow each other, so each is a run of its own.
+    let mut tables = Vec::new();
+    for number in 1..=ROOM / ENTRIES {
+        let table = ground.table(3);
+        let address = BASE.add_bytes(number as u64 * TABLE_SPAN);
+        ground.door.swap_table(space.middle.upper_slot(address), Descriptor::table(table.address()));
+        tables.push(table);
+    }
+    let slots = tables.iter().flat_map(|table| (0..ENTRIES).map(|index| table.slot(BASE).add(index)));
+    for slot in slots.take(ROOM - 2) {
+        ground.door.store(slot, dirty(frame));
+        ground.door.swap(slot, Descriptor::NONE);
+    }
+    assert_eq!(ground.machine.verdict(), Verdict::Pass);
+    ground.door.store(space.slot(1), dirty(run.add(1)));
+    assert!(matches!(ground.machine.verdict(), Verdict::Unknown(_)));
 }

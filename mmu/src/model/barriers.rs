@@ -66,11 +66,15 @@ impl Model {
             Reach::All => {}
         }
         let stale = self.stale.get(index);
-        if !self.is_ordered(&stale.stored, op.scope) {
-            // Another CPU's store that was not handed over is not what this operation is meant for.
-            let breach =
-                self.breach_exactly(cpu, Rule::UnorderedTlbi, "a TLBI may overtake the store before it", stale, page);
-            return if mine && !stale.aged { Err(breach) } else { Ok(true) };
+        let mut targets = targets;
+        if !self.is_ordered(&stale.stored, cpu, op.scope) {
+            if mine && !stale.aged {
+                let what = "a TLBI may overtake the store before it";
+                return Err(self.breach_exactly(cpu, Rule::UnorderedTlbi, what, stale, page));
+            }
+            // Another CPU's store that was not handed over is not what this operation is meant for; and yet a CPU that does not run the
+            // space can not walk it again.
+            targets &= if stale.entry.is_global() { 0 } else { !self.contexts.get(stale.asid).active };
         }
         let (event, line) = (self.now, self.line);
         let stale = self.stale.get_mut(index);
@@ -124,10 +128,11 @@ impl Model {
         Reach::Not
     }
 
-    /// Whether a store is ordered before TLBI of this scope.
-    pub(super) fn is_ordered(&self, stored: &When, scope: Scope) -> bool {
+    /// Whether a store is ordered before a TLBI that `cpu` issues. A non-shareable DSB orders it for the CPU that stored alone.
+    pub(super) fn is_ordered(&self, stored: &When, cpu: usize, scope: Scope) -> bool {
         let by = &self.cpus[usize::from(stored.cpu)];
-        stored.event <= if scope == Scope::Local { by.ordered_here.max(by.ordered) } else { by.ordered }
+        let for_itself = scope == Scope::Local && usize::from(stored.cpu) == cpu;
+        stored.event <= if for_itself { by.ordered_here.max(by.ordered) } else { by.ordered }
     }
 
     fn check_operand(&self, cpu: usize, op: TlbOp) -> Judged {
@@ -171,9 +176,7 @@ impl Model {
                 Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
                 Kind::Walk => tables.part(frames.table(gone.entry.frame())),
             });
-            if inner {
-                cpus[cpu].take_flushes().for_each(|asid| contexts.end_flush(asid, cpu));
-            }
+            cpus[cpu].flushes(inner).for_each(|asid| contexts.end_flush(asid, cpu, reach));
         }
         self.check_touched_groups(cpu)
     }
@@ -182,12 +185,14 @@ impl Model {
     pub(crate) fn isb(&mut self, cpu: usize) -> Judged {
         self.cpus[cpu].tally.isb += 1;
         self.cpus[cpu].needs_isb = None;
+        self.leave_last(cpu);
         Ok(())
     }
 
     /// Something relies on what an ISB makes effective.
     pub(super) fn relies_on_isb(&mut self, cpu: usize) -> Judged {
         let Some(_) = self.cpus[cpu].needs_isb.take() else { return Ok(()) };
+        self.leave_last(cpu);
         let asid = self.cpus[cpu].asid;
         let what = "no ISB since TTBR0_EL1 was written, or instructions were invalidated";
         let when = self.when(cpu);

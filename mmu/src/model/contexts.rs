@@ -73,11 +73,12 @@ impl Contexts {
         }
     }
 
-    /// What `cpu` has issued is complete.
-    pub(super) fn end_flush(&mut self, asid: Option<Asid>, cpu: usize) {
+    /// What `cpu` has issued is complete, on the CPUs of `reach`.
+    pub(super) fn end_flush(&mut self, asid: Option<Asid>, cpu: usize, reach: CpuSet) {
         for context in self.selected(asid) {
             if usize::from(context.flusher) == cpu {
-                context.holders &= !core::mem::take(&mut context.flushing);
+                context.holders &= !(context.flushing & reach);
+                context.flushing &= !reach;
             }
         }
     }

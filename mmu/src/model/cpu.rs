@@ -11,7 +11,7 @@ use crate::fact::Operation;
 
 /// Operations inside each other that are told apart.
 const DEPTH: usize = 6;
-/// Flushes of whole ASIDs that one DSB completes.
+/// Flushes of whole ASIDs, completed by one DSB, that are told apart.
 const FLUSHES: usize = 4;
 
 /// An operation under way.
@@ -33,6 +33,8 @@ pub(super) struct Cpu {
     pub(super) ordered_here: u64,
     /// By CPU: the last event of that one which this one has observed, by acquiring a lock.
     pub(super) observed: [u64; MAX_CPUS],
+    /// The ASID in TTBR0_EL1 before, whose tables it may go on walking until an ISB.
+    pub(super) leaving: Option<Asid>,
     /// What an ISB has to make effective.
     pub(super) needs_isb: Option<When>,
     ops: [Option<Op>; DEPTH],
@@ -56,6 +58,7 @@ impl Default for Cpu {
             ordered: 0,
             ordered_here: 0,
             observed: [0; MAX_CPUS],
+            leaving: None,
             needs_isb: None,
             ops: [None; DEPTH],
             depth: 0,
@@ -71,11 +74,12 @@ impl Default for Cpu {
 }
 
 impl Cpu {
-    pub(super) fn begin(&mut self, op: Op) {
-        if let Some(free) = self.ops.get_mut(self.depth) {
-            *free = Some(op);
-        }
+    /// An operation begins inside the others. False if there is no room for it.
+    #[must_use]
+    pub(super) fn begin(&mut self, op: Op) -> bool {
+        let place = self.ops.get_mut(self.depth);
         self.depth += 1;
+        place.map(|free| *free = Some(op)).is_some()
     }
 
     /// The innermost operation ends.
@@ -99,17 +103,23 @@ impl Cpu {
         self.ops.iter().flatten().any(|op| op.operation == operation)
     }
 
-    /// A flush of a whole ASID was issued. Beyond the room for them they are taken for never completed.
+    /// A flush of a whole ASID was issued. Where there is no room for it, all ASIDs are looked at in the end.
     pub(super) fn add_flush(&mut self, asid: Option<Asid>) {
-        if let Some(free) = self.flushes.get_mut(self.flush_count) {
-            *free = asid;
-            self.flush_count += 1;
+        match self.flushes.get_mut(self.flush_count) {
+            Some(free) => {
+                *free = asid;
+                self.flush_count += 1;
+            }
+            None => self.flushes[0] = None,
         }
     }
 
-    /// The flushes that a DSB completes.
-    pub(super) fn take_flushes(&mut self) -> impl Iterator<Item = Option<Asid>> + use<> {
-        let count = core::mem::take(&mut self.flush_count);
+    /// The flushes that a DSB completes: an inner shareable one for good, another one on this CPU only.
+    pub(super) fn flushes(&mut self, inner: bool) -> impl Iterator<Item = Option<Asid>> + use<> {
+        let count = self.flush_count;
+        if inner {
+            self.flush_count = 0;
+        }
         self.flushes.into_iter().take(count)
     }
 }

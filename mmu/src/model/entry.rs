@@ -75,6 +75,11 @@ pub(super) const fn lets_no_more_than(one: Descriptor, other: Descriptor) -> boo
         && (!one.is_user_executable() || other.is_user_executable())
 }
 
+/// Whether `is` is `was` put back: folded or not, and with access flag and dirty state added perhaps.
+pub(super) const fn is_restored(was: Descriptor, is: Descriptor) -> bool {
+    (was.bits() ^ is.bits()) & !(OF_EACH | CONTIGUOUS) == 0 && lets_no_more_than(is, was.make_dirty())
+}
+
 /// Whether whoever still holds `old` does no harm once `new` is in its place.
 pub(super) const fn is_covered_by(old: Descriptor, new: Descriptor) -> bool {
     new.is_valid() && same_mapping(old, new) && lets_no_more_than(old, new)

@@ -2,7 +2,7 @@
 //! MS-45.
 
 use super::cpu::Op;
-use super::entry::{OF_A_BATCH, lets_no_more_than, lets_store, maps, pages_of};
+use super::entry::{OF_A_BATCH, is_restored, lets_store, maps, pages_of};
 use super::rule::Rule;
 use super::stale::{Kind, Stale};
 use super::tables::TableId;
@@ -20,7 +20,9 @@ impl Model {
             Fact::DataRead(frame, count) => self.relied_on(cpu, frame, count),
             Fact::Begin(operation) => {
                 let began = self.now;
-                self.cpus[cpu].begin(Op { operation, began });
+                if !self.cpus[cpu].begin(Op { operation, began }) {
+                    self.lose("more operations inside each other than there is room for");
+                }
                 Ok(())
             }
             Fact::End(_) => self.end(cpu),
@@ -107,7 +109,9 @@ impl Model {
             if self.frames.get(frame).is_none_or(|known| known.held == 0) {
                 return Ok(());
             }
-            let writes = |stale: &&Stale| !stale.aged && stale.page_of(frame).is_some() && lets_store(stale.entry);
+            let writes = |stale: &&Stale| {
+                !stale.aged && stale.page_of(frame).is_some_and(|page| self.may_store_through(stale, page))
+            };
             match self.stale.iter().find(writes) {
                 None => Ok(()),
                 Some(stale) => {
@@ -118,13 +122,30 @@ impl Model {
         })
     }
 
+    /// Whether a store to `page` goes through by what is held of a run. A page of a folded block may be held by the attributes of any
+    /// member (R_JQQTC).
+    fn may_store_through(&self, stale: &Stale, page: u64) -> bool {
+        let beside = |other: &Stale| {
+            other.asid == stale.asid
+                && other.entry.is_folded()
+                && lets_store(other.entry)
+                && self.is_in_block_of(page, other)
+        };
+        lets_store(stale.entry) || (stale.level == 3 && stale.entry.is_folded() && self.stale.iter().any(beside))
+    }
+
     /// The kernel relies on nobody writing these pages from now on.
     fn relied_on(&mut self, cpu: usize, first: Pfn, count: usize) -> Judged {
         self.pages_read(cpu, first, count)?;
         // Where hardware records writes, a clean page that is writable takes a store without a fault.
         let by_hardware = self.config.features.hardware_dirty;
-        let lets_write =
-            |entry: Descriptor| lets_store(entry) || (by_hardware && entry.is_user() && entry.is_writable());
+        let lets_write = |table: TableId, index: usize| {
+            let entry = self.tables.entry(table, index);
+            let first = index & !(self.config.block - 1);
+            let mut block = (first..first + self.config.block).map(|member| self.tables.entry(table, member));
+            let by_block = entry.is_folded() && self.tables.node(table).level == 3 && block.any(lets_store);
+            lets_store(entry) || by_block || (by_hardware && entry.is_user() && entry.is_writable())
+        };
         let mapped = (0..count).map(|page| first.add(page));
         let mut mapped = mapped.filter(|&frame| self.frames.get(frame).is_some_and(|known| known.mapped > 0));
         let Some(frame) = mapped.find(|&frame| self.tables.any_mapping(frame, lets_write)) else {
@@ -149,13 +170,12 @@ impl Model {
 
     /// An operation is over: what it took away, nobody holds any more.
     fn end(&mut self, cpu: usize) -> Judged {
-        let op = self.cpus[cpu].end();
-        self.relies_on_isb(cpu)?;
-        let Some(op) = op else { return Ok(()) };
+        let relied = self.relies_on_isb(cpu);
+        let Some(op) = self.cpus[cpu].end() else { return relied };
         let owed =
             |stale: &&Stale| !stale.aged && usize::from(stale.stored.cpu) == cpu && stale.stored.event > op.began;
         match self.stale.iter().find(owed) {
-            None => Ok(()),
+            None => relied,
             Some(stale) => {
                 let what = "an operation returns while what it took away may still be held";
                 Err(self.breach(cpu, Rule::TrustedTooEarly, what, stale, stale.first))
@@ -199,8 +219,7 @@ impl Model {
     fn check_nothing_lost(&self, cpu: usize, table: TableId) -> Judged {
         for index in self.tables.all_taken(table) {
             let (was, is) = (self.tables.taken(table, index), self.tables.entry(table, index));
-            let restored = is.is_valid() && is.address() == was.address() && lets_no_more_than(is, was.make_dirty());
-            if restored || is.is_swap() {
+            if is_restored(was, is) || is.is_swap() {
                 continue;
             }
             let what = if is.is_none() {

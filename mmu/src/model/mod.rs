@@ -176,9 +176,14 @@ impl Model {
 
     /// Says that an event was lost, so that nothing can be said any more (MS-51).
     pub fn lose(&mut self, why: &'static str) {
-        if matches!(self.verdict, Verdict::Pass) {
+        if self.has_seen_all() {
             self.verdict = Verdict::Unknown(why);
         }
+    }
+
+    /// Whether nothing was lost or found yet.
+    fn has_seen_all(&self) -> bool {
+        matches!(self.verdict, Verdict::Pass)
     }
 
     /// One event, by the door's own numbers: takes its time, judges it, and keeps what is found. Returns a breach that the caller has
@@ -191,7 +196,7 @@ impl Model {
         work: impl FnOnce(&mut Self) -> Judged,
     ) -> Option<Breach> {
         self.number(cpu, number);
-        if !matches!(self.verdict, Verdict::Pass) {
+        if !self.has_seen_all() {
             return None;
         }
         self.now += 1;

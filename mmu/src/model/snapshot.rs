@@ -47,9 +47,17 @@ impl Model {
     pub(super) fn end_snapshot(&mut self, cpu: usize, slot: Slot, value: Descriptor) -> Judged {
         let window = core::mem::take(&mut self.cpus[cpu].window);
         let Some((table, index)) = window.of else { return Ok(()) };
+        if (self.table_in(slot.address().frame()), slot.index()) != (Some(table), index) {
+            self.lose("a read without the lock ended of another entry than it began with");
+            return Ok(());
+        }
         // A gathered value may have access flag and dirty state of the block beyond its entry's.
         let was = |seen: &Descriptor| (seen.bits() ^ value.bits()) & !OF_EACH == 0;
-        if slot.index() != index || window.count > ROOM || window.seen[..window.count].iter().any(was) {
+        if window.seen.iter().take(window.count).any(was) {
+            return Ok(());
+        }
+        if window.count > ROOM {
+            self.lose("an entry changed more often during one read without the lock than there is room for");
             return Ok(());
         }
         let Some(at) = self.at(cpu, table, index) else { return Ok(()) };

@@ -2,8 +2,9 @@
 
 use super::rule::Rule;
 use super::tables::{NO_TABLE, TableId};
-use super::{Judged, Model};
+use super::{Judged, Model, one};
 use crate::addr::{Asid, PhysAddr, VirtAddr};
+use crate::tlb_op::Scope;
 
 impl Model {
     /// TTBR0_EL1 was written.
@@ -11,9 +12,10 @@ impl Model {
         let relied = self.relies_on_isb(cpu);
         let asid = self.contexts.mask(asid);
         let root = self.table_in(root.frame()).unwrap_or(NO_TABLE);
-        self.contexts.leave(self.cpus[cpu].asid, cpu);
+        let last = self.cpus[cpu].asid;
         if root != NO_TABLE {
             self.check_asid(cpu, root, asid)?;
+            self.check_unheld(root);
             self.tables.node_mut(root).asid = asid;
             self.contexts.enter(asid, root, cpu);
             let Self { stale, cpus, .. } = self;
@@ -21,21 +23,39 @@ impl Model {
         }
         let when = self.when(cpu);
         let this = &mut self.cpus[cpu];
-        (this.root, this.asid, this.needs_isb) = (root, asid, Some(when));
+        (this.root, this.asid, this.needs_isb, this.leaving) = (root, asid, Some(when), Some(last));
         relied
+    }
+
+    /// TTBR0_EL1 as it was written last is in force: the tables that it named before are not walked any more.
+    pub(super) fn leave_last(&mut self, cpu: usize) {
+        let asid = self.cpus[cpu].asid;
+        let runs = self.cpus[cpu].root != NO_TABLE;
+        if let Some(last) = self.cpus[cpu].leaving.take().filter(|&last| last != asid || !runs) {
+            self.contexts.leave(last, cpu);
+        }
     }
 
     /// A space is about to run under an ASID: is that free of another space's translations, and of what this one has had meanwhile?
     fn check_asid(&self, cpu: usize, root: TableId, asid: Asid) -> Judged {
         let (context, last) = (self.contexts.get(asid), self.tables.node(root).asid);
         let runs_elsewhere =
-            last != asid && self.contexts.get(last).root == root && self.contexts.get(last).active != 0;
+            last != asid && self.contexts.get(last).root == root && self.contexts.get(last).active & !one(cpu) != 0;
         let what = match () {
             () if runs_elsewhere => "a space gets another ASID while a CPU runs it under the last one",
             () if context.holders == 0 || (context.root == root && last == asid) => return Ok(()),
             () => "an ASID is used again while translations of its last space may be held",
         };
         Err(self.breach_at(cpu, Rule::ReusedAsid, what, VirtAddr::default(), asid))
+    }
+
+    /// A space is about to run: what was taken out of it while nobody ran it is ordered before its first walk, or nobody knows what that
+    /// finds (A4).
+    fn check_unheld(&mut self, root: TableId) {
+        let Some(changed) = self.tables.node(root).changed_unheld else { return };
+        if !self.is_ordered(&changed, usize::from(changed.cpu), Scope::Broadcast) {
+            self.lose("a space runs before what was taken out of its tables is ordered by a DSB");
+        }
     }
 
     /// Instructions in memory were invalidated, or cleaned to where fetches find them.

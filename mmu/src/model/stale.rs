@@ -205,6 +205,7 @@ impl StaleList {
     pub(super) fn may_be_walked_by(&mut self, cpu: usize, asid: Asid, is_ordered: impl Fn(&When) -> bool) {
         for stale in self.list.iter_mut().filter(|stale| stale.asid == asid && !is_ordered(&stale.stored)) {
             stale.holders |= one(cpu);
+            stale.issued.iter_mut().for_each(|set| *set &= !one(cpu));
         }
     }
 }

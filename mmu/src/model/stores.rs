@@ -63,7 +63,10 @@ impl Model {
     /// The door has read a descriptor.
     pub(crate) fn load(&mut self, cpu: usize, address: PhysAddr, seen: Descriptor) -> Judged {
         let (frame, index) = split(address);
-        let Some(table) = self.table_in(frame) else { return Ok(()) };
+        let Some(table) = self.table_in(frame) else {
+            let what = "a descriptor is read in a page that is no table, or no longer";
+            return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::new(address.as_u64()), Asid::RESERVED));
+        };
         self.absorb(cpu, table, index, seen)?;
         self.check_drained(cpu, table)
     }
@@ -86,12 +89,23 @@ impl Model {
         self.tables.set_entry(table, index, write.new);
         let level = self.tables.node(table).level;
         self.note_mapped(cpu, level, write)?;
+        if write.old.is_valid() {
+            self.note_unheld(cpu, table, index);
+        }
         if level < 3 {
             return self.link_written(cpu, table, index, write);
         }
         match self.at(cpu, table, index) {
             Some(at) => self.leaf_written(&at, write),
             None => Ok(()),
+        }
+    }
+
+    /// A valid entry is changed: where no CPU holds it, one that begins to run the space before the store is ordered may yet walk it.
+    fn note_unheld(&mut self, cpu: usize, table: TableId, index: usize) {
+        let Some(place) = self.tables.place(table, index) else { return };
+        if self.at(cpu, table, index).is_some_and(|at| at.holders == 0) {
+            self.tables.node_mut(place.root).changed_unheld = Some(self.when(cpu));
         }
     }
 
@@ -221,7 +235,8 @@ impl Model {
     /// An entry became valid, or stayed so: nothing else may be held for its addresses.
     pub(super) fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
         let mut index = 0;
-        while index < self.stale.len() {
+        // Once there is no room to part a run, nothing is taken out of the list any more.
+        while index < self.stale.len() && self.has_seen_all() {
             if !self.make_beside(at, new, index)? {
                 index += 1;
             } else if is_cacheable(new) {
@@ -259,7 +274,7 @@ impl Model {
         Ok(stale.covers(page) && is_covered_by(stale.entry_at(page).with_contiguous(has_contiguous(new)), new))
     }
 
-    fn is_in_block_of(&self, page: u64, stale: &Stale) -> bool {
+    pub(super) fn is_in_block_of(&self, page: u64, stale: &Stale) -> bool {
         let block = self.config.block as u64;
         stale.overlaps(page & !(block - 1), block)
     }
@@ -385,7 +400,10 @@ impl Model {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
         // What a barrier has ordered already does not wait for the next one.
-        let may_join = self.stale.last().is_some_and(|last| !self.is_ordered(&last.stored, Scope::Broadcast));
+        let may_join = self
+            .stale
+            .last()
+            .is_some_and(|last| !self.is_ordered(&last.stored, usize::from(last.stored.cpu), Scope::Broadcast));
         if !self.stale.add(stale, may_join) {
             self.lose(NO_ROOM);
         }

@@ -6,8 +6,8 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::MAX_CPUS;
 use super::entry::{maps, pages_of};
+use super::{MAX_CPUS, When};
 use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
 
@@ -26,6 +26,8 @@ pub(super) struct Node {
     place: u16,
     /// The ASID that a root last ran under.
     pub(super) asid: Asid,
+    /// The last moment at which an entry below a root was taken out or changed while no CPU could hold it.
+    pub(super) changed_unheld: Option<When>,
     /// The CPU that holds its lock, plus one; 0 for none.
     pub(super) locked: u8,
     /// By CPU: the last event of that one which whoever released the lock had observed.
@@ -39,6 +41,7 @@ const UNUSED: Node = Node {
     parent: NO_TABLE,
     place: 0,
     asid: Asid::RESERVED,
+    changed_unheld: None,
     locked: 0,
     released: [0; MAX_CPUS],
     used: false,
@@ -151,13 +154,14 @@ impl Tables {
         (node.parent != NO_TABLE).then(|| self.entry(node.parent, usize::from(node.place)))
     }
 
-    /// Whether `is` holds for a page or block of any table that maps `frame`.
-    pub(super) fn any_mapping(&self, frame: Pfn, is: impl Fn(Descriptor) -> bool) -> bool {
+    /// Whether `is` holds for an entry of any table, given by its index, that maps `frame` as a page or a block.
+    pub(super) fn any_mapping(&self, frame: Pfn, is: impl Fn(TableId, usize) -> bool) -> bool {
         (0..self.nodes.len() as TableId).filter(|&id| self.node(id).used).any(|id| {
             let level = self.node(id).level;
-            (0..ENTRIES).map(|index| self.entry(id, index)).any(|entry| {
+            (0..ENTRIES).any(|index| {
+                let entry = self.entry(id, index);
                 let distance = frame.as_u64().wrapping_sub(entry.frame().as_u64());
-                maps(level, entry) && distance < pages_of(level) as u64 && is(entry)
+                maps(level, entry) && distance < pages_of(level) as u64 && is(id, index)
             })
         })
     }

@@ -195,6 +195,10 @@ impl Stage {
     }
 
     fn handle(&mut self, page: u8, access: Access) {
+        // It finds the table by a walk, as every handler does: one that was unlinked may be gone.
+        if self.door.load_table(self.above.upper_slot(BASE)).is_none() {
+            return;
+        }
         let entry = self.door.load(self.slot(page));
         if !entry.is_valid() || (access == Access::Write && !entry.is_writable()) {
             return;
