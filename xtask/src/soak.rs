@@ -1,5 +1,5 @@
-//! `soak`: the long random runs. A round is a million random operations on the model, every known defect once more, and the guest with
-//! its checker; each has a seed of its own. How far it has come is kept in a file, so that the next call goes on from there.
+//! `soak`: the long random runs. A round is a million random operations on the model, every known defect with ten more seeds, and the guest
+//! with its checker; no two have the same seed. How far it has come is kept in a file, so that the next call goes on from there.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,6 +20,8 @@ use crate::toolchain::{self, Toolchain};
 
 /// Random operations of one round, roughly: a million at least.
 const OPERATIONS: u64 = 1_100_000;
+/// Seeds with which each defect has to be caught, in one round.
+const SEEDS: u64 = 10;
 
 /// What all rounds together have done.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ struct Progress {
     rounds: u64,
     /// Random operations on simulated machines.
     operations: u64,
-    /// Defects that were switched on and caught.
+    /// Times that a defect was switched on and caught.
     mutants: usize,
     /// Times that a part of a round failed.
     failures: usize,
@@ -72,8 +74,10 @@ pub fn run(options: &Options, qemu: &Qemu, toolchain: &Toolchain, interrupt: &In
             progress.operations += operate(&random, seed)?;
             Ok(())
         });
-        tally.run(&format!("round {seed}: every known defect"), || {
-            progress.mutants += mutants.all(seed)?;
+        tally.run(&format!("round {seed}: every known defect, with {SEEDS} seeds"), || {
+            for number in 0..SEEDS {
+                progress.mutants += mutants.all(seed * SEEDS + number)?;
+            }
             Ok(())
         });
         checked::soak(&bench, &tally, seed);
@@ -88,7 +92,9 @@ pub fn run(options: &Options, qemu: &Qemu, toolchain: &Toolchain, interrupt: &In
         }
     }
     let Progress { rounds, operations, mutants, failures } = progress;
-    println!("in {rounds} rounds: {operations} random operations, {mutants} defects caught, {failures} failures");
+    println!(
+        "in {rounds} rounds: {operations} random operations, {mutants} times a defect was caught, {failures} failures"
+    );
     let good = tally.close();
     Ok(interrupt.status().unwrap_or(u8::from(!good)))
 }

@@ -185,6 +185,11 @@ impl<'a> Fault<'a> {
             self.memory.count().faults_spurious.add(1);
             tlb::flush_local(self.memory, self.space, self.address, 1);
         }
+        self.note_resolved(table);
+    }
+
+    /// Says that the access will succeed by its entry, which the table's lock keeps as it is.
+    fn note_resolved(&self, table: &TableGuard<'_>) {
         self.memory.door.fact(Fact::Resolved(table.slot(self.address), self.access));
     }
 

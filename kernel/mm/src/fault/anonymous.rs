@@ -28,6 +28,7 @@ impl<'a> Fault<'a> {
             return Ok(Outcome::Again);
         }
         self.map_fresh(&table, slot, folio, anon);
+        self.note_resolved(&table);
         self.space.add_anon(pages as i64);
         self.memory.count().faults_anonymous.add(1);
         Ok(Outcome::Resolved)
@@ -42,6 +43,7 @@ impl<'a> Fault<'a> {
         let protection = Protection { write: false, ..self.area.protection() };
         let zero = Descriptor::user_page(self.memory.zero_frame(), protection).make_special().make_young();
         table.set(slot, zero);
+        self.note_resolved(&table);
         self.memory.count().faults_zero_page.add(1);
         Ok(Outcome::Resolved)
     }

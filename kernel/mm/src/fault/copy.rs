@@ -35,7 +35,7 @@ impl<'a> Fault<'a> {
     fn reuse(&self, table: &TableGuard<'_>, entry: Descriptor) {
         let wanted = entry.make_young().make_writable().make_dirty();
         table.set_access_flags(table.slot(self.address), wanted, true);
-        self.memory.door.fact(Fact::Resolved(table.slot(self.address), self.access));
+        self.note_resolved(table);
         self.memory.count().faults_reuse.add(1);
     }
 
@@ -64,6 +64,8 @@ impl<'a> Fault<'a> {
     /// A page of its own in place of a page of `folio`, to which this fault has a reference. Gives that up if it succeeds.
     fn copy(&self, folio: Folio<'a>, entry: Descriptor, anon: AnonVmaId) -> Handled {
         let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
+        // Shared pages are read-only wherever they are mapped.
+        self.memory.door.fact(Fact::DataRead(entry.frame(), 1));
         self.memory.door.copy_pages(fresh.head(), entry.frame(), 1);
         let Some(table) = self.replace(entry, fresh, anon)? else { return Ok(Outcome::Again) };
         folio.remove_maps(folio.index_of(entry.frame()), 1);
@@ -104,6 +106,7 @@ impl<'a> Fault<'a> {
             tlb::flush_range(self.memory, self.space, self.address, 1, Depth::Leaf, Cause::Replace);
         }
         self.map_fresh(&table, slot, fresh, anon);
+        self.note_resolved(&table);
         self.memory.count().faults_copy.add(1);
         Ok(Some(table))
     }
