@@ -64,7 +64,12 @@ impl Model {
     pub(crate) fn load(&mut self, cpu: usize, address: PhysAddr, seen: Descriptor) -> Judged {
         let (frame, index) = split(address);
         let Some(table) = self.table_in(frame) else {
-            let what = "a descriptor is read in a page that is no table, or no longer";
+            // The tables that boot made were never announced, and may be looked at.
+            let role = self.frames.get(frame).map(|known| known.role);
+            if !matches!(role, Some(Role::Freed | Role::Folio)) {
+                return Ok(());
+            }
+            let what = "a descriptor is read in a page that is no table any more";
             return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::new(address.as_u64()), Asid::RESERVED));
         };
         self.absorb(cpu, table, index, seen)?;
@@ -89,7 +94,8 @@ impl Model {
         self.tables.set_entry(table, index, write.new);
         let level = self.tables.node(table).level;
         self.note_mapped(cpu, level, write)?;
-        if write.old.is_valid() {
+        let harmless = level == 3 && (!is_cacheable(write.old) || is_covered_by(write.old, write.new));
+        if write.old.is_valid() && !harmless {
             self.note_unheld(cpu, table, index);
         }
         if level < 3 {
