@@ -8,7 +8,7 @@ use mmu::mutant::{self, Mutant};
 
 use super::counts::{Counts, NeedsExtension};
 
-pub(crate) use super::counts::Extension;
+pub(crate) use super::counts::{Extension, new_extension};
 
 /// Slots of a cluster.
 pub(crate) const SLOTS: usize = 512;

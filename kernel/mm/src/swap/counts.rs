@@ -2,6 +2,7 @@
 //! a byte can not hold goes to an extension, which few clusters ever need.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::cluster::{SLOTS, spans};
@@ -17,6 +18,14 @@ const MAX: u8 = 0x7f;
 
 /// Counts beyond what a byte holds, one for each slot. Allocated when the first slot of the cluster needs it.
 pub(crate) type Extension = Box<[u32; SLOTS]>;
+
+/// An extension of zeros, or nothing: the caller may hold a table's lock, where no wait for memory is allowed.
+pub(crate) fn new_extension() -> Option<Extension> {
+    let mut words = Vec::new();
+    words.try_reserve_exact(SLOTS).ok()?;
+    words.resize(SLOTS, 0);
+    words.into_boxed_slice().try_into().ok()
+}
 
 /// A count needs the extension, and there is none yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

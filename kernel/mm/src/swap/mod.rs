@@ -15,7 +15,6 @@ mod ram;
 mod slots;
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use mmu::{Fact, Mark};
@@ -28,7 +27,7 @@ use crate::inject::Point;
 use crate::memory::Memory;
 use crate::sync::Relax;
 
-use cluster::{Extension, RaiseError, SLOTS};
+use cluster::{RaiseError, SLOTS, new_extension};
 use slots::Clusters;
 
 pub use device::{SwapDevice, SwapError};
@@ -489,14 +488,6 @@ impl Default for Swap {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// An extension of zeros, or nothing: the caller may hold a table's lock, where no wait for memory is allowed.
-fn new_extension() -> Option<Extension> {
-    let mut words = Vec::new();
-    words.try_reserve_exact(SLOTS).ok()?;
-    words.resize(SLOTS, 0);
-    words.into_boxed_slice().try_into().ok()
 }
 
 #[cfg(test)]
