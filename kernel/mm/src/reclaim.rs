@@ -17,7 +17,7 @@ use crate::policy::Unmap;
 use crate::tlb::{BatchFlush, Deferred};
 use crate::unmap::{try_to_unmap, unmap_batch};
 
-/// Folios that wait to be freed before the flush is completed for them (Linux's folio_batch).
+/// Folios that are freed together (Linux's folio_batch).
 const FREE_BATCH: usize = 31;
 
 /// Reclaims the folios of `list`: they were isolated from the LRU lists, each with a reference of the list's own. Those that can not
@@ -39,7 +39,8 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
             continue;
         }
         // Also where every entry was clean, so that no write can be lost: once the folio is out of the cache a fault maps another frame
-        // at the same address, and until the flush is complete a CPU could read the old one beside it (rule MS-04).
+        // at the same address, and until the flush is complete a CPU could read the old one beside it (rule MS-04; as the TLBI is
+        // under way, the checker calls it MS-21).
         if !mutant::is(Mutant::NoFlushBeforeWriteOut) {
             deferred.flush(memory);
         }
