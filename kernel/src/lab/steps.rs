@@ -53,6 +53,35 @@ pub fn run(options: &Options) -> bool {
     true
 }
 
+/// Every step that was measured on Linux takes a third of its instructions a page at most, in each way; swap-in takes one fault a folio
+/// and unfolds nothing.
+///
+/// # Errors
+/// What takes more.
+pub fn check() -> Result<(), String> {
+    const BYTES: u64 = 32 << 20;
+    let pages = |bytes: u64| bytes / PAGE_SIZE;
+    for way in WAYS {
+        for step in steps(way.word(), BYTES)? {
+            let Some(linux) = linux::step(&step.name) else { continue };
+            if step.instructions * 3 * pages(linux::BYTES) > linux * pages(BYTES) {
+                let page = step.instructions / pages(BYTES);
+                return Err(format!(
+                    "{}, unmap={}: {page} instructions a page, Linux {}",
+                    step.name,
+                    way.word(),
+                    linux / pages(linux::BYTES)
+                ));
+            }
+            let faults = step.counts.sum("faults_");
+            if step.name.starts_with("swap-in") && (faults, step.counts.get("unfolds")) != (pages(BYTES) >> LARGE, 0) {
+                return Err(format!("{}: {faults} faults, {} unfolds", step.name, step.counts.get("unfolds")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The steps of one way, in their order.
 fn steps(way: &str, bytes: u64) -> Result<Vec<Interval>, String> {
     let memory = crate::memory();
