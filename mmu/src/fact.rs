@@ -53,12 +53,14 @@ pub enum Operation {
     Reclaim,
     /// The end of a space.
     Exit,
+    /// fork: a space shares its pages with a copy of itself.
+    Fork,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Fault, Self::Map, Self::Unmap, Self::Protect, Self::Advise, Self::Reclaim, Self::Exit];
+    pub const ALL: [Self; 8] =
+        [Self::Fault, Self::Map, Self::Unmap, Self::Protect, Self::Advise, Self::Reclaim, Self::Exit, Self::Fork];
 
     /// Its name, as scenarios have it.
     pub const fn name(self) -> &'static str {
@@ -70,6 +72,7 @@ impl Operation {
             Self::Advise => "madvise",
             Self::Reclaim => "reclaim",
             Self::Exit => "exit",
+            Self::Fork => "fork",
         }
     }
 

@@ -61,6 +61,8 @@ pub enum Cause {
     Access,
     /// Replacing a page, as copy on write does.
     Replace,
+    /// Sharing a space's pages with a copy of it: fork.
+    Fork,
     /// Freeing a table page.
     Table,
     /// ASID allocation and rollover.
@@ -73,10 +75,12 @@ pub enum Cause {
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// Their names, in order.
-    pub const NAMES: [&str; Self::COUNT] =
-        ["convert", "unmap", "pending", "zap", "protect", "access", "replace", "table", "rollover", "kernel", "test"];
+    pub const NAMES: [&str; Self::COUNT] = [
+        "convert", "unmap", "pending", "zap", "protect", "access", "replace", "fork", "table", "rollover", "kernel",
+        "test",
+    ];
 }
 
 /// One TLBI instruction with its operand.

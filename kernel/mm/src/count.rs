@@ -52,6 +52,8 @@ counters! {
     faults_copy,
     /// Write faults resolved by making an exclusive page writable in place.
     faults_reuse,
+    /// Pages that fork copied, as they were pinned.
+    fork_copies,
     /// Faults that set the access flag or dirty state for hardware that does not.
     faults_flags,
     /// Faults resolved from the swap device.

@@ -14,11 +14,13 @@ use core::fmt;
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Operation, VirtAddr};
 
+pub(crate) use anonymous::map_fresh;
 pub use mmu::Access;
 
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
+use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb;
 use crate::vma::{Area, Prot};
@@ -144,7 +146,7 @@ impl Memory {
         let shared = before.and_then(|area| area.anon).or(after.and_then(|area| area.anon));
         let anon = match shared {
             Some(anon) => anon,
-            None => self.anon.create()?,
+            None => rmap::create(self)?,
         };
         let change = layout.areas.plan_change(&area, area.start, area.end, |area| area.anon = Some(anon));
         Ok(self.apply(space, layout, &change)?)

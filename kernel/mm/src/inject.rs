@@ -25,11 +25,13 @@ pub enum Point {
     LargeFolioAlloc,
     /// Getting a table page.
     TableAlloc,
+    /// Getting an anon_vma.
+    AnonVma,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -40,6 +42,7 @@ impl Point {
         Self::FolioAlloc,
         Self::LargeFolioAlloc,
         Self::TableAlloc,
+        Self::AnonVma,
     ];
 
     const fn bit(self) -> u32 {

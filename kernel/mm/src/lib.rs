@@ -18,6 +18,7 @@ pub mod count;
 pub mod errno;
 pub mod fault;
 pub mod folio;
+mod fork;
 pub mod frame;
 pub mod inject;
 pub mod lru;

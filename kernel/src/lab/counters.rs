@@ -41,6 +41,7 @@ const CAUSES: [&str; Cause::COUNT] = [
     "cause_protect",
     "cause_access",
     "cause_replace",
+    "cause_fork",
     "cause_table",
     "cause_rollover",
     "cause_kernel",

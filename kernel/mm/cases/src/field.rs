@@ -69,6 +69,20 @@ impl<'b, 'm> Field<'b, 'm> {
         Ok(Self { bench, space, start, pages })
     }
 
+    /// The same area in a child of its space.
+    ///
+    /// # Errors
+    /// If the space can not be forked.
+    pub fn fork(&self) -> Result<Self, String> {
+        let space = self.bench.fork(&self.space)?;
+        Ok(Self { bench: self.bench, space, start: self.start, pages: self.pages })
+    }
+
+    /// The program that has the area exits.
+    pub fn exit(self) {
+        self.bench.exit(&self.space);
+    }
+
     pub(crate) fn memory(&self) -> &'m Memory {
         self.bench.memory()
     }

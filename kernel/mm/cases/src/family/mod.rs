@@ -4,6 +4,7 @@ pub mod counts;
 pub mod data;
 pub mod flush;
 pub mod fold;
+pub mod fork;
 pub mod getters;
 pub mod helpers;
 pub mod rollback;
@@ -23,6 +24,7 @@ pub const FAMILIES: &[&[Case]] = &[
     swap_out::CASES,
     rollback::CASES,
     swap_in::CASES,
+    fork::CASES,
     zap::CASES,
     flush::CASES,
     totals::CASES,
