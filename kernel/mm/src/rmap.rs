@@ -12,7 +12,7 @@ use mmu::VirtAddr;
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::space::Space;
-use crate::sync::{Lock, Rank, ReadGuard, RwLock};
+use crate::sync::{Lock, Rank, ReadGuard, RwLock, WriteGuard};
 use crate::vma::{Area, AreaFlags};
 
 /// Which anon_vma: an index that fits the 28 bits a frame has for it.
@@ -71,6 +71,11 @@ impl AnonVma {
     /// The extents, locked for reading: areas neither move nor vanish meanwhile.
     pub fn extents(&self) -> ReadGuard<'_, Vec<Extent>> {
         self.extents.read()
+    }
+
+    /// Keeps reclaim from looking for pages while they move: it finds each at its old address before, and at its new one afterwards.
+    pub(crate) fn hold(&self) -> WriteGuard<'_, Vec<Extent>> {
+        self.extents.write()
     }
 }
 

@@ -6,6 +6,8 @@ pub mod flush;
 pub mod fold;
 pub mod getters;
 pub mod helpers;
+pub mod moving;
+pub mod protect;
 pub mod rollback;
 pub mod swap_in;
 pub mod swap_out;
@@ -24,6 +26,8 @@ pub const FAMILIES: &[&[Case]] = &[
     rollback::CASES,
     swap_in::CASES,
     zap::CASES,
+    protect::CASES,
+    moving::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
