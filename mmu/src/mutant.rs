@@ -188,7 +188,7 @@ mutants! {
 
     // Moving.
 
-    MoveFlushedLate = "move-flushed-late", "", "MS-42", "interleaving::a_page_moved_is_flushed_before_reclaim_finds_it",
+    MoveFlushedLate = "move-flushed-late", "", "MS-42", "moving::a_page_moved_is_flushed_before_reclaim_finds_it",
         "mremap flushes the old addresses after it has given up the locks under which reclaim looks for the pages.";
     MoveIgnoresWrite = "move-ignores-write", "", "MS-45", "4.17 a move keeps",
         "One batch of mremap holds writable and read-only entries, and all become as the first.";
@@ -201,7 +201,7 @@ mutants! {
     MovedTableLeafOnly = "moved-table-leaf-only", "", "MS-26", "4.17 a table moves",
         "A table moves, and the TLBI leaves walk caches the old way to it.";
     TableMovedUnlocked = "table-moved-unlocked", "", "MS-42",
-        "interleaving::a_table_does_not_move_under_reclaim",
+        "moving::a_table_does_not_move_under_reclaim",
         "A table moves while reclaim may be about to lock it, and then flushes the addresses it had.";
 
     // Swap-in, faults, freeing.
