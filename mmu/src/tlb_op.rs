@@ -57,6 +57,8 @@ pub enum Cause {
     Zap,
     /// Changing a protection.
     Protect,
+    /// Moving mappings to other addresses.
+    Move,
     /// Setting access flags or dirty state, aging.
     Access,
     /// Replacing a page, as copy on write does.
@@ -75,11 +77,11 @@ pub enum Cause {
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// Their names, in order.
     pub const NAMES: [&str; Self::COUNT] = [
-        "convert", "unmap", "pending", "zap", "protect", "access", "replace", "fork", "table", "rollover", "kernel",
-        "test",
+        "convert", "unmap", "pending", "zap", "protect", "move", "access", "replace", "fork", "table", "rollover",
+        "kernel", "test",
     ];
 }
 

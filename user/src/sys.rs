@@ -16,6 +16,7 @@ pub mod number {
     pub const GETTID: u64 = 178;
     pub const BRK: u64 = 214;
     pub const MUNMAP: u64 = 215;
+    pub const MREMAP: u64 = 216;
     pub const MMAP: u64 = 222;
     pub const MPROTECT: u64 = 226;
     pub const MADVISE: u64 = 233;
@@ -114,6 +115,15 @@ pub fn map(length: u64, protection: u64) -> Result<u64, Error> {
 pub unsafe fn unmap(address: u64, length: u64) -> Result<u64, Error> {
     // SAFETY: the caller's duty.
     unsafe { call(number::MUNMAP, [address, length, 0, 0, 0, 0]) }
+}
+
+/// Moves or resizes the maps of a range, with MREMAP_MAYMOVE and other flags of mremap; where they are then.
+///
+/// # Safety
+/// Nothing may be used at its old address again, nor what was at `new_address`.
+pub unsafe fn remap(address: u64, length: u64, new_length: u64, flags: u64, new_address: u64) -> Result<u64, Error> {
+    // SAFETY: the caller's duty.
+    unsafe { call(number::MREMAP, [address, length, new_length, flags, new_address, 0]) }
 }
 
 /// Changes the protection of a range.

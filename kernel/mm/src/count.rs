@@ -78,6 +78,8 @@ counters! {
     swap_fallbacks,
     /// Folios that an unmap put back.
     unmap_failures,
+    /// Tables that mremap moved whole.
+    tables_moved,
     /// Instructions of unmapping, from the entry of the rmap walk to the last entry written.
     instructions_unmap,
     /// Instructions of the zero scan.

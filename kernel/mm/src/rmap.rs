@@ -18,7 +18,7 @@ use crate::errno::Errno;
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::space::Space;
-use crate::sync::{Lock, Rank, ReadGuard, RwLock};
+use crate::sync::{Lock, Rank, ReadGuard, RwLock, WriteGuard};
 use crate::vma::{Area, AreaFlags};
 
 /// Which anon_vma: an index that fits the 28 bits a frame has for it.
@@ -104,6 +104,11 @@ impl AnonVma {
 
     fn chain(&self) -> Chain {
         self.members.read().chain.clone()
+    }
+
+    /// Keeps reclaim from looking for pages while they move: it finds each at its old address before, and at its new one afterwards.
+    pub(crate) fn hold(&self) -> WriteGuard<'_, Vec<Extent>> {
+        self.extents.write()
     }
 }
 

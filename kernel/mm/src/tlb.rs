@@ -272,6 +272,13 @@ impl<'a> Gather<'a> {
         }
     }
 
+    /// Forgets a table's span `start..end` at once, the way to the table included, as the table translates other addresses now.
+    pub fn flush_moved_table(&self, start: VirtAddr, end: VirtAddr) {
+        let pages = (end.page_number() - start.page_number()) as usize;
+        let depth = mutant::or(Mutant::MovedTableLeafOnly, Depth::WalkCaches, Depth::Leaf);
+        flush_range(self.memory, self.space, start, pages, depth, self.cause);
+    }
+
     /// Flushes what was gathered, then frees it.
     pub fn finish(mut self) {
         if mutant::is(Mutant::FreedBeforeFlush) {

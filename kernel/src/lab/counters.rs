@@ -39,6 +39,7 @@ const CAUSES: [&str; Cause::COUNT] = [
     "cause_pending",
     "cause_zap",
     "cause_protect",
+    "cause_move",
     "cause_access",
     "cause_replace",
     "cause_fork",

@@ -1,13 +1,13 @@
-//! Memory: brk, mmap, munmap, mprotect, madvise. What they do is `mm`'s; here arguments are taken apart as Linux does.
+//! Memory: brk, mmap, munmap, mremap, mprotect, madvise. What they do is `mm`'s; here arguments are taken apart as Linux does.
 
 use mm::Errno;
 
 use super::{Arguments, Call, Outcome, call, interval, missing_part};
 use crate::task::Process;
-use crate::task::space::Map;
+use crate::task::space::{Map, MoveFlags, MoveRequest};
 
 pub const CALLS: &[Call] =
-    &[call(214, brk), call(215, munmap), call(222, mmap), call(226, mprotect), call(233, madvise)];
+    &[call(214, brk), call(215, munmap), call(216, mremap), call(222, mmap), call(226, mprotect), call(233, madvise)];
 
 const PAGE: u64 = 4096;
 /// PROT_READ, PROT_WRITE and PROT_EXEC; PROT_SEM is accepted and means nothing, as on Linux.
@@ -46,6 +46,11 @@ fn mmap(process: &mut Process, &[address, length, protection, flags, descriptor,
         return Err(missing_part(process, "mmap with MAP_HUGETLB"));
     }
     process.space.mmap(Map { address, length, protection: protection & PROT, flags })
+}
+
+fn mremap(process: &mut Process, &[old, old_length, new_length, flags, new_address, _]: &Arguments) -> Outcome {
+    let flags = MoveFlags::from_bits_retain(flags);
+    process.space.mremap(MoveRequest { old, old_length, new_length, flags, new_address })
 }
 
 fn mprotect(process: &mut Process, &[address, length, protection, ..]: &Arguments) -> Outcome {

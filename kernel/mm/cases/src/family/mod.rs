@@ -7,6 +7,8 @@ pub mod fold;
 pub mod fork;
 pub mod getters;
 pub mod helpers;
+pub mod moving;
+pub mod protect;
 pub mod rollback;
 pub mod swap_in;
 pub mod swap_out;
@@ -26,6 +28,8 @@ pub const FAMILIES: &[&[Case]] = &[
     swap_in::CASES,
     fork::CASES,
     zap::CASES,
+    protect::CASES,
+    moving::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
