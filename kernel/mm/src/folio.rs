@@ -146,6 +146,11 @@ impl<'m> Folio<'m> {
         if before == count as u32 { Some(self.orphan()) } else { None }
     }
 
+    /// Gives `count` references up if they are all there are. If not, none is given up.
+    pub fn put_if_last(&self, count: usize) -> Option<Orphan> {
+        self.freeze(count).then(|| self.orphan())
+    }
+
     #[cold]
     fn orphan(&self) -> Orphan {
         fence(Ordering::Acquire);

@@ -195,12 +195,12 @@ impl Memory {
 
     /// Takes everything out of a range that starts or ends inside no single area: pages, areas, extents, and the tables that are then
     /// unused. In this order: an extent must outlive the pages found through it, and reclaim must not find a table about to go.
-    pub(crate) fn remove_areas(
-        &self,
+    pub(crate) fn remove_areas<'m>(
+        &'m self,
         space: &Arc<Space>,
         layout: &mut Layout,
         (start, end): (VirtAddr, VirtAddr),
-        gather: &mut Gather<'_>,
+        gather: &mut Gather<'m>,
     ) {
         while let Some(area) = layout.areas.first_from(start).filter(|area| area.start < end).copied() {
             let (first, last) = (area.start.max(start), area.end.min(end));
