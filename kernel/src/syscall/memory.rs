@@ -2,8 +2,7 @@
 
 use mm::Errno;
 
-use super::{Arguments, Call, Outcome, call, missing_part};
-use crate::arch::cpu::Yield;
+use super::{Arguments, Call, Outcome, call, interval, missing_part};
 use crate::task::Process;
 use crate::task::space::Map;
 
@@ -59,30 +58,11 @@ fn mprotect(process: &mut Process, &[address, length, protection, ..]: &Argument
 
 fn madvise(process: &mut Process, &[address, length, advice, ..]: &Arguments) -> Outcome {
     const PAGEOUT: u32 = 21;
-    match INTERVAL.get() {
-        Some(interval) if advice as u32 == PAGEOUT => {
-            (interval.begin)();
-            let result = process.space.madvise(address, length, advice);
-            (interval.end)();
-            result?;
-        }
-        _ => process.space.madvise(address, length, advice)?,
+    let advise = |process: &mut Process| process.space.madvise(address, length, advice);
+    if advice as u32 == PAGEOUT {
+        interval::around(process, advise)?
+    } else {
+        advise(process)?
     }
     Ok(0)
-}
-
-/// What is called around every MADV_PAGEOUT of a program, to measure it.
-#[derive(Clone, Copy, Debug)]
-pub struct Interval {
-    /// Called right before.
-    pub begin: fn(),
-    /// Called right after.
-    pub end: fn(),
-}
-
-static INTERVAL: spin::once::Once<Interval, Yield> = spin::once::Once::new();
-
-/// Says what measures page-outs, once for a run of the machine.
-pub fn measure_page_outs(interval: Interval) {
-    INTERVAL.call_once(|| interval);
 }
