@@ -107,8 +107,8 @@ impl AnonVma {
     }
 
     /// Keeps reclaim from looking for pages while they move: it finds each at its old address before, and at its new one afterwards.
-    pub(crate) fn hold(&self) -> WriteGuard<'_, Vec<Extent>> {
-        self.extents.write()
+    pub(crate) fn hold(&self) -> WriteGuard<'_, Members> {
+        self.members.write()
     }
 }
 
@@ -162,6 +162,18 @@ impl AnonVmas {
     /// The one that all relatives of this one have extents in: where a folio belongs which any of them may map.
     pub fn common(&self, id: AnonVmaId) -> AnonVmaId {
         self.get(id).map_or(id, |anon| anon.chain()[0])
+    }
+
+    /// All that the folios of an area with this anon_vma may belong to, in the order in which they are locked together: ancestors first.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no memory for the list.
+    pub(crate) fn family(&self, id: Option<AnonVmaId>) -> Result<Vec<Arc<AnonVma>>, Errno> {
+        let mut family = Vec::new();
+        let Some(chain) = id.and_then(|id| self.get(id)).map(|anon| anon.chain()) else { return Ok(family) };
+        family.try_reserve_exact(chain.len()).map_err(|_| Errno::ENOMEM)?;
+        family.extend(chain.iter().filter_map(|&id| self.get(id)));
+        Ok(family)
     }
 
     /// Changes an anon_vma, and releases it if nothing is left of it.
