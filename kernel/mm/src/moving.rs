@@ -113,8 +113,8 @@ impl Mover<'_> {
 
     /// Moves one part, if there is a table on either side.
     fn step(&self, step: Step, gather: &mut Gather<'_>) {
-        let held = self.anon.as_ref().map(|anon| anon.hold());
-        let held = mutant::or(Mutant::TableMovedUnlocked, held, None);
+        let anon = mutant::or(Mutant::TableMovedUnlocked, self.anon.as_ref(), None);
+        let held = anon.map(|anon| anon.hold());
         if !(step.is_table() && self.move_table(step, gather)) {
             self.move_one_by_one(step, gather);
         }
