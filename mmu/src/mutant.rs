@@ -192,7 +192,7 @@ mutants! {
         "mremap flushes the old addresses after it has given up the locks under which reclaim looks for the pages.";
     MoveIgnoresWrite = "move-ignores-write", "", "MS-45", "4.17 a move keeps",
         "One batch of mremap holds writable and read-only entries, and all become as the first.";
-    DirtyLostOnMove = "dirty-lost-on-move", "", "MS-15", "T-Z-8",
+    DirtyLostOnMove = "dirty-lost-on-move", "", "", "T-Z-8",
         "mremap sets entries without the dirty state that they had.";
     ContiguousKeptOnMove = "contiguous-kept-on-move", "", "MS-10", "T-Z-9",
         "Entries that were folded carry the Contiguous bit to an address that is not congruent.";
