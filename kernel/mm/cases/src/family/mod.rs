@@ -7,6 +7,8 @@ pub mod fold;
 pub mod getters;
 pub mod helpers;
 pub mod rollback;
+pub mod split;
+pub mod swap_full;
 pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
@@ -24,6 +26,8 @@ pub const FAMILIES: &[&[Case]] = &[
     rollback::CASES,
     swap_in::CASES,
     zap::CASES,
+    split::CASES,
+    swap_full::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
