@@ -198,6 +198,10 @@ mutants! {
         "The parts of a split folio are on no list, where reclaim would find them.";
     FreedStaysQueued = "freed-stays-queued", "", "", "4.20 the queue",
         "A folio that is freed stays on the queue of folios to be split.";
+    SplitUnlocked = "split-unlocked", "", "", "splitting::a_split_meets_dontneed",
+        "The tables that map a folio are not locked while it is split.";
+    PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::a_split_meets_munmap",
+        "munmap gives up its references before its flush: a split frees the pages meanwhile.";
     FullSwapKeepsWhole = "full-swap-keeps-whole", "", "", "T-P-7",
         "A large folio that finds no run of swap slots stays in memory instead of being split.";
 

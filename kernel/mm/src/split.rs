@@ -68,18 +68,26 @@ fn split_everywhere<'m>(
     let (id, index) = folio.mapping()?;
     let anon = memory.anon.get(id)?;
     let extents = anon.extents();
-    let tables = lock_tables(memory, folio, index, &extents)?;
+    let mut tables = lock_tables(memory, folio, index, &extents)?;
     let mapped: usize = tables.places().map(|(table, place)| mapped_slots(table, folio, place).count()).sum();
     if mapped != folio.mapcount() {
         return None;
     }
-    folio::split::split(memory, folio, 0, &|| {
-        if !mutant::is(Mutant::SplitLeavesFold) {
-            tables.places().for_each(|(table, place)| {
-                mapped_slots(table, folio, place).for_each(|slot| table.unfold_around(slot));
-            });
-        }
-    })
+    if mutant::is(Mutant::SplitUnlocked) {
+        unfold(&tables, folio);
+        tables.clear();
+    }
+    folio::split::split(memory, folio, 0, &|| unfold(&tables, folio))
+}
+
+/// A block may not stay folded over several folios.
+fn unfold(tables: &Tables<'_>, folio: &Folio<'_>) {
+    if mutant::is(Mutant::SplitLeavesFold) {
+        return;
+    }
+    for (table, place) in tables.places() {
+        mapped_slots(table, folio, place).for_each(|slot| table.unfold_around(slot));
+    }
 }
 
 /// Gives up the references to parts, or gives them with the parts to `list`. Returns how many pages were freed.

@@ -24,8 +24,8 @@ pub const WORDS: usize = 2;
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
 /// Memory of the machine.
 const RAM: u64 = 24 << 20;
-/// Slots of the swap device: not enough for all pages of both spaces.
-const SLOTS: usize = 1000;
+/// Slots of the swap device: not enough for the pages of one space, so that it gets full, and its runs come to pieces.
+const SLOTS: usize = 600;
 /// ASIDs run out soon.
 const ASID_BITS: &str = "4";
 
@@ -93,6 +93,10 @@ impl World {
                 Ok(())
             }
             Operation::Rollover(spaces) => self.run_short_lived(space, spaces),
+            Operation::Shrink(pages) => {
+                memory.shrink_deferred_splits(pages);
+                Ok(())
+            }
             Operation::Forget => {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
                 Ok(())
