@@ -52,6 +52,8 @@ pub enum Operation {
     Enter(usize),
     /// So many spaces are made, run, and go: sooner or later there are no ASIDs left.
     Rollover(usize),
+    /// Memory is short: folios that are mapped in part are split until so many pages came free.
+    Shrink(usize),
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
     /// longer the program's.
     Forget,
@@ -59,7 +61,7 @@ pub enum Operation {
     Fail(Point, usize),
 }
 
-use Operation::{Advise, Enter, Fail, Forget, Map, Protect, Read, Rollover, Set, Unmap, Write};
+use Operation::{Advise, Enter, Fail, Forget, Map, Protect, Read, Rollover, Set, Shrink, Unmap, Write};
 
 impl Operation {
     /// The pages that it is about; for one that is about none, the first.
@@ -68,7 +70,7 @@ impl Operation {
             Write(pages, _) | Read(pages) | Map(pages, _) | Unmap(pages) | Protect(pages, _) | Advise(pages, _) => {
                 pages
             }
-            Set(..) | Enter(_) | Rollover(_) | Forget | Fail(..) => Pages(0, 1),
+            Set(..) | Enter(_) | Rollover(_) | Shrink(_) | Forget | Fail(..) => Pages(0, 1),
         }
     }
 }
@@ -156,6 +158,7 @@ pub fn around(setting: impl Strategy<Value = Operation>) -> impl Strategy<Value 
         2 => (0..2usize).prop_map(Enter),
         1 => (1..=8usize).prop_map(Rollover),
         4 => Just(Forget),
+        2 => (1..64usize).prop_map(Shrink),
         3 => (select(&Point::ALL[..]), 0..24usize).prop_map(|(point, after)| Fail(point, after)),
     ]
 }

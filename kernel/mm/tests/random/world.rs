@@ -35,8 +35,8 @@ pub struct Size {
 impl Size {
     /// Enough for all pages of all spaces, in memory and on the device.
     pub const ROOMY: Self = Self { ram: 24 << 20, slots: 3 * 512 };
-    /// The device is not enough for all pages of both spaces.
-    pub const LITTLE_SWAP: Self = Self { ram: 24 << 20, slots: 1000 };
+    /// The device is not enough for the pages of one space, so that it gets full, and its runs come to pieces.
+    pub const LITTLE_SWAP: Self = Self { ram: 24 << 20, slots: 600 };
     /// Memory is not enough, and has few large folios.
     pub const LITTLE_MEMORY: Self = Self { ram: 7 << 20, slots: 1000 };
 
@@ -135,6 +135,10 @@ impl World {
                 Ok(())
             }
             Operation::Rollover(spaces) => self.run_short_lived(space, spaces),
+            Operation::Shrink(pages) => {
+                memory.shrink_deferred_splits(pages);
+                Ok(())
+            }
             Operation::Forget => {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
                 Ok(())

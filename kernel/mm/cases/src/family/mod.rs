@@ -10,6 +10,8 @@ pub mod helpers;
 pub mod moving;
 pub mod protect;
 pub mod rollback;
+pub mod split;
+pub mod swap_full;
 pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
@@ -30,6 +32,8 @@ pub const FAMILIES: &[&[Case]] = &[
     zap::CASES,
     protect::CASES,
     moving::CASES,
+    split::CASES,
+    swap_full::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
