@@ -59,6 +59,8 @@ pub enum Cause {
     Protect,
     /// Setting access flags or dirty state, aging.
     Access,
+    /// Making entries old or clean on advice: MADV_COLD, MADV_FREE.
+    Advise,
     /// Replacing a page, as copy on write does.
     Replace,
     /// Freeing a table page.
@@ -73,10 +75,12 @@ pub enum Cause {
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// Their names, in order.
-    pub const NAMES: [&str; Self::COUNT] =
-        ["convert", "unmap", "pending", "zap", "protect", "access", "replace", "table", "rollover", "kernel", "test"];
+    pub const NAMES: [&str; Self::COUNT] = [
+        "convert", "unmap", "pending", "zap", "protect", "access", "advise", "replace", "table", "rollover", "kernel",
+        "test",
+    ];
 }
 
 /// One TLBI instruction with its operand.

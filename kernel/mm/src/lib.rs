@@ -13,6 +13,7 @@
 extern crate alloc;
 
 pub mod audit;
+mod cold;
 pub mod contpte;
 pub mod count;
 pub mod errno;
@@ -20,6 +21,7 @@ pub mod fault;
 pub mod folio;
 pub mod frame;
 pub mod inject;
+mod lazyfree;
 pub mod lru;
 pub mod map;
 pub mod memory;
@@ -36,6 +38,7 @@ pub mod sync;
 pub mod tlb;
 pub mod unmap;
 pub mod vma;
+mod walk;
 mod zap;
 
 pub use errno::Errno;

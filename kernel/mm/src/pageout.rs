@@ -6,9 +6,8 @@
 use alloc::sync::Arc;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Slot, VirtAddr};
+use mmu::{Descriptor, Slot, VirtAddr};
 
-use crate::contpte::BatchRules;
 use crate::folio::Folio;
 use crate::lru::FolioList;
 use crate::memory::Memory;
@@ -16,7 +15,7 @@ use crate::pgtable::TableGuard;
 use crate::policy::Unmap;
 use crate::reclaim::reclaim_folios;
 use crate::space::Space;
-use crate::split::split_in_table;
+use crate::walk::{Visitor, visit};
 
 /// Pages that one isolation list of `gather` may hold: 32 MiB.
 const GATHER_LIMIT: usize = 8192;
@@ -66,55 +65,20 @@ impl<'m> Pageout<'m> {
     fn isolate_table(&mut self, space: &Space, start: VirtAddr, stop: VirtAddr) {
         let Some(table) = TableGuard::lock(self.memory, space, start) else { return };
         space.tlb.flush(self.memory, space);
-        let mut address = start;
-        while address < stop {
-            let slot = table.slot(address);
-            let left = (stop.page_number() - address.page_number()) as usize;
-            address = address.add_pages(match self.look(&table, slot, left) {
-                Look::Skip(count) => count,
-                Look::Isolate(folio, count) => {
-                    self.isolate(folio);
-                    count
-                }
-                // Looked at again as single pages, or passed over if it could not be split.
-                Look::Split(folio, count) => {
-                    if split_in_table(self.memory, &table, folio, slot) {
-                        0
-                    } else {
-                        count
-                    }
-                }
-            });
-        }
+        visit(self.memory, &table, (start, stop), self);
     }
+}
 
-    /// What is to be done about the entry at `slot`, with `left` entries up to the end of the range.
-    fn look(&self, table: &TableGuard<'_>, slot: Slot, left: usize) -> Look<'m> {
-        let entry = table.get(slot);
-        if !entry.is_present() || entry.is_special() {
-            return Look::Skip(1);
+impl<'m> Visitor<'m> for Pageout<'m> {
+    /// Isolates a folio that only these entries map.
+    fn folio(&mut self, _table: &TableGuard<'_>, _slot: Slot, folio: Folio<'m>, _merged: Descriptor) {
+        let shared = mutant::or(Mutant::MapcountIgnored, folio.mapcount() != folio.pages(), false);
+        if shared || !folio.is_on_lru() {
+            return;
         }
-        let folio = self.memory.frames.folio_of(entry.frame());
-        let pages = folio.pages();
-        let most = left.min(pages - folio.index_of(entry.frame()));
-        let count = if most == 1 { 1 } else { table.batch(slot, entry, most, BatchRules::default()).0 };
-        if count < pages {
-            return if folio.mapcount() > pages { Look::Skip(count) } else { Look::Split(folio, count) };
-        }
-        let shared = mutant::or(Mutant::MapcountIgnored, folio.mapcount() != pages, false);
-        if shared || !folio.is_on_lru() { Look::Skip(count) } else { Look::Isolate(folio, count) }
-    }
-
-    fn isolate(&mut self, folio: Folio<'m>) {
         folio.set_referenced(false);
         if self.memory.lru.isolate(folio) {
             self.isolated.push_back(folio);
         }
     }
-}
-
-enum Look<'m> {
-    Skip(usize),
-    Isolate(Folio<'m>, usize),
-    Split(Folio<'m>, usize),
 }

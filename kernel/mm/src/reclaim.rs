@@ -1,4 +1,4 @@
-//! Reclaim: writing isolated folios to the swap device and freeing them.
+//! Reclaim: writing isolated folios to the swap device and freeing them, or freeing them at once where they were lazily freed.
 //!
 //! One isolation list is reclaimed in one of two orders. `page` and `folio` take a folio at a time: unmap, complete the flush, write,
 //! free. `gather` takes the list in steps: unmap all with one flush, write all, free all. In both, data is copied
@@ -44,7 +44,7 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
         if !mutant::is(Mutant::NoFlushBeforeWriteOut) {
             deferred.flush(memory);
         }
-        write_and_detach(memory, locked, &mut owed);
+        dispose(memory, locked, &mut owed);
         if owed.folios >= FREE_BATCH {
             deferred.free(memory, &mut owed.orphans);
             owed.folios = 0;
@@ -66,7 +66,7 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
         if locked.is_mapped() {
             owed.keep(memory, locked);
         } else {
-            write_and_detach(memory, locked, &mut owed);
+            dispose(memory, locked, &mut owed);
         }
     }
     flush.free(memory, &mut owed.orphans);
@@ -106,18 +106,21 @@ impl Owed {
     }
 }
 
-/// Locks an isolated folio and gives it swap slots. A folio that is busy, pinned or finds no slots goes back to its list.
+/// Locks an isolated folio and, if it is swap-backed, gives it swap slots. A folio that is busy, pinned or finds no slots goes back to its list.
 fn make_ready<'m>(memory: &'m Memory, folio: Folio<'m>, owed: &mut Owed) -> Option<FolioLock<'m>> {
     let Some(locked) = folio.try_lock() else {
         owed.put_back(memory, folio);
         return None;
     };
-    if locked.maybe_pinned() || (!locked.is_swap_cache() && !get_swap_slots(memory, &locked)) {
+    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache();
+    if locked.maybe_pinned() || (needs_slots && !get_swap_slots(memory, &locked)) {
         owed.keep(memory, locked);
         return None;
     }
-    // Swap-backed memory is written even if no entry says so: a page may have been dirtied through an entry that is gone.
-    locked.set_dirty(true);
+    if locked.is_swap_backed() {
+        // Written even if no entry says so: a page may have been dirtied through an entry that is gone.
+        locked.set_dirty(true);
+    }
     Some(locked)
 }
 
@@ -131,6 +134,20 @@ fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>) -> bool {
         memory.count().swap_fallbacks.add(1);
     }
     got
+}
+
+/// Lets go of an unmapped folio.
+fn dispose(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
+    if folio.is_swap_backed() {
+        write_and_detach(memory, folio, owed);
+    } else if folio.freeze(1) {
+        let pages = folio.pages();
+        memory.count().pglazyfreed.add(pages as u64);
+        owed.free(memory, folio.into_orphan(), pages);
+    } else {
+        // Somebody has got hold of it meanwhile, and gives up what is then the last reference.
+        owed.keep(memory, folio);
+    }
 }
 
 /// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or somebody

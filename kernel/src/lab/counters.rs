@@ -40,6 +40,7 @@ const CAUSES: [&str; Cause::COUNT] = [
     "cause_zap",
     "cause_protect",
     "cause_access",
+    "cause_advise",
     "cause_replace",
     "cause_table",
     "cause_rollover",

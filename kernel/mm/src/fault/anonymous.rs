@@ -27,6 +27,7 @@ impl<'a> Fault<'a> {
             drop(table);
             return Ok(Outcome::Again);
         }
+        self.space.complete_discards(self.memory);
         self.map_fresh(&table, slot, folio, anon);
         self.note_resolved(&table);
         self.space.add_anon(pages as i64);
@@ -40,6 +41,7 @@ impl<'a> Fault<'a> {
         if !self.is_empty(slot, 1) {
             return Ok(Outcome::Again);
         }
+        self.space.complete_discards(self.memory);
         let protection = Protection { write: false, ..self.area.protection() };
         let zero = Descriptor::user_page(self.memory.zero_frame(), protection).make_special().make_young();
         table.set(slot, zero);
@@ -101,7 +103,8 @@ impl<'a> Fault<'a> {
         let pages = folio.pages();
         let folio = folio.publish();
         folio.set_mapping(anon, self.area.index_of(table.address(slot)));
-        folio.set_swap_backed(true);
+        // Pages of a droppable area never go to swap: they are dropped instead.
+        folio.set_swap_backed(!self.area.flags.contains(AreaFlags::DROPPABLE));
         folio.set_uptodate(true);
         folio.set_exclusive(0, pages);
         folio.add_maps(0, pages);

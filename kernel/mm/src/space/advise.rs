@@ -1,4 +1,4 @@
-//! madvise: what a program says about a range (reference 4.12, 4.15).
+//! madvise: what a program says about a range (reference 4.12 to 4.15).
 
 use alloc::sync::Arc;
 
@@ -13,15 +13,20 @@ use crate::space::{Layout, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags, Prot};
 use crate::zap;
+use crate::{cold, lazyfree};
 
 /// The advices that are known, with Linux's numbers.
 pub mod advice {
     /// Drop the pages.
     pub const DONTNEED: u32 = 4;
+    /// The contents may be dropped until the pages are written again.
+    pub const FREE: u32 = 8;
     /// Large folios are welcome.
     pub const HUGEPAGE: u32 = 14;
     /// No large folios.
     pub const NOHUGEPAGE: u32 = 15;
+    /// The pages will not be used for a while.
+    pub const COLD: u32 = 20;
     /// Swap the pages out.
     pub const PAGEOUT: u32 = 21;
     /// Make the pages readable without a fault.
@@ -41,6 +46,8 @@ impl Memory {
     pub fn madvise(&self, space: &Arc<Space>, address: u64, length: u64, advice: u32) -> Result<(), Errno> {
         let known = [
             advice::DONTNEED,
+            advice::FREE,
+            advice::COLD,
             advice::HUGEPAGE,
             advice::NOHUGEPAGE,
             advice::PAGEOUT,
@@ -61,7 +68,15 @@ impl Memory {
         let _underway = self.begin(Operation::Advise);
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
-            advice::DONTNEED => self.dont_need(space, range),
+            advice::DONTNEED => self.take_away(space, range, Cause::Zap, |from, to, gather| {
+                zap::zap_range(self, space, zap::Areas::Shared, (from, to), gather);
+            }),
+            advice::FREE => self.take_away(space, range, Cause::Advise, |from, to, gather| {
+                lazyfree::free_range(self, space, (from, to), gather);
+            }),
+            advice::COLD => self.take_away(space, range, Cause::Advise, |from, to, gather| {
+                cold::cool_range(self, space, (from, to), gather);
+            }),
             advice::PAGEOUT => self.page_out(space, range),
             advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
             advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
@@ -70,13 +85,20 @@ impl Memory {
         }
     }
 
-    fn dont_need(&self, space: &Arc<Space>, range: Range) -> Result<(), Errno> {
+    /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own.
+    fn take_away<'m>(
+        &'m self,
+        space: &'m Space,
+        range: Range,
+        cause: Cause,
+        act: impl Fn(VirtAddr, VirtAddr, &mut Gather<'m>),
+    ) -> Result<(), Errno> {
         for_areas(&space.layout().read(), range, |area, start, end| {
             if area.flags.contains(AreaFlags::LOCKED) {
                 return Err(Errno::EINVAL);
             }
-            let mut gather = Gather::new(self, space, Cause::Zap);
-            zap::zap_range(self, space, zap::Areas::Shared, (start, end), &mut gather);
+            let mut gather = Gather::new(self, space, cause);
+            act(start, end, &mut gather);
             gather.finish();
             Ok(())
         })
