@@ -6,6 +6,7 @@ pub mod flush;
 pub mod fold;
 pub mod getters;
 pub mod helpers;
+pub mod lazyfree;
 pub mod rollback;
 pub mod swap_in;
 pub mod swap_out;
@@ -22,6 +23,7 @@ pub const FAMILIES: &[&[Case]] = &[
     counts::CASES,
     swap_out::CASES,
     rollback::CASES,
+    lazyfree::CASES,
     swap_in::CASES,
     zap::CASES,
     flush::CASES,
