@@ -51,13 +51,13 @@ pub(super) fn discard(
 fn may_discard(folio: &FolioLock<'_>, table: &TableGuard<'_>, droppable: bool) -> bool {
     table.count.full_barriers.add(1);
     fence(Ordering::SeqCst);
-    let dirty_too_early = folio.is_dirty();
+    let early = mutant::is(Mutant::DirtyBeforeReferences).then(|| folio.is_dirty());
+    mmu::switch_point();
     // The one reference beside those of the mappings is reclaim's own.
     let alone = folio.refs() == 1 + folio.mapcount();
     fence(Ordering::Acquire);
     mmu::switch_point();
-    let dirty = mutant::or(Mutant::DirtyBeforeReferences, folio.is_dirty(), dirty_too_early);
-    let dirty = mutant::or(Mutant::DiscardDirty, dirty, false);
+    let dirty = mutant::or(Mutant::DiscardDirty, early.unwrap_or_else(|| folio.is_dirty()), false);
     let alone = mutant::or(Mutant::DiscardReferenced, alone, true);
     if dirty && !droppable || mutant::is(Mutant::SwapBackedByReference) && !alone {
         folio.set_swap_backed(true);
