@@ -214,7 +214,7 @@ mutants! {
         "The parts of a split folio are not marked exclusive as its pages were.";
     SplitInUse = "split-in-use", "", "", "4.20 a folio in use",
         "A folio is split though it is pinned, or somebody else refers to it.";
-    SplitLeavesFold = "split-leaves-fold", "", "", "4.20 a split keeps",
+    SplitLeavesFold = "split-leaves-fold", "", "", "4.20 a split of every size",
         "Blocks of a split folio stay folded.";
     PartNotOnLru = "part-not-on-lru", "", "", "4.20 a split keeps",
         "The parts of a split folio are on no list, where reclaim would find them.";
@@ -222,7 +222,7 @@ mutants! {
         "A folio that is freed stays on the queue of folios to be split.";
     SplitUnlocked = "split-unlocked", "", "", "splitting::a_split_meets_dontneed",
         "The tables that map a folio are not locked while it is split.";
-    PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::a_split_meets_munmap",
+    PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::no_split_between_munmap_and_its_flush",
         "munmap gives up its references before its flush: a split frees the pages meanwhile.";
     FullSwapKeepsWhole = "full-swap-keeps-whole", "", "", "T-P-7",
         "A large folio that finds no run of swap slots stays in memory instead of being split.";
