@@ -31,6 +31,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::read(),
         2 => operation::destroy(FIELD),
         1 => operation::map(),
+        1 => operation::relocate(FIELD),
         4 => operation::page_out(FIELD),
         2 => operation::keep(FIELD),
         2 => operation::around(),
@@ -68,6 +69,7 @@ impl Alone {
         match *operation {
             Operation::Write(pages, value) => self.write(pages, value)?,
             Operation::Read(pages) => self.read(pages)?,
+            Operation::Move(pages, to, keeps) => self.relocate(operation, pages, to, keeps)?,
             Operation::Enter(space) => {
                 self.running = space;
                 self.call(operation)?;
@@ -98,9 +100,23 @@ impl Alone {
         if result == right || excused { Ok(()) } else { Err(format!("returns {result:?} instead of {right:?}")) }
     }
 
+    /// mremap is the one operation that depends on areas: a range of several does not move.
+    fn relocate(&mut self, operation: &Operation, pages: Pages, to: usize, keeps: bool) -> Result<(), String> {
+        let space = &self.world.spaces[self.running];
+        let is_one_area = self.world.is_one_area(space, pages);
+        let before = self.world.struck();
+        let result = self.world.call(space, operation);
+        let failed = result.is_err() && self.world.struck() > before;
+        let shadow = &mut self.shadows[self.running];
+        let right = if is_one_area { shadow.relocate(pages, to, keeps, failed) } else { shadow.refuse(pages, to) };
+        if result == right { Ok(()) } else { Err(format!("returns {result:?} instead of {right:?}")) }
+    }
+
     fn write(&mut self, pages: Pages, value: u64) -> Result<(), String> {
         for page in pages.iter() {
             let word = page % WORDS;
+            // No two pages alike, and zeros as they are.
+            let value = value.wrapping_mul(page as u64 + 1);
             let written = self.access(page, word, Access::Write, |world| {
                 world.machine.user_write_u64(at(page, word), value).map(|()| value)
             })?;

@@ -44,6 +44,8 @@ pub enum Operation {
     Unmap(Pages),
     /// mprotect.
     Protect(Pages, Prot),
+    /// mremap to this page, in place of what is there; with true the old pages stay mapped, and empty.
+    Move(Pages, usize, bool),
     /// madvise.
     Advise(Pages, u32),
     /// A switch gets another value.
@@ -59,7 +61,7 @@ pub enum Operation {
     Fail(Point, usize),
 }
 
-use Operation::{Advise, Enter, Fail, Forget, Map, Protect, Read, Rollover, Set, Unmap, Write};
+use Operation::{Advise, Enter, Fail, Forget, Map, Move, Protect, Read, Rollover, Set, Unmap, Write};
 
 impl Operation {
     /// The pages that it is about; for one that is about none, the first.
@@ -68,6 +70,8 @@ impl Operation {
             Write(pages, _) | Read(pages) | Map(pages, _) | Unmap(pages) | Protect(pages, _) | Advise(pages, _) => {
                 pages
             }
+            // From the first page of either range to the last.
+            Move(pages, to, _) => Pages(pages.0.min(to), pages.0.abs_diff(to) + pages.1),
             Set(..) | Enter(_) | Rollover(_) | Forget | Fail(..) => Pages(0, 1),
         }
     }
@@ -150,6 +154,16 @@ pub fn keep(of: Range<usize>) -> impl Strategy<Value = Operation> {
         1 => (pages(of.clone()), select(&ADVICES[..])).prop_map(|(pages, advice)| Advise(pages, advice)),
         1 => (pages(of), select(&PROTECTIONS[..])).prop_map(|(pages, prot)| Protect(pages, prot)),
     ]
+}
+
+/// mremap of a part to another; where they overlap it is refused.
+pub fn relocate(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let (first, last) = (of.start, of.end);
+    (pages(of), first..last, any::<bool>()).prop_map(move |(pages, to, keeps)| {
+        // Half of the moves keep blocks whole.
+        let to = if pages.0 % CONT_PTES == 0 && to % 2 == 0 { to / CONT_PTES * CONT_PTES } else { to };
+        Move(pages, to.max(first).min(last - pages.1), keeps)
+    })
 }
 
 /// What changes around the programs.

@@ -63,6 +63,26 @@ impl Shadow {
         Ok(())
     }
 
+    /// mremap of a range in one area. Where a table page could not be had what was at the target is gone, and nothing else.
+    pub fn relocate(&mut self, pages: Pages, to: usize, keeps: bool, failed: bool) -> Result<(), Errno> {
+        if overlap(pages, to) {
+            return Err(Errno::EINVAL);
+        }
+        for (from, to) in pages.iter().zip(to..) {
+            self.pages[to] = None;
+            if !failed {
+                self.pages[to] = self.pages[from];
+                self.pages[from] = self.pages[from].filter(|_| keeps).and_then(|page| Page::fresh(page.prot));
+            }
+        }
+        if failed { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// mremap of any other range.
+    pub fn refuse(&self, pages: Pages, to: usize) -> Result<(), Errno> {
+        Err(if overlap(pages, to) { Errno::EINVAL } else { Errno::EFAULT })
+    }
+
     /// mprotect stops at the first hole.
     fn protect(&mut self, pages: Pages, prot: Prot) -> Result<(), Errno> {
         pages.iter().try_for_each(|page| {
@@ -95,4 +115,9 @@ impl Shadow {
             Err(_) => Err(Errno::EINVAL),
         })
     }
+}
+
+/// Whether pages and those they are to move to have some in common.
+const fn overlap(pages: Pages, to: usize) -> bool {
+    pages.0 < to + pages.1 && to < pages.0 + pages.1
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mm::fault::{Access, FaultError};
 use mm::inject::Point;
 use mm::map::{MapFlags, MapRequest};
+use mm::remap::{MoveFlags, MoveRequest};
 use mm::swap::RamDevice;
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space, audit};
@@ -40,8 +41,8 @@ pub struct World {
 
 /// The address of a word.
 pub fn at(page: usize, word: usize) -> VirtAddr {
-    // Words of a page lie far apart.
-    BASE.add_pages(page).add_bytes((word * 3 * 1024 + page % 100 * 8) as u64)
+    // Words of a page lie far apart, and where they are does not change when the page moves.
+    BASE.add_pages(page).add_bytes(word as u64 * 3 * 1024)
 }
 
 /// The error of a step that can not go wrong.
@@ -83,6 +84,14 @@ impl World {
             }
             Operation::Unmap(pages) => memory.munmap(space, range(pages).0, range(pages).1),
             Operation::Protect(pages, prot) => memory.mprotect(space, range(pages).0, range(pages).1, prot),
+            Operation::Move(pages, to, keeps) => {
+                let (old, length) = range(pages);
+                let keeping = if keeps { MoveFlags::DONTUNMAP } else { MoveFlags::empty() };
+                let flags = MoveFlags::MAYMOVE | MoveFlags::FIXED | keeping;
+                let new_address = at(to, 0).page().as_u64();
+                let request = MoveRequest { old, old_length: length, new_length: length, flags, new_address };
+                memory.mremap(space, request).map(drop)
+            }
             Operation::Advise(pages, advice) => memory.madvise(space, range(pages).0, range(pages).1, advice),
             Operation::Set(key, value) => {
                 memory.policy().parse(key, value).expect("a right value");
@@ -102,6 +111,12 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// Whether pages lie in one area.
+    pub fn is_one_area(&self, space: &Space, pages: Pages) -> bool {
+        let (start, end) = (at(pages.0, 0).page(), at(pages.0, 0).page().add_pages(pages.1));
+        space.layout().read().areas.find(start).is_some_and(|area| area.covers(start, end))
     }
 
     /// Spaces that run for a moment, before `space` runs again.
