@@ -237,7 +237,7 @@ mutants! {
         "A lazily freed folio is discarded although it was written since.";
     DirtyBeforeReferences = "dirty-before-references", "", "", "interleaving::a_write_through_a_reference_is_not_discarded",
         "Whether a lazily freed folio was written is asked before who refers to it: who writes, and lets go in between, is missed.";
-    RestoreReadOnly = "restore-read-only", "", "", "T-L-2",
+    RestoreReadOnly = "restore-read-only", "", "MS-44", "T-L-2",
         "Entries that an unmap cleared come back read-only.";
     DiscardNotAwaited = "discard-not-awaited", "", "MS-21", "interleaving::a_first_touch_after_a_discard_waits_for_its_flush",
         "An entry that was discarded can be filled before its TLBI is complete.";
