@@ -2,6 +2,7 @@
 
 use mm::Errno;
 use mm::fault::{Access, FaultError};
+use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::Prot;
 
@@ -13,11 +14,31 @@ use crate::world::{PAGES, WORDS, allows};
 struct Page {
     prot: Prot,
     words: [u64; WORDS],
+    /// MADV_DONTFORK.
+    stays: bool,
+    /// MADV_WIPEONFORK.
+    wiped: bool,
 }
 
 impl Page {
     fn fresh(prot: Prot) -> Option<Self> {
-        Some(Self { prot, words: [0; WORDS] })
+        Some(Self { prot, words: [0; WORDS], stays: false, wiped: false })
+    }
+
+    fn note(&mut self, advice: u32) {
+        match advice {
+            advice::DONTFORK => self.stays = true,
+            advice::DOFORK => self.stays = false,
+            advice::WIPEONFORK => self.wiped = true,
+            advice::KEEPONFORK => self.wiped = false,
+            _ => {}
+        }
+    }
+
+    /// What a child has of it.
+    fn inherited(self) -> Option<Self> {
+        let words = if self.wiped { [0; WORDS] } else { self.words };
+        (!self.stays).then_some(Self { words, ..self })
     }
 }
 
@@ -31,6 +52,11 @@ impl Shadow {
     /// All mapped, nothing written.
     pub fn new() -> Self {
         Self { pages: [Page::fresh(RW); PAGES] }
+    }
+
+    /// That of a child.
+    pub fn fork(&self) -> Self {
+        Self { pages: self.pages.map(|page| page.and_then(Page::inherited)) }
     }
 
     /// How an access must end, faults resolved.
@@ -58,6 +84,7 @@ impl Shadow {
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
             Operation::Advise(pages, advice) => return self.advise(pages, advice),
+            Operation::Move(pages, to, flags) => self.relocate(pages, to, flags),
             _ => {}
         }
         Ok(())
@@ -71,12 +98,22 @@ impl Shadow {
         })
     }
 
+    fn relocate(&mut self, pages: Pages, to: usize, flags: MoveFlags) {
+        for (page, to) in pages.iter().zip(to..) {
+            self.pages[to] = self.pages[page];
+            self.empty(page);
+            if !flags.contains(MoveFlags::DONTUNMAP) {
+                self.pages[page] = None;
+            }
+        }
+    }
+
     fn advise(&mut self, pages: Pages, advice: u32) -> Result<(), Errno> {
         match advice {
             advice::POPULATE_READ => return self.populate(pages, Access::Read),
             advice::POPULATE_WRITE => return self.populate(pages, Access::Write),
             advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
-            _ => {}
+            _ => self.pages[pages.iter()].iter_mut().flatten().for_each(|page| page.note(advice)),
         }
         // A hole stops nothing.
         if pages.iter().all(|page| self.pages[page].is_some()) { Ok(()) } else { Err(Errno::ENOMEM) }
