@@ -32,7 +32,7 @@ pub mod pageout;
 pub mod pgtable;
 pub mod policy;
 mod protect;
-mod reclaim;
+pub mod reclaim;
 pub mod remap;
 pub mod rmap;
 pub mod space;

@@ -23,7 +23,7 @@ const FREE_BATCH: usize = 31;
 
 /// Reclaims the folios of `list`: they were isolated from the LRU lists, each with a reference of the list's own. Those that can not
 /// be reclaimed go back to the lists. Returns the pages freed.
-pub(crate) fn reclaim_folios(memory: &Memory, list: &mut FolioList) -> usize {
+pub fn reclaim_folios(memory: &Memory, list: &mut FolioList) -> usize {
     let _underway = memory.begin(Operation::Reclaim);
     let mut batch = Vec::new();
     let together = memory.policy().unmap() == Unmap::Gather && batch.try_reserve_exact(list.len()).is_ok();
