@@ -72,6 +72,12 @@ counters! {
     pages_zero_marked,
     /// Pages swapped in.
     pages_swapped_in,
+    /// Writes that a swap device has completed some time after they were asked for.
+    writes_completed,
+    /// Writes that a swap device failed at.
+    swap_write_errors,
+    /// Reads that a swap device failed at.
+    swap_read_errors,
     /// Folios that found no run of swap slots of their size.
     swap_fallbacks,
     /// Folios that an unmap put back.

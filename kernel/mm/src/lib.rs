@@ -13,6 +13,7 @@
 extern crate alloc;
 
 pub mod audit;
+mod completion;
 pub mod contpte;
 pub mod count;
 pub mod errno;

@@ -3,6 +3,9 @@
 //! One isolation list is reclaimed in one of two orders. `page` and `folio` take a folio at a time: unmap, complete the flush, write,
 //! free. `gather` takes the list in steps: unmap all with one flush, write all, free all. In both, data is copied
 //! only after every translation through which a CPU could still write it is gone (rule MS-42).
+//!
+//! A device that takes its time has the folio under writeback meanwhile: nothing of it is freed, and the pass after its completion
+//! takes up where this one has left off.
 
 use alloc::vec::Vec;
 
@@ -14,6 +17,7 @@ use crate::frame::{Orphan, OrphanList};
 use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::policy::Unmap;
+use crate::swap::Written;
 use crate::tlb::{BatchFlush, Deferred};
 use crate::unmap::{try_to_unmap, unmap_batch};
 
@@ -34,7 +38,7 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
     let mut owed = Owed::default();
     while let Some(folio) = list.pop_front(&memory.frames) {
         let Some(locked) = make_ready(memory, folio, &mut owed) else { continue };
-        if !try_to_unmap(memory, &locked, &mut deferred) {
+        if locked.is_mapped() && !try_to_unmap(memory, &locked, &mut deferred) {
             owed.keep(memory, locked);
             continue;
         }
@@ -58,7 +62,12 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
 fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec<FolioLock<'m>>) -> usize {
     let mut owed = Owed::default();
     while let Some(folio) = list.pop_front(&memory.frames) {
-        batch.extend(make_ready(memory, folio, &mut owed));
+        let Some(locked) = make_ready(memory, folio, &mut owed) else { continue };
+        if locked.is_mapped() {
+            batch.push(locked);
+        } else {
+            write_and_detach(memory, locked, &mut owed);
+        }
     }
     let mut flush = BatchFlush::with_room_for(batch.len() + 1);
     unmap_batch(memory, &batch, &mut flush);
@@ -88,11 +97,15 @@ impl Owed {
         self.orphans.push(memory, orphan);
     }
 
-    /// The folio is in use, as far as was seen: it goes to the active list, unless all that needed it has gone meanwhile.
+    /// The folio is in use, as far as was seen: it goes to the active list.
     fn keep(&mut self, memory: &Memory, folio: FolioLock<'_>) {
         folio.set_active(true);
-        let plain = folio.folio();
-        drop(folio);
+        self.wait(memory, folio);
+    }
+
+    /// The folio has to wait, for a device say: it goes to its list, unless all that needed it has gone meanwhile.
+    fn wait(&mut self, memory: &Memory, folio: FolioLock<'_>) {
+        let plain = folio.unlock();
         memory.swap.free_unneeded(plain);
         self.put_back(memory, plain);
     }
@@ -106,18 +119,18 @@ impl Owed {
     }
 }
 
-/// Locks an isolated folio and gives it swap slots. A folio that is busy, pinned or finds no slots goes back to its list.
+/// Locks an isolated folio and gives it swap slots. A folio that is busy, pinned, being written or finds no slots goes back to its
+/// list.
 fn make_ready<'m>(memory: &'m Memory, folio: Folio<'m>, owed: &mut Owed) -> Option<FolioLock<'m>> {
     let Some(locked) = folio.try_lock() else {
         owed.put_back(memory, folio);
         return None;
     };
-    if locked.maybe_pinned() || (!locked.is_swap_cache() && !get_swap_slots(memory, &locked)) {
+    let is_busy = locked.maybe_pinned() || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
+    if is_busy || (!locked.is_swap_cache() && !get_swap_slots(memory, &locked)) {
         owed.keep(memory, locked);
         return None;
     }
-    // Swap-backed memory is written even if no entry says so: a page may have been dirtied through an entry that is gone.
-    locked.set_dirty(true);
     Some(locked)
 }
 
@@ -127,22 +140,26 @@ fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>) -> bool {
         return false;
     }
     let got = memory.swap.alloc(memory, folio).is_ok();
-    if !got {
+    if got {
+        // These slots have nothing of it yet, whatever its entries say. What is in the cache already is as clean as it says.
+        folio.set_dirty(true);
+    } else {
         memory.count().swap_fallbacks.add(1);
     }
     got
 }
 
-/// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or somebody
-/// has got hold of it meanwhile.
+/// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or takes its
+/// time, or somebody has got hold of it meanwhile.
 fn write_and_detach(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
     if folio.is_dirty() {
-        if memory.swap.write_out(memory, &folio).is_err() {
-            return owed.keep(memory, folio);
-        }
+        let Ok(written) = memory.swap.write_out(memory, &folio) else { return owed.keep(memory, folio) };
         let count = memory.count();
         count.folios_swapped_out.add(1);
         count.pages_swapped_out.add(folio.pages() as u64);
+        if mutant::or(Mutant::PendingTakenForDone, written == Written::Later, false) {
+            return owed.wait(memory, folio);
+        }
     }
     if folio.is_dirty() || !folio.freeze(1 + folio.pages()) {
         return owed.keep(memory, folio);

@@ -81,6 +81,11 @@ fn zap_present(
     if old.is_valid() {
         gather.add(table.address(slot), count);
     }
+    if folio.refs() != folio.mapcount() {
+        // Somebody else holds it: reclaim, or the swap cache while a device writes it. Who finds that nothing maps it any more may
+        // copy or free it, and knows nothing of this flush.
+        gather.flush_now();
+    }
     folio.remove_maps(first, count);
     table.space.add_anon(-(count as i64));
     release(memory, folio, count, gather);

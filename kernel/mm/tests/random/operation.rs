@@ -55,11 +55,15 @@ pub enum Operation {
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
     /// longer the program's.
     Forget,
+    /// Writes to the swap device take so many ticks from now on.
+    Latency(u64),
+    /// The swap device's time goes on, and what it has completed is dealt with.
+    Tick,
     /// This point lets so many units pass and then fails once.
     Fail(Point, usize),
 }
 
-use Operation::{Advise, Enter, Fail, Forget, Map, Protect, Read, Rollover, Set, Unmap, Write};
+use Operation::{Advise, Enter, Fail, Forget, Latency, Map, Protect, Read, Rollover, Set, Tick, Unmap, Write};
 
 impl Operation {
     /// The pages that it is about; for one that is about none, the first.
@@ -68,7 +72,7 @@ impl Operation {
             Write(pages, _) | Read(pages) | Map(pages, _) | Unmap(pages) | Protect(pages, _) | Advise(pages, _) => {
                 pages
             }
-            Set(..) | Enter(_) | Rollover(_) | Forget | Fail(..) => Pages(0, 1),
+            Set(..) | Enter(_) | Rollover(_) | Forget | Latency(_) | Tick | Fail(..) => Pages(0, 1),
         }
     }
 }
@@ -159,6 +163,8 @@ pub fn around() -> impl Strategy<Value = Operation> {
         2 => (0..2usize).prop_map(Enter),
         1 => (1..=8usize).prop_map(Rollover),
         4 => Just(Forget),
+        1 => (0..4u64).prop_map(Latency),
+        4 => Just(Tick),
         3 => (select(&Point::ALL[..]), 0..24usize).prop_map(|(point, after)| Fail(point, after)),
     ]
 }

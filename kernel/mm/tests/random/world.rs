@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mm::fault::{Access, FaultError};
 use mm::inject::Point;
 use mm::map::{MapFlags, MapRequest};
-use mm::swap::RamDevice;
+use mm::swap::{Drive, RamDevice};
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space, audit};
 use mmu::host::{Config, Machine};
@@ -34,6 +34,7 @@ pub struct World {
     pub machine: Machine,
     pub memory: Memory,
     pub spaces: [Arc<Space>; 2],
+    drive: Arc<Drive>,
     /// What was free before the field was mapped.
     stock: [usize; 4],
 }
@@ -57,13 +58,13 @@ impl World {
         let first = Config::default().ram_start.frame();
         let all: [Range<Pfn>; 1] = [first..first.add((RAM / PAGE_SIZE) as usize)];
         let memory = Memory::new(Door::simulated(&machine), &all).expect("memory");
-        let device = RamDevice::new(&memory.frames, SLOTS).expect("a device");
-        memory.swap.add_device(Box::new(device)).expect("a place for the device");
+        let drive = Arc::new(Drive::new(RamDevice::new(&memory.frames, SLOTS).expect("a device")));
+        memory.swap.add_device(Box::new(drive.clone())).expect("a place for the device");
         memory.policy().parse("asid_bits", ASID_BITS).expect("a right value");
         memory.policy().parse("thp", "64K=always").expect("a right value");
         let stock = stock(&memory);
         let spaces = [(); 2].map(|()| memory.create_space().expect("a space"));
-        let world = Self { machine, memory, spaces, stock };
+        let world = Self { machine, memory, spaces, drive, stock };
         for space in &world.spaces {
             world.call(space, &Operation::Map(Pages(0, PAGES), RW)).expect("mmap");
         }
@@ -97,6 +98,14 @@ impl World {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
                 Ok(())
             }
+            Operation::Latency(ticks) => {
+                self.drive.set_latency(ticks);
+                Ok(())
+            }
+            Operation::Tick => {
+                self.tick();
+                Ok(())
+            }
             Operation::Fail(point, after) => {
                 memory.inject.fail(point, after);
                 Ok(())
@@ -123,6 +132,12 @@ impl World {
         (!injected).then_some(result)
     }
 
+    /// The swap device's time goes on.
+    fn tick(&self) {
+        self.drive.tick();
+        self.memory.run_completions();
+    }
+
     /// How often a point has failed as it was told.
     pub fn struck(&self) -> u64 {
         Point::ALL.iter().map(|&point| self.memory.inject.failures(point)).sum()
@@ -138,6 +153,9 @@ impl World {
     pub fn end(self) -> Result<(), String> {
         self.memory.deactivate();
         self.spaces.iter().for_each(|space| self.memory.destroy_space(space));
+        while self.drive.pending() > 0 {
+            self.tick();
+        }
         let left = stock(&self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }

@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod data;
+pub mod device;
 pub mod flush;
 pub mod fold;
 pub mod getters;
@@ -23,6 +24,7 @@ pub const FAMILIES: &[&[Case]] = &[
     swap_out::CASES,
     rollback::CASES,
     swap_in::CASES,
+    device::CASES,
     zap::CASES,
     flush::CASES,
     totals::CASES,
