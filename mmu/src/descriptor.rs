@@ -266,6 +266,11 @@ impl Descriptor {
         Self(self.0 | UFFD)
     }
 
+    /// Without the uffd bit.
+    pub const fn clear_uffd(self) -> Self {
+        Self(self.0 & !UFFD)
+    }
+
     /// With SPECIAL set.
     pub const fn make_special(self) -> Self {
         Self(self.0 | SPECIAL)

@@ -47,18 +47,31 @@ pub enum Operation {
     Unmap,
     /// mprotect.
     Protect,
+    /// mremap.
+    Move,
     /// madvise.
     Advise,
     /// Reclaim of isolated folios.
     Reclaim,
     /// The end of a space.
     Exit,
+    /// fork: a space shares its pages with a copy of itself.
+    Fork,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Fault, Self::Map, Self::Unmap, Self::Protect, Self::Advise, Self::Reclaim, Self::Exit];
+    pub const ALL: [Self; 9] = [
+        Self::Fault,
+        Self::Map,
+        Self::Unmap,
+        Self::Protect,
+        Self::Move,
+        Self::Advise,
+        Self::Reclaim,
+        Self::Exit,
+        Self::Fork,
+    ];
 
     /// Its name, as scenarios have it.
     pub const fn name(self) -> &'static str {
@@ -67,16 +80,18 @@ impl Operation {
             Self::Map => "mmap",
             Self::Unmap => "munmap",
             Self::Protect => "mprotect",
+            Self::Move => "mremap",
             Self::Advise => "madvise",
             Self::Reclaim => "reclaim",
             Self::Exit => "exit",
+            Self::Fork => "fork",
         }
     }
 
     /// Whether it takes an entry that is not present for one that no TLB holds, so that it has to complete deferred flushes first (rule
     /// MS-41).
     pub const fn relies_on_absence(self) -> bool {
-        matches!(self, Self::Map | Self::Unmap | Self::Protect | Self::Advise | Self::Exit)
+        matches!(self, Self::Map | Self::Unmap | Self::Protect | Self::Move | Self::Advise | Self::Exit)
     }
 }
 

@@ -57,10 +57,14 @@ pub enum Cause {
     Zap,
     /// Changing a protection.
     Protect,
+    /// Moving mappings to other addresses.
+    Move,
     /// Setting access flags or dirty state, aging.
     Access,
     /// Replacing a page, as copy on write does.
     Replace,
+    /// Sharing a space's pages with a copy of it: fork.
+    Fork,
     /// Freeing a table page.
     Table,
     /// ASID allocation and rollover.
@@ -73,10 +77,12 @@ pub enum Cause {
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 13;
     /// Their names, in order.
-    pub const NAMES: [&str; Self::COUNT] =
-        ["convert", "unmap", "pending", "zap", "protect", "access", "replace", "table", "rollover", "kernel", "test"];
+    pub const NAMES: [&str; Self::COUNT] = [
+        "convert", "unmap", "pending", "zap", "protect", "move", "access", "replace", "fork", "table", "rollover",
+        "kernel", "test",
+    ];
 }
 
 /// One TLBI instruction with its operand.

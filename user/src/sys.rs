@@ -1,6 +1,7 @@
 //! Linux system calls on arm64: the number in x8, arguments in x0 to x5, `svc #0`, the result or minus the error in x0.
 
 use core::arch::asm;
+use core::ffi::CStr;
 
 /// Linux's numbers of the calls that the programs make.
 #[expect(missing_docs, reason = "the names are Linux's own")]
@@ -11,10 +12,12 @@ pub mod number {
     pub const CLOCK_GETTIME: u64 = 113;
     pub const TGKILL: u64 = 131;
     pub const RT_SIGACTION: u64 = 134;
+    pub const PRCTL: u64 = 167;
     pub const GETPID: u64 = 172;
     pub const GETTID: u64 = 178;
     pub const BRK: u64 = 214;
     pub const MUNMAP: u64 = 215;
+    pub const MREMAP: u64 = 216;
     pub const MMAP: u64 = 222;
     pub const MPROTECT: u64 = 226;
     pub const MADVISE: u64 = 233;
@@ -115,6 +118,15 @@ pub unsafe fn unmap(address: u64, length: u64) -> Result<u64, Error> {
     unsafe { call(number::MUNMAP, [address, length, 0, 0, 0, 0]) }
 }
 
+/// Moves or resizes the maps of a range, with MREMAP_MAYMOVE and other flags of mremap; where they are then.
+///
+/// # Safety
+/// Nothing may be used at its old address again, nor what was at `new_address`.
+pub unsafe fn remap(address: u64, length: u64, new_length: u64, flags: u64, new_address: u64) -> Result<u64, Error> {
+    // SAFETY: the caller's duty.
+    unsafe { call(number::MREMAP, [address, length, new_length, flags, new_address, 0]) }
+}
+
 /// Changes the protection of a range.
 ///
 /// # Safety
@@ -131,4 +143,20 @@ pub unsafe fn protect(address: u64, length: u64, protection: u64) -> Result<u64,
 pub unsafe fn advise(address: u64, length: u64, advice: u64) -> Result<u64, Error> {
     // SAFETY: the caller's duty.
     unsafe { call(number::MADVISE, [address, length, advice, 0, 0, 0]) }
+}
+
+/// Measures what `work` costs, from here to its end, under a name: unfold counts it and records it, with what the program itself does
+/// in between. Elsewhere it is only done.
+pub fn measured<R>(name: &CStr, work: impl FnOnce() -> R) -> R {
+    /// unfold's own operation of `prctl`.
+    const INTERVAL: u64 = 0x756E_6664;
+    // SAFETY: the kernel only reads the name.
+    let begun = unsafe { call(number::PRCTL, [INTERVAL, name.as_ptr().addr() as u64, 0, 0, 0, 0]) };
+    let result = work();
+    if begun.is_ok() {
+        // SAFETY: nothing of the program's is read or written.
+        let ended = unsafe { call(number::PRCTL, [INTERVAL, 0, 0, 0, 0, 0]) };
+        assert!(ended.is_ok(), "the interval {name:?} was ended by another");
+    }
+    result
 }

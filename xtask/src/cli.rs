@@ -37,6 +37,8 @@ pub enum Verb {
         #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
         command: Vec<OsString>,
     },
+    /// What each step costs of 256 MiB with data in it, beside Linux: page-out, swap-in, protection, munmap
+    Steps,
     /// Play sequences of events, right and wrong ones for every rule of the MMU, and compare the verdicts with what is recorded
     Scenarios {
         /// Only those whose name contains this; or `list`, `show NAME` for one with its verdict, --bless to record what comes out

@@ -108,9 +108,9 @@ impl Bench<'_> {
         Ok(u8::from(!comparison.is_good()))
     }
 
-    /// The main job: everything goes to standard output.
-    pub fn main_job(&self) -> Result<u8> {
-        let mut words = vec!["job=table".to_owned(), "log=uart".to_owned()];
+    /// A job that prints tables, such as the main one, `table`: everything goes to standard output.
+    pub fn table(&self, job: &str) -> Result<u8> {
+        let mut words = vec![format!("job={job}"), "log=uart".to_owned()];
         words.extend(self.options.kernel_words());
         let outcome = self.boot(&words, self.build.programs.clone(), Some(MAIN_JOB_LIMIT), false)?;
         self.finish(&outcome, &words)

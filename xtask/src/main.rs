@@ -110,7 +110,8 @@ fn work(cli: &Cli) -> Result<u8> {
         interrupt: &interrupt,
     };
     match &cli.verb {
-        None | Some(Verb::Boot { .. }) => bench.main_job(),
+        None | Some(Verb::Boot { .. }) => bench.table("table"),
+        Some(Verb::Steps) => bench.table("steps"),
         Some(Verb::Run { command }) => bench.run(command),
         Some(Verb::Test { filter }) => tests::run(&bench, &toolchain, filter.as_deref()),
         Some(Verb::VerifyCounts) => bench.verify_counts(),

@@ -216,6 +216,16 @@ impl TableGuard<'_> {
         (count.min(max), merged)
     }
 
+    /// How many entries from `slot` on, at most `max`, map consecutive pages of one folio alike; `entry`, the first, is present.
+    pub fn batch_in_folio(&self, slot: Slot, entry: Descriptor, max: usize, rules: BatchRules) -> usize {
+        if entry.is_special() {
+            return 1;
+        }
+        let folio = self.memory.frames.folio_of(entry.frame());
+        let max = max.min(folio.pages() - folio.index_of(entry.frame()));
+        if max == 1 { 1 } else { self.batch(slot, entry, max, rules).0 }
+    }
+
     /// As [`batch`](Self::batch) for entries about to be swapped, whose flags the swaps will tell: looks at one member of each folded
     /// block, by raw reads. Entries agree in all but access flag and dirty state.
     #[inline]

@@ -52,6 +52,8 @@ counters! {
     faults_copy,
     /// Write faults resolved by making an exclusive page writable in place.
     faults_reuse,
+    /// Pages that fork copied, as they were pinned.
+    fork_copies,
     /// Faults that set the access flag or dirty state for hardware that does not.
     faults_flags,
     /// Faults resolved from the swap device.
@@ -78,10 +80,18 @@ counters! {
     swap_write_errors,
     /// Reads that a swap device failed at.
     swap_read_errors,
-    /// Folios that found no run of swap slots of their size.
+    /// Folios that found no run of swap slots of their size and were split for it.
     swap_fallbacks,
+    /// Folios split into single pages.
+    split,
+    /// Folios that could not be split, as somebody used them.
+    split_failed,
+    /// Folios queued for a split, as some of their pages were unmapped.
+    split_deferred,
     /// Folios that an unmap put back.
     unmap_failures,
+    /// Tables that mremap moved whole.
+    tables_moved,
     /// Instructions of unmapping, from the entry of the rmap walk to the last entry written.
     instructions_unmap,
     /// Instructions of the zero scan.

@@ -14,11 +14,13 @@ use core::fmt;
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Operation, VirtAddr};
 
+pub(crate) use anonymous::map_fresh;
 pub use mmu::Access;
 
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
+use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb;
 use crate::vma::{Area, Prot};
@@ -65,6 +67,9 @@ impl From<Errno> for FaultError {
     }
 }
 
+/// Pages that a fault which finds no memory tries to get back before it begins anew.
+const SHRINK_BATCH: usize = 32;
+
 /// How far a fault came.
 enum Outcome {
     /// The access will succeed.
@@ -102,10 +107,12 @@ impl Memory {
                 return Err(FaultError::Denied);
             }
             let fault = Fault { memory: self, space, area, address, access };
-            match fault.handle()? {
-                Outcome::Resolved => return Ok(()),
-                Outcome::Again => {}
-                Outcome::NeedsAnonVma => {
+            match fault.handle() {
+                Ok(Outcome::Resolved) => return Ok(()),
+                Ok(Outcome::Again) => {}
+                Err(FaultError::OutOfMemory) if self.shrink_deferred_splits(SHRINK_BATCH) > 0 => {}
+                Err(error) => return Err(error),
+                Ok(Outcome::NeedsAnonVma) => {
                     drop(layout);
                     self.give_anon_vma(space, &mut space.layout().write(), address)?;
                 }
@@ -144,7 +151,7 @@ impl Memory {
         let shared = before.and_then(|area| area.anon).or(after.and_then(|area| area.anon));
         let anon = match shared {
             Some(anon) => anon,
-            None => self.anon.create()?,
+            None => rmap::create(self)?,
         };
         let change = layout.areas.plan_change(&area, area.start, area.end, |area| area.anon = Some(anon));
         Ok(self.apply(space, layout, &change)?)

@@ -27,11 +27,13 @@ pub enum Point {
     LargeFolioAlloc,
     /// Getting a table page.
     TableAlloc,
+    /// Getting an anon_vma.
+    AnonVma,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -43,6 +45,7 @@ impl Point {
         Self::FolioAlloc,
         Self::LargeFolioAlloc,
         Self::TableAlloc,
+        Self::AnonVma,
     ];
 
     const fn bit(self) -> u32 {

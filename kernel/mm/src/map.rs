@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb::Gather;
-use crate::vma::{Area, AreaFlags, Change, Prot};
+use crate::vma::{Area, AreaFlags, Areas, Change, Prot};
 use crate::zap;
 
 bitflags! {
@@ -160,7 +160,8 @@ impl Memory {
         Ok(())
     }
 
-    fn unmap_locked(
+    /// Unmaps whatever is mapped in a range, with the areas locked.
+    pub(crate) fn unmap_locked(
         &self,
         space: &Arc<Space>,
         layout: &mut Layout,
@@ -181,19 +182,25 @@ impl Memory {
     }
 
     /// Makes two areas of one.
-    fn split(&self, space: &Arc<Space>, layout: &mut Layout, area: &Area, at: VirtAddr) -> Result<(), Errno> {
+    pub(crate) fn split(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        area: &Area,
+        at: VirtAddr,
+    ) -> Result<(), Errno> {
         let change = layout.areas.plan_split(area, at);
         self.apply(space, layout, &change)
     }
 
     /// Takes everything out of a range that starts or ends inside no single area: pages, areas, extents, and the tables that are then
     /// unused. In this order: an extent must outlive the pages found through it, and reclaim must not find a table about to go.
-    pub(crate) fn remove_areas(
-        &self,
+    pub(crate) fn remove_areas<'m>(
+        &'m self,
         space: &Arc<Space>,
         layout: &mut Layout,
         (start, end): (VirtAddr, VirtAddr),
-        gather: &mut Gather<'_>,
+        gather: &mut Gather<'m>,
     ) {
         while let Some(area) = layout.areas.first_from(start).filter(|area| area.start < end).copied() {
             let (first, last) = (area.start.max(start), area.end.min(end));
@@ -245,18 +252,26 @@ fn place(layout: &Layout, request: &MapRequest, length: u64) -> Result<VirtAddr,
     if is_fixed {
         return place_fixed(layout, request, length);
     }
-    let areas = &layout.areas;
-    let hint = request.address.max(MIN_ADDRESS).checked_next_multiple_of(PAGE_SIZE).unwrap_or(USER_END);
-    let hinted = hint.checked_add(length).filter(|&end| request.address != 0 && end <= USER_END);
-    if let Some(end) = hinted {
-        if areas.is_free(VirtAddr::new(hint), VirtAddr::new(end)) {
-            return Ok(VirtAddr::new(hint));
-        }
-    }
-    let (low, high) = (VirtAddr::new(MIN_ADDRESS), VirtAddr::new(MAP_TOP));
     // A length that large folios fill is aligned for them, where there is room.
-    let aligned = if length % TABLE_SPAN == 0 { areas.find_gap(length, TABLE_SPAN, low, high) } else { None };
-    aligned.or_else(|| areas.find_gap(length, PAGE_SIZE, low, high)).ok_or(Errno::ENOMEM)
+    let align = if length % TABLE_SPAN == 0 { TABLE_SPAN } else { PAGE_SIZE };
+    place_hinted(&layout.areas, request.address, length)
+        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), align))
+        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), PAGE_SIZE))
+        .ok_or(Errno::ENOMEM)
+}
+
+/// The addresses that a program would like, if it said so and they are free.
+pub(crate) fn place_hinted(areas: &Areas, address: u64, length: u64) -> Option<VirtAddr> {
+    let start = address.max(MIN_ADDRESS).checked_next_multiple_of(PAGE_SIZE)?;
+    let end = start.checked_add(length).filter(|&end| address != 0 && end <= USER_END)?;
+    areas.is_free(VirtAddr::new(start), VirtAddr::new(end)).then(|| VirtAddr::new(start))
+}
+
+/// The highest free addresses whose start equals `like` modulo `align`.
+pub(crate) fn place_congruent(areas: &Areas, length: u64, like: VirtAddr, align: u64) -> Option<VirtAddr> {
+    let offset = like.as_u64() % align;
+    let start = areas.find_gap(length + offset, align, VirtAddr::new(MIN_ADDRESS), VirtAddr::new(MAP_TOP))?;
+    Some(start.add_bytes(offset))
 }
 
 fn place_fixed(layout: &Layout, request: &MapRequest, length: u64) -> Result<VirtAddr, Errno> {

@@ -40,8 +40,13 @@ impl Tables {
     /// The last-level table that translates `address`, if there is one.
     #[inline]
     pub fn find(&self, memory: &Memory, address: VirtAddr) -> Option<Table> {
+        self.find_level(memory, address, 3)
+    }
+
+    #[inline]
+    fn find_level(&self, memory: &Memory, address: VirtAddr, last: u8) -> Option<Table> {
         let mut table = self.root;
-        for level in 0..3 {
+        for level in 0..last {
             let entry = memory.door.load_table(table.upper_slot(address));
             if !entry.is_table() {
                 return None;
@@ -57,8 +62,12 @@ impl Tables {
     /// # Errors
     /// `ENOMEM` if a table page can not be had. What was linked on the way stays, empty.
     pub fn ensure(&self, memory: &Memory, address: VirtAddr) -> Result<Table, Errno> {
+        self.ensure_level(memory, address, 3)
+    }
+
+    fn ensure_level(&self, memory: &Memory, address: VirtAddr, last: u8) -> Result<Table, Errno> {
         let mut table = self.root;
-        for level in 0..3 {
+        for level in 0..last {
             let slot = table.upper_slot(address);
             let entry = memory.door.load_table(slot);
             let next = if entry.is_table() { entry } else { self.link_new(memory, table, address)? };
@@ -83,6 +92,30 @@ impl Tables {
         let entry = Descriptor::table(frame);
         memory.door.swap_table(slot, entry);
         Ok(entry)
+    }
+
+    /// Allocates what is missing above the last-level table for `address`, so that one can be linked there.
+    ///
+    /// # Errors
+    /// `ENOMEM` if a table page can not be had.
+    pub(crate) fn ensure_above(&self, memory: &Memory, address: VirtAddr) -> Result<(), Errno> {
+        self.ensure_level(memory, address, 2).map(drop)
+    }
+
+    /// Makes the last-level table that translates `from`, both addresses being at the start of a table's span, translate `to` instead.
+    /// False, and nothing has changed, where there is no such table, or one at `to` already, or nothing to link it to. The caller
+    /// keeps everybody away who could find the table at its old place, and flushes that, walk caches included.
+    pub(crate) fn move_table(&self, memory: &Memory, from: VirtAddr, to: VirtAddr) -> bool {
+        let _guard = self.upper.lock();
+        let slot = |address| self.find_level(memory, address, 2).map(|table| table.upper_slot(address));
+        let (Some(from), Some(to)) = (slot(from), slot(to)) else { return false };
+        let entry = memory.door.load_table(from);
+        if !entry.is_table() || !memory.door.load_table(to).is_none() {
+            return false;
+        }
+        memory.door.swap_table(from, Descriptor::NONE);
+        memory.door.swap_table(to, entry);
+        true
     }
 
     /// Unlinks every table below `start..end` whose whole span lies within `floor..ceiling`, a range that no area uses any more. The
@@ -148,15 +181,34 @@ impl<'a> TableGuard<'a> {
     #[inline]
     pub fn lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
         let table = space.tables.find(memory, address)?;
-        let base = address.align_down(TABLE_SPAN);
         mmu::switch_point();
         let held = Held::take(Rank::Table);
         let word = memory.frames.lock_word(table.address().frame());
         while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             mmu::relax();
         }
+        Some(Self::locked(memory, space, address, (table, word, held)))
+    }
+
+    /// The same, but without waiting: `None` also if somebody else has the lock.
+    pub fn try_lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
+        let table = space.tables.find(memory, address)?;
+        mmu::switch_point();
+        let word = memory.frames.lock_word(table.address().frame());
+        word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(Self::locked(memory, space, address, (table, word, Held::tried(Rank::Table))))
+    }
+
+    #[inline(always)]
+    fn locked(
+        memory: &'a Memory,
+        space: &'a Space,
+        address: VirtAddr,
+        (table, word, held): (Table, &'a AtomicU32, Held),
+    ) -> Self {
         memory.door.fact(Fact::Lock(table.address().frame()));
-        Some(Self { memory, space, count: memory.count(), first: table.slot(base), base, word, _held: held })
+        let base = address.align_down(TABLE_SPAN);
+        Self { memory, space, count: memory.count(), first: table.slot(base), base, word, _held: held }
     }
 
     /// The entry for `address`, which lies in the table's 2 MiB.

@@ -107,9 +107,8 @@ impl<'a> Protect<'a> {
         gather: &mut Gather<'_>,
     ) -> usize {
         let folio = (!entry.is_special()).then(|| self.memory.frames.folio_of(entry.frame()));
-        let max = folio.map_or(1, |folio| left.min(folio.pages() - folio.index_of(entry.frame())));
         let rules = BatchRules { respect_write: true, ..BatchRules::default() };
-        let count = if max == 1 { 1 } else { table.batch(slot, entry, max, rules).0 };
+        let count = table.batch_in_folio(slot, entry, left, rules);
         let old = table.clear(slot, count);
         self.set(table, slot, (old, count, entry.is_folded()), folio, gather);
         count

@@ -3,16 +3,22 @@
 //! A folio names an anon_vma and its page offset there; the anon_vma lists the extents: the areas whose pages may be its folios, with
 //! the offset of their first page. An area and its extent change together, under the anon_vma's lock. Holding an extent does not
 //! prove that an entry maps the folio: the walk looks.
+//!
+//! An area owns one anon_vma, to which its new pages belong. After a fork a child maps pages of its parent's as well, so its areas have
+//! extents in the anon_vmas of its ancestors too: the chain. Pages that are new in the child go to its own, where the walk meets the
+//! child and its children alone. Everything here is a list; nothing recurses, however many generations there are.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 use mmu::VirtAddr;
 
 use crate::errno::Errno;
+use crate::inject::Point;
 use crate::memory::Memory;
 use crate::space::Space;
-use crate::sync::{Lock, Rank, ReadGuard, RwLock};
+use crate::sync::{Lock, Rank, ReadGuard, RwLock, WriteGuard};
 use crate::vma::{Area, AreaFlags};
 
 /// Which anon_vma: an index that fits the 28 bits a frame has for it.
@@ -61,16 +67,48 @@ impl Extent {
     }
 }
 
-/// The extents of one anon_vma.
+/// Where an area has extents, from the anon_vma that all relatives share to the one made last. The owner's is among them.
+type Chain = Arc<Vec<AnonVmaId>>;
+
+/// The areas that may map the folios of one anon_vma.
 #[derive(Debug)]
 pub struct AnonVma {
-    extents: RwLock<Vec<Extent>>,
+    members: RwLock<Members>,
+}
+
+/// What an anon_vma knows of the areas in it.
+#[derive(Debug)]
+pub struct Members {
+    extents: Vec<Extent>,
+    /// Where the areas that own this anon_vma have extents.
+    chain: Chain,
+    /// How many areas own it, all of one space, and forks that are about to enter one. Its folios may outlive them in other spaces.
+    owners: usize,
+    /// For the space with this number, a child of the owners': what its areas own.
+    heir: Option<(u64, AnonVmaId)>,
+}
+
+impl Deref for Members {
+    type Target = [Extent];
+
+    fn deref(&self) -> &[Extent] {
+        &self.extents
+    }
 }
 
 impl AnonVma {
     /// The extents, locked for reading: areas neither move nor vanish meanwhile.
-    pub fn extents(&self) -> ReadGuard<'_, Vec<Extent>> {
-        self.extents.read()
+    pub fn extents(&self) -> ReadGuard<'_, Members> {
+        self.members.read()
+    }
+
+    fn chain(&self) -> Chain {
+        self.members.read().chain.clone()
+    }
+
+    /// Keeps reclaim from looking for pages while they move: it finds each at its old address before, and at its new one afterwards.
+    pub(crate) fn hold(&self) -> WriteGuard<'_, Members> {
+        self.members.write()
     }
 }
 
@@ -95,27 +133,59 @@ impl AnonVmas {
         Self { slots: Lock::new(Rank::Lru, Slots { used: Vec::new(), free: Vec::new() }) }
     }
 
-    /// A new one with no extent.
+    /// A new one with no extent and no relative.
     ///
     /// # Errors
     /// `ENOMEM` when no id or no memory is left.
     pub fn create(&self) -> Result<AnonVmaId, Errno> {
-        let fresh = Arc::new(AnonVma { extents: RwLock::new(Rank::AnonVma, Vec::new()) });
+        self.create_below(&[], 0)
+    }
+
+    /// A new one whose areas have extents in those of `ancestors` too.
+    fn create_below(&self, ancestors: &[AnonVmaId], owners: usize) -> Result<AnonVmaId, Errno> {
+        let mut chain = Vec::new();
+        chain.try_reserve_exact(ancestors.len() + 1).map_err(|_| Errno::ENOMEM)?;
+        chain.extend_from_slice(ancestors);
         let mut slots = self.slots.lock();
-        if let Some(id) = slots.free.pop() {
-            slots.used[id as usize] = Some(fresh);
-            return Ok(AnonVmaId(id));
-        }
-        if slots.used.len() == MAX_IDS || slots.used.try_reserve(1).is_err() {
-            return Err(Errno::ENOMEM);
-        }
-        slots.used.push(Some(fresh));
-        Ok(AnonVmaId(slots.used.len() as u32 - 1))
+        let id = slots.take()?;
+        chain.push(id);
+        let members = Members { extents: Vec::new(), chain: Arc::new(chain), owners, heir: None };
+        slots.used[id.0 as usize] = Some(Arc::new(AnonVma { members: RwLock::new(Rank::AnonVma, members) }));
+        Ok(id)
     }
 
     /// The one with this id; `None` if it is gone.
     pub fn get(&self, id: AnonVmaId) -> Option<Arc<AnonVma>> {
         self.slots.lock().used.get(id.0 as usize)?.clone()
+    }
+
+    /// The one that all relatives of this one have extents in: where a folio belongs which any of them may map.
+    pub fn common(&self, id: AnonVmaId) -> AnonVmaId {
+        self.get(id).map_or(id, |anon| anon.chain()[0])
+    }
+
+    /// All that the folios of an area with this anon_vma may belong to, in the order in which they are locked together: ancestors first.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no memory for the list.
+    pub(crate) fn family(&self, id: Option<AnonVmaId>) -> Result<Vec<Arc<AnonVma>>, Errno> {
+        let mut family = Vec::new();
+        let Some(chain) = id.and_then(|id| self.get(id)).map(|anon| anon.chain()) else { return Ok(family) };
+        family.try_reserve_exact(chain.len()).map_err(|_| Errno::ENOMEM)?;
+        family.extend(chain.iter().filter_map(|&id| self.get(id)));
+        Ok(family)
+    }
+
+    /// Changes an anon_vma, and releases it if nothing is left of it.
+    fn change(&self, id: AnonVmaId, anon: &AnonVma, change: impl FnOnce(&mut Members)) {
+        let is_unused = {
+            let mut members = anon.members.write();
+            change(&mut members);
+            members.extents.is_empty() && members.owners == 0
+        };
+        if is_unused {
+            self.release(id);
+        }
     }
 
     fn release(&self, id: AnonVmaId) {
@@ -138,6 +208,20 @@ impl AnonVmas {
     }
 }
 
+impl Slots {
+    /// An id that nothing has.
+    fn take(&mut self) -> Result<AnonVmaId, Errno> {
+        if let Some(id) = self.free.pop() {
+            return Ok(AnonVmaId(id));
+        }
+        if self.used.len() == MAX_IDS || self.used.try_reserve(1).is_err() {
+            return Err(Errno::ENOMEM);
+        }
+        self.used.push(None);
+        Ok(AnonVmaId(self.used.len() as u32 - 1))
+    }
+}
+
 impl Default for AnonVmas {
     fn default() -> Self {
         Self::new()
@@ -148,25 +232,102 @@ impl Default for AnonVmas {
 /// no extent. Called with the areas locked for writing.
 pub fn replace(memory: &Memory, space: &Arc<Space>, removed: &[Area], added: &[Area]) {
     for area in added {
-        if let Some(anon) = area.anon.and_then(|id| memory.anon.get(id)) {
-            anon.extents.write().push(Extent::of(space, area));
-        }
+        in_chain(memory, area, |is_owner, members| {
+            members.owners += usize::from(is_owner);
+            members.extents.push(Extent::of(space, area));
+        });
     }
     for area in removed {
-        let Some((id, anon)) = area.anon.and_then(|id| Some((id, memory.anon.get(id)?))) else { continue };
-        let empty = {
-            let mut extents = anon.extents.write();
+        in_chain(memory, area, |is_owner, members| {
+            members.owners -= usize::from(is_owner);
             // An area that stays in part was added anew above, so exactly one extent of the old shape goes.
-            if let Some(index) = extents.iter().position(|extent| {
+            if let Some(index) = members.extents.iter().position(|extent| {
                 Arc::ptr_eq(&extent.space, space)
                     && (extent.start, extent.end, extent.flags) == (area.start, area.end, area.flags)
             }) {
-                extents.swap_remove(index);
+                members.extents.swap_remove(index);
             }
-            extents.is_empty()
-        };
-        if empty {
-            memory.anon.release(id);
+        });
+    }
+}
+
+/// Shows `change` each anon_vma in which an area has extents, locked, and whether it is the one that the area owns. One that is empty
+/// and not owned afterwards is gone.
+fn in_chain(memory: &Memory, area: &Area, mut change: impl FnMut(bool, &mut Members)) {
+    let Some((owned, chain)) = area.anon.and_then(|id| Some((id, memory.anon.get(id)?.chain()))) else { return };
+    for &id in chain.iter() {
+        let Some(anon) = memory.anon.get(id) else { continue };
+        memory.anon.change(id, &anon, |members| change(id == owned, members));
+    }
+}
+
+/// What areas of a child own, kept from the moment it is found until the first of them is entered.
+#[derive(Debug)]
+pub(crate) struct Heir<'m> {
+    memory: &'m Memory,
+    id: AnonVmaId,
+}
+
+impl Heir<'_> {
+    /// Which anon_vma it is.
+    pub(crate) fn id(&self) -> AnonVmaId {
+        self.id
+    }
+}
+
+/// What areas of the space `child` own whose parents own `own`: the same for all of them, since they may map one folio in parts. It is
+/// new, unless there is an ancestor that nobody owns any more: that is taken over, so that a chain of forks in which parents end before
+/// their grandchildren begin does not grow. Only the space that owns `own` forks it, and its areas are locked for writing.
+pub(crate) fn inherit<'m>(memory: &'m Memory, own: AnonVmaId, child: &Space) -> Result<Heir<'m>, Errno> {
+    let parent = memory.anon.get(own).ok_or(Errno::ENOMEM)?;
+    let (chain, known) = {
+        let members = parent.members.read();
+        (members.chain.clone(), members.heir.filter(|&(space, _)| space == child.id()))
+    };
+    let id = match known {
+        Some((_, id)) => {
+            memory.anon.get(id).ok_or(Errno::ENOMEM)?.members.write().owners += 1;
+            id
         }
+        // The nearest has the fewest extents, and so makes the shortest walks.
+        None => match chain.iter().rev().find(|&&id| take_over(memory, id, &chain)) {
+            Some(&id) => id,
+            None => create_below(memory, &chain, 1)?,
+        },
+    };
+    parent.members.write().heir = Some((child.id(), id));
+    Ok(Heir { memory, id })
+}
+
+/// Makes an anon_vma that nobody owns that of areas with this chain, which it is in. Whether nobody owned it.
+fn take_over(memory: &Memory, id: AnonVmaId, chain: &Chain) -> bool {
+    let Some(anon) = memory.anon.get(id) else { return false };
+    let mut members = anon.members.write();
+    if members.owners > 0 {
+        return false;
+    }
+    members.owners = 1;
+    members.chain = chain.clone();
+    true
+}
+
+impl Drop for Heir<'_> {
+    fn drop(&mut self) {
+        let Some(anon) = self.memory.anon.get(self.id) else { return };
+        self.memory.anon.change(self.id, &anon, |members| members.owners -= 1);
+    }
+}
+
+/// A new anon_vma without relatives, for an area that has none.
+pub(crate) fn create(memory: &Memory) -> Result<AnonVmaId, Errno> {
+    create_below(memory, &[], 0)
+}
+
+/// [`AnonVmas::create_below`] with the point where a test makes it fail.
+fn create_below(memory: &Memory, ancestors: &[AnonVmaId], owners: usize) -> Result<AnonVmaId, Errno> {
+    if memory.inject.strikes(Point::AnonVma, 1) {
+        Err(Errno::ENOMEM)
+    } else {
+        memory.anon.create_below(ancestors, owners)
     }
 }

@@ -121,6 +121,15 @@ impl<T> RwLock<T> {
         ReadGuard { inner: self.inner.read(), _held: held }
     }
 
+    /// Locks to write what nobody else has heard of, so that there is nothing to wait for and no order to keep.
+    ///
+    /// # Panics
+    /// If somebody holds the lock.
+    pub fn write_fresh(&self) -> WriteGuard<'_, T> {
+        let Some(inner) = self.inner.try_write() else { panic!("a fresh value is locked") };
+        WriteGuard { inner, _held: Held::tried(self.rank) }
+    }
+
     /// Waits until nobody reads or writes.
     #[inline]
     pub fn write(&self) -> WriteGuard<'_, T> {

@@ -10,6 +10,7 @@ use mmu::mutant::{self, Mutant};
 use mmu::range::{self, Means, Run, plan};
 use mmu::{Cause, Depth, Dsb, Scope, Table, TlbOp, VirtAddr};
 
+use crate::folio::Folio;
 use crate::frame::{Orphan, OrphanList};
 use crate::memory::Memory;
 use crate::policy::Tlbi;
@@ -232,8 +233,13 @@ pub struct Gather<'a> {
     end: VirtAddr,
     orphans: OrphanList,
     tables: OrphanList,
+    /// Folios that others still use, each with a reference until the flush.
+    held: [Option<Folio<'a>>; HELD],
     finished: bool,
 }
+
+/// Folios that one `Gather` holds at most; before another one it flushes.
+const HELD: usize = 16;
 
 impl<'a> Gather<'a> {
     /// Nothing gathered yet.
@@ -247,6 +253,7 @@ impl<'a> Gather<'a> {
             end: VirtAddr::new(0),
             orphans: OrphanList::new(),
             tables: OrphanList::new(),
+            held: [None; HELD],
             finished: false,
         }
     }
@@ -262,6 +269,36 @@ impl<'a> Gather<'a> {
         self.orphans.push(self.memory, orphan);
     }
 
+    /// Gives up the `count` references of mappings of `folio` that were taken out. Where others use it too, one reference is kept until
+    /// the flush: without it they could free the folio, or split it and free pages of it that nothing maps any more, while a CPU may
+    /// still reach them through what was taken out here.
+    pub fn put(&mut self, folio: Folio<'a>, count: usize) {
+        if let Some(orphan) = folio.put_if_last(count) {
+            return self.orphan(orphan);
+        }
+        if mutant::is(Mutant::PutBeforeFlush) {
+            return folio.put(count).into_iter().for_each(|orphan| self.orphan(orphan));
+        }
+        let place = self.held.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.flush_now();
+            0
+        });
+        self.held[place] = Some(folio);
+        if count > 1 {
+            let last = folio.put(count - 1);
+            debug_assert!(last.is_none(), "a reference that is held was put");
+        }
+    }
+
+    /// Gives up the references that were kept until the flush.
+    fn let_go(&mut self) {
+        for folio in mem::replace(&mut self.held, [None; HELD]).into_iter().flatten() {
+            if let Some(orphan) = folio.put(1) {
+                self.orphan(orphan);
+            }
+        }
+    }
+
     /// A table that was unlinked; it translated `start..end`.
     pub fn table(&mut self, table: Table, start: VirtAddr, end: VirtAddr) {
         self.start = self.start.min(start);
@@ -270,6 +307,13 @@ impl<'a> Gather<'a> {
         if mutant::is(Mutant::TableFreedEarly) {
             self.free_gathered();
         }
+    }
+
+    /// Forgets a table's span `start..end` at once, the way to the table included, as the table translates other addresses now.
+    pub fn flush_moved_table(&self, start: VirtAddr, end: VirtAddr) {
+        let pages = (end.page_number() - start.page_number()) as usize;
+        let depth = mutant::or(Mutant::MovedTableLeafOnly, Depth::WalkCaches, Depth::Leaf);
+        flush_range(self.memory, self.space, start, pages, depth, self.cause);
     }
 
     /// Flushes what was gathered, then frees it.
@@ -293,6 +337,7 @@ impl<'a> Gather<'a> {
         self.flush_gathered();
         self.start = VirtAddr::new(u64::MAX);
         self.end = VirtAddr::new(0);
+        self.let_go();
     }
 
     fn flush_gathered(&self) {
@@ -307,6 +352,7 @@ impl<'a> Gather<'a> {
 
     fn free_gathered(&mut self) {
         self.finished = true;
+        self.let_go();
         free_flushed(self.memory, &mut self.orphans);
         while let Some(table) = self.tables.pop_table(self.memory) {
             self.memory.door.free_table(table);

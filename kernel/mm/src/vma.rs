@@ -319,6 +319,19 @@ impl Areas {
         Change { removed: Few::of([Some(*area)]), added: Few::of(parts.map(Some)) }
     }
 
+    /// A new area where there is none, not merged with its neighbours, so that it can be taken away again without memory.
+    pub fn plan_insert_alone(&self, area: Area) -> Change {
+        Change { removed: Few::default(), added: Few::of([Some(area)]) }
+    }
+
+    /// `area` merged with those of its neighbours from which nothing tells it apart.
+    pub fn plan_merge(&self, area: &Area) -> Change {
+        let place = self.place(area.start);
+        let change =
+            self.merged(self.before(place).copied(), self.after(place).copied(), Some(*area), [None, None], *area);
+        if change.removed().len() > 1 { change } else { Change::default() }
+    }
+
     /// The part `start..end` of `area` taken away.
     pub fn plan_remove(&self, area: &Area, start: VirtAddr, end: VirtAddr) -> Change {
         let (left, right) = rest(area, start, end);

@@ -22,12 +22,12 @@ pub(crate) enum Areas {
 }
 
 /// Clears all entries of `start..end`.
-pub(crate) fn zap_range(
-    memory: &Memory,
+pub(crate) fn zap_range<'m>(
+    memory: &'m Memory,
     space: &Space,
     areas: Areas,
     (start, end): (VirtAddr, VirtAddr),
-    gather: &mut Gather<'_>,
+    gather: &mut Gather<'m>,
 ) {
     let mut address = start;
     while address < end {
@@ -43,7 +43,7 @@ pub(crate) fn zap_range(
     }
 }
 
-fn zap_table(memory: &Memory, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'_>) {
+fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'m>) {
     let mut address = start;
     while address < stop {
         let slot = table.slot(address);
@@ -65,13 +65,13 @@ fn zap_table(memory: &Memory, table: &TableGuard<'_>, start: VirtAddr, stop: Vir
 }
 
 /// Clears the entries that map consecutive pages of one folio, at most `left`. Returns how many.
-fn zap_present(
-    memory: &Memory,
+fn zap_present<'m>(
+    memory: &'m Memory,
     table: &TableGuard<'_>,
     slot: Slot,
     entry: Descriptor,
     left: usize,
-    gather: &mut Gather<'_>,
+    gather: &mut Gather<'m>,
 ) -> usize {
     let folio = memory.frames.folio_of(entry.frame());
     let first = folio.index_of(entry.frame());
@@ -81,18 +81,16 @@ fn zap_present(
     if old.is_valid() {
         gather.add(table.address(slot), count);
     }
-    if folio.refs() != folio.mapcount() {
-        // Somebody else holds it: reclaim, or the swap cache while a device writes it. Who finds that nothing maps it any more may
-        // copy or free it, and knows nothing of this flush.
-        gather.flush_now();
+    if folio.remove_maps(first, count).partially_mapped {
+        memory.defer_split(folio);
     }
-    folio.remove_maps(first, count);
     table.space.add_anon(-(count as i64));
-    release(memory, folio, count, gather);
+    memory.swap.free_unneeded(folio);
+    gather.put(folio, count);
     count
 }
 
-/// Drops `count` references, those of mappings that are gone or of whoever found the folio. One that only the swap cache still holds
+/// Drops `count` references, of whoever found the folio and of mappings whose flush is complete. One that only the swap cache still holds
 /// leaves it, if no swap entry needs it there.
 pub(crate) fn release(memory: &Memory, folio: Folio<'_>, count: usize, gather: &mut Gather<'_>) {
     memory.swap.free_unneeded(folio);

@@ -8,17 +8,16 @@ use alloc::vec::Vec;
 use mm::policy::Unmap;
 use mmu::{CONT_PTES, PAGE_SIZE, TABLE_SPAN, VirtAddr};
 
-use super::program::{self, Fill, Measured, Setting, folio_name, set_policy};
+use super::program::{self, Fill, LARGE, Measured, Setting, WAYS, folio_name, set_policy};
+use super::steps;
 use super::tests::Runner;
 use crate::arch::cpu::SpinLock;
 use crate::walk::Tables;
 
-const WAYS: [Unmap; 3] = [Unmap::Page, Unmap::Folio, Unmap::Gather];
 /// The size of the benchmark.
 const BYTES: u64 = 256 << 20;
 /// Orders of 4K, 16K, 64K, 256K and 2M folios.
 const ORDERS: [u32; 5] = [0, 2, 4, 6, 9];
-const LARGE: u32 = 4;
 /// One isolation list of `gather`.
 const BATCH: u64 = 32 << 20;
 
@@ -42,6 +41,7 @@ pub fn run(runner: &mut Runner<'_>) {
     // With the checker the instructions are not the kernel's alone.
     if !cfg!(feature = "check") {
         runner.case("lab/instructions-are-within-budget", budgets);
+        runner.case("lab/steps-take-a-third-of-linux", steps::check);
         runner.case("lab/single-pages-cost-the-same-before-and-after", single_pages);
     }
 }

@@ -1,9 +1,10 @@
-//! Measured intervals: the difference of all counters between two moments: the entry and the exit of a MADV_PAGEOUT call, or begin and
-//! end of a test case.
+//! Measured intervals: the difference of all counters between two moments: the entry and the exit of a MADV_PAGEOUT call, what a
+//! program asks for by name (`syscall/interval.rs`), or begin and end of a test case.
 //!
 //! Both ends are marked for an observer outside ([`Mark::Begin`], [`Mark::End`]). Counters are read outside of the marks, and the
 //! instruction counter at them, so that what is measured is the call alone. Nothing is printed in between and there is no tick.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use mmu::Mark;
@@ -21,6 +22,8 @@ const KEPT: usize = 64;
 pub struct Interval {
     /// Its number, from 0, in order of their beginnings.
     pub index: u64,
+    /// What the program calls it; empty if it did not ask for it.
+    pub name: String,
     /// Instructions between the marks; 0 where nothing counts them.
     pub instructions: u64,
     /// What was counted between them.
@@ -32,28 +35,32 @@ struct Ring {
     /// How many there have been, and how many of them have been taken.
     ended: u64,
     taken: u64,
-    /// The counters when the open one began.
+    /// The name of the open one.
+    name: String,
+    /// The counters when it began.
     before: Counts,
     /// The instruction counter then.
     begun: u32,
 }
 
 static RING: SpinLock<Ring> = SpinLock::new(Ring {
-    kept: [const { Interval { index: 0, instructions: 0, counts: Counts::ZERO } }; KEPT],
+    kept: [const { Interval { index: 0, name: String::new(), instructions: 0, counts: Counts::ZERO } }; KEPT],
     ended: 0,
     taken: 0,
+    name: String::new(),
     before: Counts::ZERO,
     begun: 0,
 });
 
-/// From now on every MADV_PAGEOUT of a program is an interval.
+/// From now on every MADV_PAGEOUT of a program is an interval, and what a program asks for.
 pub fn start() {
-    syscall::measure_page_outs(syscall::Interval { begin, end });
+    syscall::measure(syscall::Interval { begin, end });
 }
 
-fn begin() {
+fn begin(name: &str) {
     let memory = crate::memory();
     let mut ring = RING.lock();
+    ring.name = name.into();
     ring.before = Counts::now(memory);
     ring.begun = memory.door.mark(Mark::Begin);
 }
@@ -66,13 +73,14 @@ fn end() {
     let counts = Counts::now(memory).since(&ring.before);
     // The counter has 32 bits here; a call is shorter than that.
     let instructions = u64::from(ended.wrapping_sub(ring.begun));
-    ring.kept[index as usize % KEPT] = Interval { index, instructions, counts };
+    let name = core::mem::take(&mut ring.name);
+    ring.kept[index as usize % KEPT] = Interval { index, name, instructions, counts };
     ring.ended += 1;
 }
 
 /// Makes an interval of `work`, in which no program pages out, and writes its record.
 pub fn measure<R>(name: &str, work: impl FnOnce() -> R) -> R {
-    begin();
+    begin("");
     let result = work();
     end();
     record(&take(), name);
@@ -87,10 +95,11 @@ pub fn take() -> Vec<Interval> {
     (first..ring.ended).map(|index| ring.kept[index as usize % KEPT].clone()).collect()
 }
 
-/// Writes the records of `intervals`. Only when no program runs.
-pub fn record(intervals: &[Interval], name: &str) {
-    for Interval { index, instructions, counts } in intervals {
-        let (name, fields) = (Json(name), counts.fields());
+/// Writes the records of `intervals`, which a run called `run` made. Only when no program runs.
+pub fn record(intervals: &[Interval], run: &str) {
+    for Interval { index, name, instructions, counts } in intervals {
+        let name = if name.is_empty() { run.into() } else { alloc::format!("{run}: {name}") };
+        let (name, fields) = (Json(&name), counts.fields());
         let [(loads, loaded), (stores, stored), (atomics, changed)] = counts.entry_accesses();
         record::write(format_args!(
             r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions},"{loads}":{loaded},"{stores}":{stored},"{atomics}":{changed}{fields}}}"#

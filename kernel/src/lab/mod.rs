@@ -23,6 +23,8 @@ mod other_cpu;
 #[cfg(target_os = "none")]
 mod program;
 #[cfg(target_os = "none")]
+mod steps;
+#[cfg(target_os = "none")]
 mod table;
 #[cfg(target_os = "none")]
 mod tests;
@@ -32,7 +34,7 @@ pub use job::run;
 
 #[cfg(target_os = "none")]
 mod job {
-    use super::{counters::Counts, interval, program, table, tests};
+    use super::{counters::Counts, interval, program, steps, table, tests};
     use crate::command_line::{Job, LogTarget, Options};
     use crate::dev::{log as kernel_log, record};
 
@@ -51,6 +53,7 @@ mod job {
         interval::start();
         match options.job {
             Job::Run => run_program(options),
+            Job::Steps => end(steps::run(options)),
             Job::Test => end(tests::run(options)),
             _ => end(table::run(options)),
         }
@@ -69,7 +72,7 @@ mod job {
         let arguments: alloc::vec::Vec<&str> = options.arguments.iter().map(|argument| &**argument).collect();
         let status = program::run(name, &arguments);
         let intervals = interval::take();
-        if options.verify {
+        if options.verify || options.counters {
             interval::record(&intervals, name);
         }
         if options.counters {

@@ -8,10 +8,18 @@ use mm::policy::{Enabled, MAX_ORDER, MIN_ORDER, Unmap};
 use mmu::PAGE_SIZE;
 
 use super::counters::Counts;
+use super::grid::Grouped;
 use super::interval::{self, Interval};
+use super::linux;
+use crate::command_line::Options;
 use crate::machine::machine;
 use crate::syscall;
 use crate::task::{self, ExitStatus, Launch};
+
+/// The order of a 64K folio.
+pub const LARGE: u32 = 4;
+/// The ways, in the order of the tables' columns.
+pub const WAYS: [Unmap; 3] = [Unmap::Page, Unmap::Folio, Unmap::Gather];
 
 /// What Linux gives its first program.
 const ENVIRONMENT: &[&str] = &["HOME=/", "TERM=linux"];
@@ -93,6 +101,25 @@ pub struct Measured {
     pub instructions: u64,
     /// What was counted in it.
     pub counts: Counts,
+}
+
+/// Bytes that a measurement is about.
+pub fn bytes(options: &Options) -> u64 {
+    if options.quick { 16 << 20 } else { linux::BYTES }
+}
+
+/// So many bytes, in words.
+pub fn mib_and_pages(bytes: u64) -> String {
+    format!("{} MiB ({} pages)", bytes >> 20, Grouped(bytes / PAGE_SIZE))
+}
+
+/// Why less than `bytes` went out.
+pub fn too_little_swap(bytes: u64) -> String {
+    let room = (crate::memory().swap.total() as u64 * PAGE_SIZE) >> 20;
+    let wanted = bytes >> 20;
+    format!(
+        "not all pages were swapped out: the swap device has {room} MiB, and must have more than {wanted} (--swap), which the machine must have too (--mem)"
+    )
 }
 
 /// Has new anonymous memory made of folios of just this order.

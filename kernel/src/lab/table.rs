@@ -10,17 +10,9 @@ use mmu::PAGE_SIZE;
 use super::conditions::{Conditions, SET_BY_RUNS};
 use super::grid::{Grid, Grouped, Quotient};
 use super::linux;
-use super::program::{self, Fill, Measured, Setting, folio_name};
+use super::program::{self, Fill, LARGE, Measured, Setting, WAYS, folio_name, mib_and_pages};
 use crate::command_line::Options;
 use crate::dev::record::{self, Json};
-
-/// What is swapped out, and with `quick=on`.
-const BYTES: u64 = 256 << 20;
-const QUICK_BYTES: u64 = 16 << 20;
-/// The order of a 64K folio.
-const LARGE: u32 = 4;
-
-const WAYS: [Unmap; 3] = [Unmap::Page, Unmap::Folio, Unmap::Gather];
 
 /// What the tables are made of.
 struct Results {
@@ -32,7 +24,7 @@ struct Results {
 /// Measures and prints. Whether all went well.
 pub fn run(options: &Options) -> bool {
     let memory = crate::memory();
-    let bytes = if options.quick { QUICK_BYTES } else { BYTES };
+    let bytes = program::bytes(options);
     let conditions = Conditions::new(memory, options);
     conditions.record();
     let own = options.policy.iter().filter(|(key, _)| SET_BY_RUNS.contains(&key.as_str()));
@@ -94,15 +86,8 @@ fn measure(bytes: u64, verbose: bool) -> Result<Results, String> {
 
 /// A page-out that left pages behind has nothing to say about what it costs.
 fn all_went_out(run: &Measured) -> Result<(), String> {
-    let (out, pages) = (run.counts.get("pages_swapped_out"), run.setting.pages());
-    if out == pages {
-        return Ok(());
-    }
-    let room = (crate::memory().swap.total() as u64 * PAGE_SIZE) >> 20;
-    let wanted = run.setting.bytes >> 20;
-    Err(format!(
-        "only {out} of {pages} pages were swapped out: the swap device has {room} MiB, and must have more than {wanted} (--swap), which the machine must have too (--mem)"
-    ))
+    let all = run.counts.get("pages_swapped_out") == run.setting.pages();
+    if all { Ok(()) } else { Err(program::too_little_swap(run.setting.bytes)) }
 }
 
 fn describe(setting: &Setting) -> String {
@@ -131,8 +116,7 @@ fn heads(last: Option<&'static str>) -> Vec<&'static str> {
 
 fn title(runs: &[Measured]) -> String {
     let setting = runs[0].setting;
-    let (mib, pages) = (setting.bytes >> 20, Grouped(setting.pages()));
-    format!("{}: {mib} MiB ({pages} pages) by one madvise(MADV_PAGEOUT)", describe_fill(&setting))
+    format!("{}: {} by one madvise(MADV_PAGEOUT)", describe_fill(&setting), mib_and_pages(setting.bytes))
 }
 
 fn describe_fill(setting: &Setting) -> String {

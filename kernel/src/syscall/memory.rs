@@ -1,14 +1,13 @@
-//! Memory: brk, mmap, munmap, mprotect, madvise. What they do is `mm`'s; here arguments are taken apart as Linux does.
+//! Memory: brk, mmap, munmap, mremap, mprotect, madvise. What they do is `mm`'s; here arguments are taken apart as Linux does.
 
 use mm::Errno;
 
-use super::{Arguments, Call, Outcome, call, missing_part};
-use crate::arch::cpu::Yield;
+use super::{Arguments, Call, Outcome, call, interval, missing_part};
 use crate::task::Process;
-use crate::task::space::Map;
+use crate::task::space::{Map, MoveFlags, MoveRequest};
 
 pub const CALLS: &[Call] =
-    &[call(214, brk), call(215, munmap), call(222, mmap), call(226, mprotect), call(233, madvise)];
+    &[call(214, brk), call(215, munmap), call(216, mremap), call(222, mmap), call(226, mprotect), call(233, madvise)];
 
 const PAGE: u64 = 4096;
 /// PROT_READ, PROT_WRITE and PROT_EXEC; PROT_SEM is accepted and means nothing, as on Linux.
@@ -49,6 +48,11 @@ fn mmap(process: &mut Process, &[address, length, protection, flags, descriptor,
     process.space.mmap(Map { address, length, protection: protection & PROT, flags })
 }
 
+fn mremap(process: &mut Process, &[old, old_length, new_length, flags, new_address, _]: &Arguments) -> Outcome {
+    let flags = MoveFlags::from_bits_retain(flags);
+    process.space.mremap(MoveRequest { old, old_length, new_length, flags, new_address })
+}
+
 fn mprotect(process: &mut Process, &[address, length, protection, ..]: &Arguments) -> Outcome {
     if protection & !PROT != 0 {
         return Err(Errno::EINVAL);
@@ -59,30 +63,11 @@ fn mprotect(process: &mut Process, &[address, length, protection, ..]: &Argument
 
 fn madvise(process: &mut Process, &[address, length, advice, ..]: &Arguments) -> Outcome {
     const PAGEOUT: u32 = 21;
-    match INTERVAL.get() {
-        Some(interval) if advice as u32 == PAGEOUT => {
-            (interval.begin)();
-            let result = process.space.madvise(address, length, advice);
-            (interval.end)();
-            result?;
-        }
-        _ => process.space.madvise(address, length, advice)?,
+    let advise = |process: &mut Process| process.space.madvise(address, length, advice);
+    if advice as u32 == PAGEOUT {
+        interval::around(process, advise)?
+    } else {
+        advise(process)?
     }
     Ok(0)
-}
-
-/// What is called around every MADV_PAGEOUT of a program, to measure it.
-#[derive(Clone, Copy, Debug)]
-pub struct Interval {
-    /// Called right before.
-    pub begin: fn(),
-    /// Called right after.
-    pub end: fn(),
-}
-
-static INTERVAL: spin::once::Once<Interval, Yield> = spin::once::Once::new();
-
-/// Says what measures page-outs, once for a run of the machine.
-pub fn measure_page_outs(interval: Interval) {
-    INTERVAL.call_once(|| interval);
 }

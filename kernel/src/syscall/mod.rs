@@ -4,6 +4,7 @@
 //! has a file, which lists its calls by number; [`TABLE`] is made of these lists.
 
 mod info;
+mod interval;
 mod io;
 mod memory;
 mod names;
@@ -14,7 +15,7 @@ mod user;
 
 use alloc::format;
 
-pub use memory::{Interval, measure_page_outs};
+pub use interval::{Interval, measure};
 use mm::Errno;
 
 use crate::task::Process;

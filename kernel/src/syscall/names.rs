@@ -34,7 +34,6 @@ const NAMES: &[(usize, &str)] = &[
     (165, "getrusage"),
     (198, "socket"),
     (199, "socketpair"),
-    (216, "mremap"),
     (220, "clone"),
     (221, "execve"),
     (224, "swapon"),

@@ -4,7 +4,7 @@ use alloc::format;
 
 use mm::Errno;
 
-use super::{Arguments, Call, Outcome, call, missing_part, time, user};
+use super::{Arguments, Call, Outcome, call, interval, missing_part, time, user};
 use crate::task::{ExitStatus, PID, Process};
 
 pub const CALLS: &[Call] = &[
@@ -143,6 +143,7 @@ fn prctl(process: &mut Process, &[operation, argument, ..]: &Arguments) -> Outco
     const GET_NAME: u32 = 16;
     const SET_VMA: u32 = 0x5356_4D41;
     match operation as u32 {
+        interval::PRCTL => interval::prctl(argument),
         SET_NAME => {
             let mut name = [0; 16];
             for (index, byte) in name.iter_mut().take(15).enumerate() {

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use mm::fault::FaultError;
 use mm::map::{MapFlags, MapRequest};
+pub use mm::remap::{MoveFlags, MoveRequest};
 use mm::vma::Prot;
 use mm::{Errno, Space};
 use mmu::VirtAddr;
@@ -105,6 +106,14 @@ impl UserSpace {
     /// Linux's.
     pub fn munmap(&self, address: u64, length: u64) -> Result<(), Errno> {
         crate::memory().munmap(&self.0, address, length)
+    }
+
+    /// Moves or resizes a map; where it is then.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mremap(&self, request: MoveRequest) -> Result<u64, Errno> {
+        crate::memory().mremap(&self.0, request)
     }
 
     /// Changes protection.

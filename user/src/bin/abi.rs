@@ -58,6 +58,7 @@ mod program {
             ("maps go where they are told, and never over another", placement),
             ("the heap grows and shrinks", heap),
             ("protection and MADV_DONTNEED do what they say", protection),
+            ("mremap moves, grows and shrinks what was written", moves),
             ("getrandom fills all it is asked for", getrandom),
         ];
         let mut failed = 0;
@@ -327,6 +328,37 @@ mod program {
             let hole = sys::unmap(start + PAGE, PAGE).is_ok()
                 && sys::protect(start, 4 * PAGE, sys::PROT_READ) == Err(sys::Error(sys::error::ENOMEM));
             ok && unreadable && back && dropped && hole
+        }
+    }
+
+    fn moves(_: &Args) -> bool {
+        const MAYMOVE: u64 = 1;
+        const FIXED: u64 = 2;
+        const DONTUNMAP: u64 = 4;
+        const PAGES: u64 = 48;
+        let Ok(start) = sys::map(3 * PAGES * PAGE, sys::PROT_READ | sys::PROT_WRITE) else { return false };
+        let word = |base: u64, page: u64| (base + page * PAGE) as *mut u64;
+        // SAFETY: pages of our own, each read where it was moved to.
+        unsafe {
+            let holds = |base: u64| (0..PAGES).all(|page| word(base, page).read_volatile() == page + 1);
+            let empty = |base: u64| (0..PAGES).all(|page| word(base, page).read_volatile() == 0);
+            (0..PAGES).for_each(|page| word(start, page).write_volatile(page + 1));
+            let (length, there) = (PAGES * PAGE, start + (2 * PAGES + 1) * PAGE);
+            // By 97 pages, so that no block fits; and back, out and in again on the way.
+            let shorter = sys::remap(start, length, length - PAGE, MAYMOVE | FIXED, there) == Ok(there);
+            let moved = shorter && (0..PAGES - 1).all(|page| word(there, page).read_volatile() == page + 1);
+            let _ = sys::advise(there, length - PAGE, sys::advice::PAGEOUT);
+            let back = sys::remap(there, length - PAGE, length - PAGE, MAYMOVE | FIXED, start) == Ok(start);
+            let grown = sys::remap(start, length - PAGE, length, MAYMOVE, 0);
+            let Ok(base) = grown else { return false };
+            let last_is_new = word(base, PAGES - 1).read_volatile() == 0;
+            word(base, PAGES - 1).write_volatile(PAGES);
+            let kept = sys::remap(base, length, length, MAYMOVE | DONTUNMAP, 0);
+            let Ok(copy) = kept else { return false };
+            let refused = sys::remap(copy, length, length, MAYMOVE | FIXED, copy + PAGE)
+                == Err(sys::Error(sys::error::EINVAL))
+                && sys::remap(PAGE, PAGE, 2 * PAGE, MAYMOVE, 0) == Err(sys::Error(sys::error::EFAULT));
+            moved && back && last_is_new && holds(copy) && empty(base) && refused
         }
     }
 

@@ -247,6 +247,10 @@ mod program {
         check("munmap askew", number::MUNMAP, [page + 1, PAGE, 0, 0, 0, 0], error::EINVAL);
         check("munmap of nothing", number::MUNMAP, [page, 0, 0, 0, 0, 0], error::EINVAL);
         check("munmap in the kernel", number::MUNMAP, [KERNEL, PAGE, 0, 0, 0, 0], error::EINVAL);
+        check("mremap askew", number::MREMAP, [page + 1, PAGE, PAGE, 1, 0, 0], error::EINVAL);
+        check("mremap to nothing", number::MREMAP, [page, PAGE, 0, 1, 0, 0], error::EINVAL);
+        check("mremap into the kernel", number::MREMAP, [page, PAGE, PAGE, 3, KERNEL, 0], error::EINVAL);
+        check("mremap of a hole", number::MREMAP, [NOWHERE, PAGE, PAGE, 1, 0, 0], error::EFAULT);
         check("mprotect askew", number::MPROTECT, [page + 1, PAGE, 0, 0, 0, 0], error::EINVAL);
         check("mprotect of a hole", number::MPROTECT, [NOWHERE, PAGE, 0, 0, 0, 0], error::ENOMEM);
         check("madvise askew", number::MADVISE, [page + 1, PAGE, 4, 0, 0, 0], error::EINVAL);

@@ -107,7 +107,7 @@ mod program {
     }
 
     fn handle_sigbus() -> Result<(), Error> {
-        let action = [on_sigbus as usize as u64, SA_SIGINFO, 0, 0];
+        let action = [on_sigbus as *const () as usize as u64, SA_SIGINFO, 0, 0];
         // SAFETY: a `sigaction` as the kernel has it: handler, flags, restorer, mask of 8 bytes.
         unsafe { sys::call(number::RT_SIGACTION, [SIGBUS, action.as_ptr().addr() as u64, 0, 8, 0, 0]) }.map(|_| ())
     }

@@ -118,6 +118,23 @@ impl<'m> Bench<'m> {
         Ok(space)
     }
 
+    /// A child of a space, which the bench audits and destroys as well.
+    ///
+    /// # Errors
+    /// If it can not be made.
+    pub fn fork(&self, space: &Arc<Space>) -> Result<Arc<Space>, String> {
+        let child = self.memory.fork_space(space).map_err(failed("fork"))?;
+        self.spaces.borrow_mut().push(child.clone());
+        Ok(child)
+    }
+
+    /// Destroys a space before the case is over, as a program's exit does.
+    pub fn exit(&self, space: &Arc<Space>) {
+        self.cpu.leave(self.memory);
+        self.spaces.borrow_mut().retain(|other| !Arc::ptr_eq(other, space));
+        self.memory.destroy_space(space);
+    }
+
     /// A new space with one area of `pages` pages at the usual place, for folios of one size.
     ///
     /// # Errors

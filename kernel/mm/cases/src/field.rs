@@ -10,6 +10,7 @@ use mm::fault::Access;
 use mm::folio::Folio;
 use mm::map::{MapFlags, MapRequest};
 use mm::pgtable::TableGuard;
+use mm::remap::{MoveFlags, MoveRequest};
 pub use mm::space::advice;
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space};
@@ -67,6 +68,20 @@ impl<'b, 'm> Field<'b, 'm> {
         };
         bench.memory().mmap(&space, request).map_err(failed("mmap"))?;
         Ok(Self { bench, space, start, pages })
+    }
+
+    /// The same area in a child of its space.
+    ///
+    /// # Errors
+    /// If the space can not be forked.
+    pub fn fork(&self) -> Result<Self, String> {
+        let space = self.bench.fork(&self.space)?;
+        Ok(Self { bench: self.bench, space, start: self.start, pages: self.pages })
+    }
+
+    /// The program that has the area exits.
+    pub fn exit(self) {
+        self.bench.exit(&self.space);
     }
 
     pub(crate) fn memory(&self) -> &'m Memory {
@@ -289,6 +304,48 @@ impl<'b, 'm> Field<'b, 'm> {
     pub fn unmap(&self, first: usize, count: usize) -> Outcome {
         let (start, length) = (self.va(first).as_u64(), count as u64 * PAGE_SIZE);
         self.memory().munmap(&self.space, start, length).map_err(failed("munmap"))
+    }
+
+    /// mremap of some pages to where nothing else need be, without another size.
+    ///
+    /// # Errors
+    /// As mremap.
+    pub fn move_pages(&self, first: usize, count: usize, to: usize) -> Result<u64, Errno> {
+        self.remap((first, count), count, Some(to), MoveFlags::MAYMOVE | MoveFlags::FIXED)
+    }
+
+    /// mremap of some pages to `pages` at page `to`.
+    ///
+    /// # Errors
+    /// As mremap.
+    pub fn remap(
+        &self,
+        (first, count): (usize, usize),
+        pages: usize,
+        to: Option<usize>,
+        flags: MoveFlags,
+    ) -> Result<u64, Errno> {
+        let request = MoveRequest {
+            old: self.va(first).as_u64(),
+            old_length: count as u64 * PAGE_SIZE,
+            new_length: pages as u64 * PAGE_SIZE,
+            flags,
+            new_address: to.map_or(0, |page| self.va(page).as_u64()),
+        };
+        self.memory().mremap(&self.space, request)
+    }
+
+    /// Which page of the field an address is.
+    pub fn page_at(&self, address: u64) -> usize {
+        (address.wrapping_sub(self.start.as_u64()) / PAGE_SIZE) as usize
+    }
+
+    /// A program reads pages that were filled at `first` and are at `now`.
+    ///
+    /// # Errors
+    /// The first byte that differs.
+    pub fn verify_moved(&self, first: usize, count: usize, now: usize) -> Outcome {
+        (0..count).try_for_each(|page| self.must_hold(now + page, &self.content(first + page)))
     }
 
     /// Present pages and swap entries of the space, as its accounts say.

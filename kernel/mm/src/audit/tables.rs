@@ -7,6 +7,7 @@ use mmu::{CONT_PTES, Descriptor, ENTRIES, STAGE1, Table, VirtAddr, level_shift};
 
 use super::{Finding, Place, Rule, Seen, is, same};
 use crate::memory::Memory;
+use crate::rmap::Extent;
 use crate::space::Space;
 use crate::swap::SwapEntry;
 use crate::vma::{Area, Areas};
@@ -105,13 +106,20 @@ impl Walk<'_> {
         let folio = self.memory.frames.folio_of(entry.frame());
         let page = folio.index_of(entry.frame());
         self.seen.folio(&folio).maps[page] += 1;
-        let mapping = folio.mapping();
-        let same_anon = mapping.is_some_and(|(anon, _)| area.anon == Some(anon));
-        is(Rule::Entry, "page and area agree on the anon_vma", place, same_anon, true)?;
-        let offset = mapping.map_or(0, |(_, first)| first + page as u64);
+        let (anon, first) = folio.mapping().unzip();
+        let offset = first.map_or(0, |first| first + page as u64);
         same(Rule::Entry, "page offset in the anon_vma", place, offset, area.index_of(address))?;
+        let anon = anon.and_then(|anon| self.memory.anon.get(anon));
+        let is_found = anon.is_some_and(|anon| anon.extents().iter().any(|extent| self.is_at(extent, offset, address)));
+        is(Rule::Entry, "found through the anon_vma of its page", place, is_found, true)?;
         let owned = folio.is_exclusive(page) || !entry.is_writable();
         is(Rule::Entry, "a writable page is exclusive", place, owned, true)
+    }
+
+    /// Whether the reverse map leads from a page offset to this address of the space.
+    fn is_at(&self, extent: &Extent, offset: u64, address: VirtAddr) -> bool {
+        core::ptr::eq(Arc::as_ptr(&extent.space), self.space)
+            && extent.addresses(offset, 1) == Some((address, address.add_pages(1)))
     }
 }
 

@@ -234,7 +234,7 @@ fn a_page_that_is_not_where_the_reverse_map_says() {
     ground.must_find(Rule::Entry, "page offset in the anon_vma", offset + 1, offset);
     let other = ground.memory.anon.create().unwrap();
     ground.folio(0).set_mapping(other, offset);
-    ground.must_find(Rule::Entry, "page and area agree on the anon_vma", 0, 1);
+    ground.must_find(Rule::Entry, "found through the anon_vma of its page", 0, 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use mmu::{Descriptor, ENTRIES, PAGE_SIZE, Protection, Slot, VirtAddr};
 
 use super::{Access, Fault, FaultError, Handled, Outcome};
 use crate::frame::FreshFolio;
+use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::AnonVmaId;
 use crate::vma::AreaFlags;
@@ -95,28 +96,40 @@ impl<'a> Fault<'a> {
         (0..count).all(|index| self.memory.door.load(slot.add(index)).is_none())
     }
 
-    /// Maps a new folio, whose contents are ready, for the write that faulted: all its pages from `slot` on, young, dirty, writable and
-    /// exclusive. The entries hold no translation.
+    /// Maps a new folio, whose contents are ready, for the write that faulted.
     pub(super) fn map_fresh(&self, table: &TableGuard<'_>, slot: Slot, folio: FreshFolio<'a>, anon: AnonVmaId) {
-        let pages = folio.pages();
-        let folio = folio.publish();
-        folio.set_mapping(anon, self.area.index_of(table.address(slot)));
-        folio.set_swap_backed(true);
-        folio.set_uptodate(true);
-        folio.set_exclusive(0, pages);
-        folio.add_maps(0, pages);
-        if pages > 1 {
-            // The reference that it was allocated with is that of its first mapping.
-            folio.get(pages - 1);
-        }
-        if self.area.protection().execute {
-            self.memory.door.sync_instructions(folio.head(), pages);
-        }
-        // The door stores with release: a walk that finds the entry finds the contents too (reference 4.28).
         let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young().make_dirty();
-        table.set_run(slot, entry, pages);
-        self.memory.lru.add(folio);
+        map_fresh(self.memory, table, slot, folio, entry, (anon, self.area.index_of(table.address(slot))));
     }
+}
+
+/// Maps a new folio, whose contents are ready: all its pages from `slot` on, the first by `entry`, exclusive to the table's space. The
+/// entries hold no translation. `place` is its anon_vma, and the offset of its first page there.
+pub(crate) fn map_fresh(
+    memory: &Memory,
+    table: &TableGuard<'_>,
+    slot: Slot,
+    folio: FreshFolio<'_>,
+    entry: Descriptor,
+    place: (AnonVmaId, u64),
+) {
+    let pages = folio.pages();
+    let folio = folio.publish();
+    folio.set_mapping(place.0, place.1);
+    folio.set_swap_backed(true);
+    folio.set_uptodate(true);
+    folio.set_exclusive(0, pages);
+    folio.add_maps(0, pages);
+    if pages > 1 {
+        // The reference that it was allocated with is that of its first mapping.
+        folio.get(pages - 1);
+    }
+    if entry.is_user_executable() {
+        memory.door.sync_instructions(folio.head(), pages);
+    }
+    // The door stores with release: a walk that finds the entry finds the contents too (reference 4.28).
+    table.set_run(slot, entry, pages);
+    memory.lru.add(folio);
 }
 
 /// The orders in a mask, the largest first.

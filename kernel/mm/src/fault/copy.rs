@@ -47,8 +47,8 @@ impl<'a> Fault<'a> {
             return false;
         }
         let Some(locked) = folio.try_lock() else { return false };
-        if locked.is_swap_cache() {
-            self.memory.swap.free_if_unused(&locked);
+        if locked.is_swap_cache() && self.memory.swap.free_if_unused(&locked) {
+            self.memory.defer_split(locked.folio());
         }
         if locked.refs() != locked.mapcount() || locked.page_maps(index) != 1 {
             return false;
@@ -68,7 +68,9 @@ impl<'a> Fault<'a> {
         self.memory.door.fact(Fact::DataRead(entry.frame(), 1));
         self.memory.door.copy_pages(fresh.head(), entry.frame(), 1);
         let Some(table) = self.replace(entry, fresh, anon)? else { return Ok(Outcome::Again) };
-        folio.remove_maps(folio.index_of(entry.frame()), 1);
+        if folio.remove_maps(folio.index_of(entry.frame()), 1).partially_mapped {
+            self.memory.defer_split(folio);
+        }
         drop(table);
         let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
         zap::release(self.memory, folio, 2, &mut gather);

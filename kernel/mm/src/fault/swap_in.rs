@@ -22,6 +22,7 @@ use crate::vma::AreaFlags;
 struct Found {
     entry: Descriptor,
     swapped: Swapped,
+    /// Where the page belongs if nothing maps it yet.
     anon: AnonVmaId,
     /// Whether the device had to be read.
     was_read: bool,
@@ -32,6 +33,8 @@ impl<'a> Fault<'a> {
         // No other kind of entry that is not present exists yet.
         let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::SwapRead)?;
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
+        // A page that relatives may have entries for too must be found through all of their areas.
+        let anon = if swapped.exclusive { anon } else { self.memory.anon.common(anon) };
         let found = Found { entry, swapped, anon, was_read: false };
         if let Some(folio) = self.memory.swap.lookup(self.memory, swapped.entry) {
             return self.map_cached(folio.lock(), found);
@@ -199,8 +202,8 @@ impl<'a> Fault<'a> {
             memory.door.sync_instructions(locked.page(first), pages);
         }
         table.set_run(table.slot(address), entry, pages);
-        if self.should_free_slots(locked, pages) {
-            memory.swap.free_if_unused(locked);
+        if self.should_free_slots(locked, pages) && memory.swap.free_if_unused(locked) {
+            memory.defer_split(locked.folio());
         }
     }
 

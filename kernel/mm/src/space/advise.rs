@@ -18,10 +18,18 @@ use crate::zap;
 pub mod advice {
     /// Drop the pages.
     pub const DONTNEED: u32 = 4;
+    /// A child gets nothing of it.
+    pub const DONTFORK: u32 = 10;
+    /// A child gets it again.
+    pub const DOFORK: u32 = 11;
     /// Large folios are welcome.
     pub const HUGEPAGE: u32 = 14;
     /// No large folios.
     pub const NOHUGEPAGE: u32 = 15;
+    /// A child finds it empty.
+    pub const WIPEONFORK: u32 = 18;
+    /// A child finds in it what the parent has.
+    pub const KEEPONFORK: u32 = 19;
     /// Swap the pages out.
     pub const PAGEOUT: u32 = 21;
     /// Make the pages readable without a fault.
@@ -41,8 +49,12 @@ impl Memory {
     pub fn madvise(&self, space: &Arc<Space>, address: u64, length: u64, advice: u32) -> Result<(), Errno> {
         let known = [
             advice::DONTNEED,
+            advice::DONTFORK,
+            advice::DOFORK,
             advice::HUGEPAGE,
             advice::NOHUGEPAGE,
+            advice::WIPEONFORK,
+            advice::KEEPONFORK,
             advice::PAGEOUT,
             advice::POPULATE_READ,
             advice::POPULATE_WRITE,
@@ -65,6 +77,10 @@ impl Memory {
             advice::PAGEOUT => self.page_out(space, range),
             advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
             advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
+            advice::DONTFORK => self.set_flags(space, range, AreaFlags::DONTFORK, AreaFlags::empty()),
+            advice::DOFORK => self.set_flags(space, range, AreaFlags::empty(), AreaFlags::DONTFORK),
+            advice::WIPEONFORK => self.set_flags(space, range, AreaFlags::WIPEONFORK, AreaFlags::empty()),
+            advice::KEEPONFORK => self.set_flags(space, range, AreaFlags::empty(), AreaFlags::WIPEONFORK),
             advice::HUGEPAGE => self.set_flags(space, range, AreaFlags::HUGEPAGE, AreaFlags::NOHUGEPAGE),
             _ => self.set_flags(space, range, AreaFlags::NOHUGEPAGE, AreaFlags::HUGEPAGE),
         }

@@ -81,6 +81,11 @@ impl Drive {
         self.queue.lock().len()
     }
 
+    /// The frame that keeps slot `slot`: what was written, if that is complete.
+    pub fn frame(&self, slot: usize) -> Pfn {
+        self.ram.frame(slot)
+    }
+
     /// Whether the write was put into the queue. With no room for it, it is done at once.
     fn enqueue(&self, write: Write) -> bool {
         let mut queue = self.queue.lock();

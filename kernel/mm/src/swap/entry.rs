@@ -6,6 +6,8 @@
 
 use mmu::Descriptor;
 
+use super::cluster::SLOTS;
+
 const EXCLUSIVE: u64 = 1 << 2;
 const UFFD: u64 = 1 << 3;
 const DEVICE_SHIFT: u32 = 6;
@@ -47,6 +49,11 @@ impl SwapEntry {
     #[inline(always)]
     pub const fn advance(self, count: usize) -> Self {
         Self { device: self.device, slot: self.slot + count as u32 }
+    }
+
+    /// How many slots there are from this one to the end of its cluster, which changes of counts do not cross.
+    pub const fn left_in_cluster(self) -> usize {
+        SLOTS - self.slot as usize % SLOTS
     }
 
     /// The descriptor that says so. That of the next page is [`Descriptor::advance`]d by one.

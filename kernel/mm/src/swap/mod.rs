@@ -142,15 +142,17 @@ impl Swap {
         if memory.inject.strikes(Point::SwapAlloc, folio.pages()) {
             return Err(SwapFull);
         }
-        let order = folio.order();
         let folio = folio.folio();
-        for (device, swap) in self.devices() {
+        let taken = self.devices().any(|(device, swap)| {
             let enter = |slot: usize| folio.enter_swap_cache(SwapEntry { device, slot: slot as u32 });
-            if swap.clusters.take(order, folio.index(), enter) {
-                return Ok(());
-            }
+            swap.clusters.take(folio.order(), folio.index(), enter)
+        });
+        if !taken {
+            return Err(SwapFull);
         }
-        Err(SwapFull)
+        // It may have been mapped in part a moment ago; now it is reclaim's.
+        memory.deferred.remove(folio);
+        Ok(())
     }
 
     /// One more swap entry for each of `count` pages of a cached folio. All or none.
@@ -194,6 +196,17 @@ impl Swap {
         cluster.raise(at, count).map_err(|_| DupError::Unused)
     }
 
+    /// Gives the cluster of `entry` room for counts of any height. The caller holds no lock under which memory may not be waited for.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn extend(&self, entry: SwapEntry) -> Result<(), DupError> {
+        let extension = new_extension().ok_or(DupError::NoMemory)?;
+        let (mut cluster, _) = self.device(entry).clusters.lock(entry.slot as usize);
+        cluster.extend(extension);
+        Ok(())
+    }
+
     /// One swap entry less for each of `count` pages of a cached folio. The slots stay in use while it is cached.
     #[inline]
     pub fn put(&self, folio: &Folio<'_>, first: usize, count: usize) {
@@ -210,7 +223,7 @@ impl Swap {
         let mut done = 0;
         while done < count {
             let entry = entry.advance(done);
-            let length = (SLOTS - entry.slot as usize % SLOTS).min(count - done);
+            let length = entry.left_in_cluster().min(count - done);
             self.put_in_cluster(memory, entry, length, &mut orphan);
             done += length;
         }

@@ -37,8 +37,9 @@ impl RamDevice {
         door.transfer_pages(self.frame(slot), frame, pages);
     }
 
+    /// The frame that keeps slot `slot`.
     #[inline]
-    fn frame(&self, slot: usize) -> Pfn {
+    pub fn frame(&self, slot: usize) -> Pfn {
         self.blocks[slot / SLOTS].add(slot % SLOTS)
     }
 }

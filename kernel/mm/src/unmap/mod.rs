@@ -14,6 +14,7 @@ mod swap_out;
 mod walk;
 
 pub use gather::unmap_batch;
+pub(crate) use swap_out::share;
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Fact, Mark, Slot};

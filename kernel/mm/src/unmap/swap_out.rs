@@ -7,7 +7,7 @@ use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Slot};
 
 use crate::count::Counters;
-use crate::folio::FolioLock;
+use crate::folio::{Folio, FolioLock};
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
@@ -92,7 +92,7 @@ pub(super) fn raise_swap_counts(
 
 /// Takes the exclusive mark off pages whose entries are gone, unless the folio is pinned. The barriers pair with a pinner that takes
 /// its pin, then reads the entry again, and for a read-only entry the mark (reference 4.28).
-pub(super) fn share(memory: &Memory, folio: &FolioLock<'_>, counters: &Counters, first: usize, count: usize) -> bool {
+pub(crate) fn share(memory: &Memory, folio: &Folio<'_>, counters: &Counters, first: usize, count: usize) -> bool {
     assert!(count > 0, "nothing to share");
     counters.full_barriers.add(1);
     fence(Ordering::SeqCst);

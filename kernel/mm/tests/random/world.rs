@@ -22,27 +22,49 @@ pub const FIELD: Range<usize> = 0..PAGES;
 pub const WORDS: usize = 2;
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
-/// Memory of the machine.
-const RAM: u64 = 24 << 20;
-/// Slots of the swap device: not enough for all pages of both spaces.
-const SLOTS: usize = 1000;
 /// ASIDs run out soon.
 const ASID_BITS: &str = "4";
 
+/// What a machine has, its swap device included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size {
+    ram: u64,
+    slots: usize,
+}
+
+impl Size {
+    /// Enough for all pages of all spaces, in memory and on the device.
+    pub const ROOMY: Self = Self { ram: 24 << 20, slots: 3 * 512 };
+    /// The device is not enough for the pages of one space, so that it gets full, and its runs come to pieces.
+    pub const LITTLE_SWAP: Self = Self { ram: 24 << 20, slots: 600 };
+    /// Memory is not enough, and has few large folios.
+    pub const LITTLE_MEMORY: Self = Self { ram: 7 << 20, slots: 1000 };
+
+    /// Whether there may be no memory left.
+    pub fn is_little(self) -> bool {
+        self == Self::LITTLE_MEMORY
+    }
+}
+
 /// A machine and what runs on it.
 pub struct World {
+    pub size: Size,
     pub machine: Machine,
+    pub device: Arc<Drive>,
     pub memory: Memory,
     pub spaces: [Arc<Space>; 2],
-    drive: Arc<Drive>,
     /// What was free before the field was mapped.
     stock: [usize; 4],
 }
 
 /// The address of a word.
 pub fn at(page: usize, word: usize) -> VirtAddr {
-    // Words of a page lie far apart.
-    BASE.add_pages(page).add_bytes((word * 3 * 1024 + page % 100 * 8) as u64)
+    BASE.add_pages(page).add_bytes(offset(page, word))
+}
+
+/// Where in its page a word is. Words of a page lie far apart.
+pub fn offset(page: usize, word: usize) -> u64 {
+    (word * 3 * 1024 + page % 100 * 8) as u64
 }
 
 /// The error of a step that can not go wrong.
@@ -52,19 +74,20 @@ pub fn failed<E: std::fmt::Debug>(what: &str) -> impl FnOnce(E) -> String {
 
 impl World {
     /// A machine whose spaces have their fields mapped, nothing touched.
-    pub fn new(features: Features, cpus: usize, seed: u64) -> Self {
+    pub fn new(size: Size, features: Features, cpus: usize, seed: u64) -> Self {
+        let Size { ram, slots } = size;
         let machine =
-            Machine::new(Config { ram_bytes: RAM, features, cpus, seed, adversary: cpus > 1, ..Config::default() });
+            Machine::new(Config { ram_bytes: ram, features, cpus, seed, adversary: cpus > 1, ..Config::default() });
         let first = Config::default().ram_start.frame();
-        let all: [Range<Pfn>; 1] = [first..first.add((RAM / PAGE_SIZE) as usize)];
+        let all: [Range<Pfn>; 1] = [first..first.add((ram / PAGE_SIZE) as usize)];
         let memory = Memory::new(Door::simulated(&machine), &all).expect("memory");
-        let drive = Arc::new(Drive::new(RamDevice::new(&memory.frames, SLOTS).expect("a device")));
-        memory.swap.add_device(Box::new(drive.clone())).expect("a place for the device");
+        let device = Arc::new(Drive::new(RamDevice::new(&memory.frames, slots).expect("a device")));
+        memory.swap.add_device(Box::new(device.clone())).expect("a place for the device");
         memory.policy().parse("asid_bits", ASID_BITS).expect("a right value");
         memory.policy().parse("thp", "64K=always").expect("a right value");
         let stock = stock(&memory);
         let spaces = [(); 2].map(|()| memory.create_space().expect("a space"));
-        let world = Self { machine, memory, spaces, drive, stock };
+        let world = Self { size, machine, device, memory, spaces, stock };
         for space in &world.spaces {
             world.call(space, &Operation::Map(Pages(0, PAGES), RW)).expect("mmap");
         }
@@ -94,12 +117,16 @@ impl World {
                 Ok(())
             }
             Operation::Rollover(spaces) => self.run_short_lived(space, spaces),
+            Operation::Shrink(pages) => {
+                memory.shrink_deferred_splits(pages);
+                Ok(())
+            }
             Operation::Forget => {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
                 Ok(())
             }
             Operation::Latency(ticks) => {
-                self.drive.set_latency(ticks);
+                self.device.set_latency(ticks);
                 Ok(())
             }
             Operation::Tick => {
@@ -107,6 +134,7 @@ impl World {
                 Ok(())
             }
             Operation::Fail(point, after) => {
+                memory.inject.clear();
                 memory.inject.fail(point, after);
                 Ok(())
             }
@@ -134,7 +162,7 @@ impl World {
 
     /// The swap device's time goes on.
     fn tick(&self) {
-        self.drive.tick();
+        self.device.tick();
         self.memory.run_completions();
     }
 
@@ -153,7 +181,7 @@ impl World {
     pub fn end(self) -> Result<(), String> {
         self.memory.deactivate();
         self.spaces.iter().for_each(|space| self.memory.destroy_space(space));
-        while self.drive.pending() > 0 {
+        while self.device.pending() > 0 {
             self.tick();
         }
         let left = stock(&self.memory);

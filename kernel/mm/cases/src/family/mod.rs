@@ -5,9 +5,14 @@ pub mod data;
 pub mod device;
 pub mod flush;
 pub mod fold;
+pub mod fork;
 pub mod getters;
 pub mod helpers;
+pub mod moving;
+pub mod protect;
 pub mod rollback;
+pub mod split;
+pub mod swap_full;
 pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
@@ -25,7 +30,12 @@ pub const FAMILIES: &[&[Case]] = &[
     rollback::CASES,
     swap_in::CASES,
     device::CASES,
+    fork::CASES,
     zap::CASES,
+    protect::CASES,
+    moving::CASES,
+    split::CASES,
+    swap_full::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
