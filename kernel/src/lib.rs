@@ -33,6 +33,8 @@ pub mod memory;
 #[cfg(target_os = "none")]
 pub mod start;
 #[cfg(target_os = "none")]
+pub mod swap_clock;
+#[cfg(target_os = "none")]
 pub mod syscall;
 pub mod task;
 pub mod walk;

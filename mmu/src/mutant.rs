@@ -252,6 +252,16 @@ mutants! {
         "A large folio is read for slots that do not lie as its addresses do.";
     ZeroMarkKept = "zero-mark-kept", "M37", "", "4.8",
         "A slot keeps its zero mark when it is written.";
+    FreedUnderWriteback = "freed-under-writeback", "", "MS-40", "4.9 bytes, however long the device takes",
+        "A folio leaves the swap cache, and its slots and frames are free, while the device writes it.";
+    PendingTakenForDone = "pending-taken-for-done", "", "MS-40", "4.9 bytes, however long the device takes",
+        "Reclaim frees a folio as soon as the device has accepted it.";
+    WrittenTwice = "written-twice", "", "", "4.9 reclaim leaves a folio under writeback alone",
+        "Reclaim writes a folio that is being written already.";
+    WriteErrorForgotten = "write-error-forgotten", "", "", "4.9 a write that fails later",
+        "A folio whose write has failed is taken for written.";
+    ReadErrorIgnored = "read-error-ignored", "", "", "6 the device fails to read",
+        "What was in the frame before is mapped when the device fails to read.";
     SpuriousIsFatal = "spurious-is-fatal", "M42", "",
         "interleaving::a_fault_in_the_window_of_an_unfold_is_spurious",
         "A fault at an entry that allows the access, as after an unfold, is taken for a bad access.";

@@ -11,6 +11,7 @@ pub mod number {
     pub const EXIT_GROUP: u64 = 94;
     pub const CLOCK_GETTIME: u64 = 113;
     pub const TGKILL: u64 = 131;
+    pub const RT_SIGACTION: u64 = 134;
     pub const PRCTL: u64 = 167;
     pub const GETPID: u64 = 172;
     pub const GETTID: u64 = 178;

@@ -19,6 +19,8 @@ pub enum Point {
     DeviceWrite,
     /// A read from the swap device.
     DeviceRead,
+    /// A write that the swap device has accepted and completes later.
+    DeviceComplete,
     /// Getting a folio of order 0.
     FolioAlloc,
     /// Getting a folio of an order above 0.
@@ -31,7 +33,7 @@ pub enum Point {
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -39,6 +41,7 @@ impl Point {
         Self::SwapAlloc,
         Self::DeviceWrite,
         Self::DeviceRead,
+        Self::DeviceComplete,
         Self::FolioAlloc,
         Self::LargeFolioAlloc,
         Self::TableAlloc,

@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod audit;
 mod cold;
+mod completion;
 pub mod contpte;
 pub mod count;
 pub mod deferred;

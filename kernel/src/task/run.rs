@@ -8,6 +8,7 @@ use super::process::Process;
 use super::status::ExitStatus;
 use super::{deliver, fault, initrd, load, report};
 use crate::arch::user::{self, Trap};
+use crate::swap_clock;
 
 /// What to run.
 #[derive(Clone, Copy)]
@@ -82,6 +83,7 @@ fn run_to_end(process: &mut Process, system_call: fn(&mut Process)) -> ExitStatu
                 return ExitStatus::Killed(bug.signal());
             }
         }
+        swap_clock::poll();
         deliver::pending(process);
         if let Some(status) = process.ended() {
             return status;

@@ -12,6 +12,7 @@ use mmu::VirtAddr;
 use crate::arch::cpu::SpinLock;
 use crate::arch::uaccess;
 use crate::arch::user::{Access, UserFault};
+use crate::swap_clock;
 use crate::walk::{Tables, Walk};
 
 /// An address space; its memory goes when it is dropped.
@@ -58,8 +59,14 @@ fn kernel_copy_fault(fault: UserFault) -> bool {
     space.is_some_and(|space| resolve(&space, fault.address, fault.access).is_ok())
 }
 
+/// Memory that is short now may come free when the swap device has written what it is writing.
 fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
-    crate::memory().fault(space, VirtAddr::new(address), access)
+    loop {
+        match crate::memory().fault(space, VirtAddr::new(address), access) {
+            Err(FaultError::OutOfMemory) if swap_clock::wait() => {}
+            result => return result,
+        }
+    }
 }
 
 impl UserSpace {

@@ -33,6 +33,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => operation::relocate(FIELD),
         2 => operation::family(),
         2 => operation::around(operation::setting()),
+        1 => operation::device(),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];
     (size, vec(operation, 1..=LONGEST))

@@ -74,13 +74,17 @@ pub enum Operation {
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
     /// longer the program's.
     Forget,
+    /// Writes to the swap device take so many ticks from now on.
+    Latency(u64),
+    /// The swap device's time goes on, and what it has completed is dealt with.
+    Tick,
     /// This point, and no other, lets so many units pass and then fails once.
     Fail(Point, usize),
 }
 
 use Operation::{
-    Advise, Child, Enter, Exit, Fail, Forget, Fork, Map, Move, Protect, Read, Reclaim, Rollover, Set, Shrink, Unmap,
-    Write,
+    Advise, Child, Enter, Exit, Fail, Forget, Fork, Latency, Map, Move, Protect, Read, Reclaim, Rollover, Set, Shrink,
+    Tick, Unmap, Write,
 };
 
 impl Operation {
@@ -89,7 +93,8 @@ impl Operation {
         match *self {
             Write(pages, _) | Map(pages, _) | Protect(pages, _) | Advise(pages, _) | Move(pages, ..) => pages,
             Read(pages) | Unmap(pages) | Reclaim(pages) => pages,
-            Fork(_) | Child | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Set(..) | Forget | Fail(..) => Pages(0, 1),
+            Fork(_) | Child | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Set(..) | Forget | Latency(_) | Tick
+            | Fail(..) => Pages(0, 1),
         }
     }
 }
@@ -240,6 +245,11 @@ pub fn fail() -> impl Strategy<Value = Operation> {
 /// A failure at one of the next `pages` pages that are taken out.
 fn fail_inside(pages: usize) -> impl Strategy<Value = Operation> {
     (select(&[Point::SwapDup, Point::Share][..]), 0..pages).prop_map(|(point, after)| Fail(point, after))
+}
+
+/// What a swap device does that takes its time.
+pub fn device() -> impl Strategy<Value = Operation> {
+    prop_oneof![1 => (0..4u64).prop_map(Latency), 3 => Just(Tick)]
 }
 
 /// A switch gets another value.

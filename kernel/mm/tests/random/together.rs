@@ -67,12 +67,14 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => operation::reclaim(MEETING),
         1 => Just(Operation::Child),
         2 => operation::around(operation::setting()),
+        2 => operation::device(),
     ];
     // Takes no access away, which the first could not give back where a hole came about meanwhile.
     let second = prop_oneof![
         3 => operation::page_out(MEETING),
         2 => operation::empty(VOLATILE),
         1 => operation::around(operation::setting()),
+        1 => operation::device(),
     ];
     let disturbers = (vec(first, 0..=DISTURBANCES), vec(second, 0..=DISTURBANCES));
     let works = (programs, disturbers.prop_map(|(first, second)| [first, second]));

@@ -9,7 +9,7 @@ use mm::lru::FolioList;
 use mm::map::{MapFlags, MapRequest};
 use mm::reclaim::reclaim_folios;
 use mm::remap::{MoveFlags, MoveRequest};
-use mm::swap::{RamDevice, SwapDevice, SwapError};
+use mm::swap::{Drive, RamDevice};
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space, audit};
 use mmu::host::{Config, Machine};
@@ -51,29 +51,11 @@ impl Size {
     }
 }
 
-/// A swap device that the world still sees.
-#[derive(Debug)]
-struct Watched(Arc<RamDevice>);
-
-impl SwapDevice for Watched {
-    fn slots(&self) -> usize {
-        self.0.slots()
-    }
-
-    fn write(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
-        self.0.write(door, slot, frame, pages)
-    }
-
-    fn read(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
-        self.0.read(door, slot, frame, pages)
-    }
-}
-
 /// A machine and what runs on it.
 pub struct World {
     pub size: Size,
     pub machine: Machine,
-    pub device: Arc<RamDevice>,
+    pub device: Arc<Drive>,
     pub memory: Memory,
     /// By number; `None` for one that is not there.
     pub spaces: [Option<Arc<Space>>; SPACES],
@@ -110,8 +92,8 @@ impl World {
         let first = Config::default().ram_start.frame();
         let all: [Range<Pfn>; 1] = [first..first.add((ram / PAGE_SIZE) as usize)];
         let memory = Memory::new(Door::simulated(&machine), &all).expect("memory");
-        let device = Arc::new(RamDevice::new(&memory.frames, slots).expect("a device"));
-        memory.swap.add_device(Box::new(Watched(device.clone()))).expect("a place for the device");
+        let device = Arc::new(Drive::new(RamDevice::new(&memory.frames, slots).expect("a device")));
+        memory.swap.add_device(Box::new(device.clone())).expect("a place for the device");
         memory.policy().parse("asid_bits", ASID_BITS).expect("a right value");
         memory.policy().parse("thp", "64K=always").expect("a right value");
         let stock = stock(&memory);
@@ -198,6 +180,14 @@ impl World {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
                 Ok(())
             }
+            Operation::Latency(ticks) => {
+                self.device.set_latency(ticks);
+                Ok(())
+            }
+            Operation::Tick => {
+                self.tick();
+                Ok(())
+            }
             Operation::Fail(point, after) => {
                 memory.inject.clear();
                 memory.inject.fail(point, after);
@@ -241,6 +231,12 @@ impl World {
         (!injected).then_some(result)
     }
 
+    /// The swap device's time goes on.
+    fn tick(&self) {
+        self.device.tick();
+        self.memory.run_completions();
+    }
+
     /// How often a point has failed as it was told.
     pub fn struck(&self) -> u64 {
         Point::ALL.iter().map(|&point| self.memory.inject.failures(point)).sum()
@@ -257,6 +253,9 @@ impl World {
     pub fn end(mut self) -> Result<(), String> {
         self.memory.deactivate();
         (0..SPACES).for_each(|space| self.exit(space));
+        while self.device.pending() > 0 {
+            self.tick();
+        }
         let left = stock(&self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }

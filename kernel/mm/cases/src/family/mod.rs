@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod data;
+pub mod device;
 pub mod flush;
 pub mod fold;
 pub mod fork;
@@ -30,6 +31,7 @@ pub const FAMILIES: &[&[Case]] = &[
     rollback::CASES,
     lazyfree::CASES,
     swap_in::CASES,
+    device::CASES,
     fork::CASES,
     zap::CASES,
     protect::CASES,
