@@ -36,7 +36,7 @@ use crate::inject::Point;
 use crate::memory::Memory;
 use crate::sync::Relax;
 
-use cluster::{RaiseError, SLOTS, new_extension};
+use cluster::{Extension, RaiseError, SLOTS, new_extension};
 use slots::Clusters;
 
 pub use device::{Completion, Finished, SwapDevice, SwapError};
@@ -83,12 +83,14 @@ struct Device {
 pub struct Swap {
     devices: [Once<Device, Relax>; MAX_DEVICES],
     count: AtomicUsize,
+    /// Extensions of counts that are refused before one is made.
+    refused: AtomicUsize,
 }
 
 impl Swap {
     /// Without a device.
     pub const fn new() -> Self {
-        Self { devices: [const { Once::new() }; MAX_DEVICES], count: AtomicUsize::new(0) }
+        Self { devices: [const { Once::new() }; MAX_DEVICES], count: AtomicUsize::new(0), refused: AtomicUsize::new(0) }
     }
 
     /// Adds a device; slots are taken from the devices in the order in which they came.
@@ -191,10 +193,23 @@ impl Swap {
     /// Gives the cluster an extension, got without its lock, and tries again from the start.
     #[cold]
     fn dup_extended(&self, entry: SwapEntry, count: usize) -> Result<(), DupError> {
-        let extension = new_extension().ok_or(DupError::NoMemory)?;
+        let extension = self.extension()?;
         let (mut cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
         cluster.extend(extension);
         cluster.raise(at, count).map_err(|_| DupError::Unused)
+    }
+
+    /// From now on there is no memory for the next `count` extensions: for tests.
+    pub fn refuse_extensions(&self, count: usize) {
+        self.refused.store(count, Ordering::Relaxed);
+    }
+
+    fn extension(&self) -> Result<Extension, DupError> {
+        let refuse = |left: usize| left.checked_sub(1);
+        if self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refuse).is_ok() {
+            return Err(DupError::NoMemory);
+        }
+        new_extension().ok_or(DupError::NoMemory)
     }
 
     /// Gives the cluster of `entry` room for counts of any height. The caller holds no lock under which memory may not be waited for.
@@ -202,7 +217,7 @@ impl Swap {
     /// # Errors
     /// If there is no memory.
     pub fn extend(&self, entry: SwapEntry) -> Result<(), DupError> {
-        let extension = new_extension().ok_or(DupError::NoMemory)?;
+        let extension = self.extension()?;
         let (mut cluster, _) = self.device(entry).clusters.lock(entry.slot as usize);
         cluster.extend(extension);
         Ok(())

@@ -30,6 +30,7 @@ pub const CASES: &[Case] = &[
     Case { name: "4.9 slots that can not be written", run: |bench| in_each_way(bench, unwritable) },
     Case { name: "4.10 asynchronous: page by page, and kept in the cache", run: |bench| in_each_way(bench, by_page) },
     Case { name: "4.10 of a folio with a bad slot one page fails", run: |bench| in_each_way(bench, unreadable) },
+    Case { name: "T-RB-15 no room for a high count", run: |bench| in_each_way(bench, no_room) },
     Case { name: "4.8 zeros need no completion", run: |bench| in_each_way(bench, zeros) },
 ];
 
@@ -313,4 +314,34 @@ fn zeros(bench: &Bench<'_>, drive: &Drive) -> Outcome {
     same("pending writes", drive.pending(), 0)?;
     same("free frames", free(bench).0, before + 16)?;
     field.verify_zero(0, 16)
+}
+
+/// The counts of a cached block are as high as they get without room elsewhere, as after many forks. Then there is none: the page-out is
+/// taken back, and nothing is counted.
+fn no_room(bench: &Bench<'_>, drive: &Drive) -> Outcome {
+    drive.set_latency(0);
+    let field = fresh_block(bench)?;
+    field.page_out(0, 16)?;
+    let swap = &bench.memory().swap;
+    let entry = SwapEntry::from_descriptor(field.entry(0)).ok_or("page 0 is not swapped out")?.entry;
+    swap.refuse_extensions(usize::MAX);
+    let raised = (0..).take_while(|_| swap.dup_entries(entry, 16).is_ok()).count();
+    same("raised", swap.count(entry), raised + 1)?;
+    field.verify(0, 16)?;
+    must(swap.dup_entries(entry, 16).is_ok() && swap.dup_entries(entry, 16).is_err(), "the counts are not full")?;
+    let folio = field.folio(0);
+    field.page_out(0, 16)?;
+    same("accounts of a page-out without room", field.accounts(), (16, 0))?;
+    same("references", folio.refs(), 32)?;
+    same("counts", (0..16).filter(|&page| swap.count(entry.advance(page)) == raised + 1).count(), 16)?;
+    swap.refuse_extensions(1);
+    field.page_out(0, 16)?;
+    swap.refuse_extensions(0);
+    field.page_out(0, 16)?;
+    same("accounts of a page-out with room", field.accounts(), (0, 16))?;
+    same("counts", (0..16).filter(|&page| swap.count(entry.advance(page)) == raised + 2).count(), 16)?;
+    for _ in 0..=raised {
+        swap.put_entries(bench.memory(), entry, 16, |_| ());
+    }
+    field.verify(0, 16)
 }
