@@ -27,6 +27,7 @@ pub mod memory;
 mod moving;
 pub mod pageout;
 pub mod pgtable;
+pub mod pin;
 pub mod policy;
 mod protect;
 mod reclaim;
@@ -44,6 +45,7 @@ mod zap;
 pub use errno::Errno;
 pub use frame::Orphan;
 pub use memory::Memory;
+pub use pin::Pinned;
 pub use space::Space;
 pub use tlb::Flushed;
 

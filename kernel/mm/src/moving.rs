@@ -3,15 +3,13 @@
 //! A page keeps its frame, its references, its counts and its flags; only where it is found changes. So everybody who looks for it
 //! must find it at one address or the other:
 //! 1. The areas are locked for writing, which keeps faults and calls away.
-//! 2. The anon_vma is held for writing over each step, which keeps reclaim away: it comes from the folio, not through the areas. Both
+//! 2. The anon_vmas that pages may belong to are held for writing over each step, which keeps reclaim away: it comes from the folio, not through the areas. Both
 //!    the old and the new area have an extent by then.
 //! 3. The old addresses are flushed before these locks and those of the tables are given up: whoever finds an entry at its new
 //!    address next may take it for the only way to the page (rule MS-42).
 //!
 //! Where both ranges start at a multiple of 2 MiB whole tables move by their one entry of level 2; Linux does so for those of level 1
 //! too, which is not done here. A mark of userfaultfd stays on its entry, as it does in Linux for a monitor that follows moves.
-
-use alloc::sync::Arc;
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Descriptor, Fact, Slot, TABLE_SPAN, VirtAddr};
@@ -20,7 +18,7 @@ use crate::contpte::BatchRules;
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
-use crate::rmap::{AnonVma, AnonVmaId};
+use crate::rmap::{AnonVmaId, Lineage};
 use crate::space::Space;
 use crate::tlb::Gather;
 
@@ -35,7 +33,7 @@ pub(crate) fn move_entries(
     anon: Option<AnonVmaId>,
     (from, to, length): (VirtAddr, VirtAddr, u64),
 ) -> Result<(), Errno> {
-    let mover = Mover { memory, space, anon: anon.and_then(|id| memory.anon.get(id)) };
+    let mover = Mover { memory, space, lineage: anon.map(|id| memory.anon.lineage(id)) };
     let mut gather = Gather::new(memory, space, Cause::Move);
     let mut done = 0;
     let mut result = Ok(());
@@ -85,7 +83,7 @@ impl Step {
 struct Mover<'a> {
     memory: &'a Memory,
     space: &'a Space,
-    anon: Option<Arc<AnonVma>>,
+    lineage: Option<Lineage>,
 }
 
 impl Mover<'_> {
@@ -113,7 +111,7 @@ impl Mover<'_> {
 
     /// Moves one part, if there is a table on either side.
     fn step(&self, step: Step, gather: &mut Gather<'_>) {
-        let held = self.anon.as_ref().map(|anon| anon.hold());
+        let held = self.lineage.as_ref().map(Lineage::hold);
         let held = mutant::or(Mutant::TableMovedUnlocked, held, None);
         if !(step.is_table() && self.move_table(step, gather)) {
             self.move_one_by_one(step, gather);

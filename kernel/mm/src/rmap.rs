@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::ops::Deref;
 
 use mmu::VirtAddr;
+use mmu::mutant::{self, Mutant};
 
 use crate::errno::Errno;
 use crate::inject::Point;
@@ -105,10 +106,17 @@ impl AnonVma {
     fn chain(&self) -> Chain {
         self.members.read().chain.clone()
     }
+}
 
+/// The anon_vmas to which pages of an area may belong: that which it owns, and those of its ancestors.
+#[derive(Debug)]
+pub(crate) struct Lineage(Vec<Arc<AnonVma>>);
+
+impl Lineage {
     /// Keeps reclaim from looking for pages while they move: it finds each at its old address before, and at its new one afterwards.
-    pub(crate) fn hold(&self) -> WriteGuard<'_, Vec<Extent>> {
-        self.extents.write()
+    /// Every chain is in the order in which its anon_vmas were made, so two who do this do not wait for each other.
+    pub(crate) fn hold(&self) -> Vec<WriteGuard<'_, Members>> {
+        self.0.iter().map(|anon| anon.members.write()).collect()
     }
 }
 
@@ -174,6 +182,12 @@ impl AnonVmas {
         if is_unused {
             self.release(id);
         }
+    }
+
+    /// Those to which pages of areas that own this one may belong. The caller keeps such an area.
+    pub(crate) fn lineage(&self, id: AnonVmaId) -> Lineage {
+        let chain = self.get(id).map(|anon| anon.chain());
+        Lineage(chain.iter().flat_map(|chain| chain.iter()).filter_map(|&id| self.get(id)).collect())
     }
 
     fn release(&self, id: AnonVmaId) {
@@ -243,7 +257,7 @@ pub fn replace(memory: &Memory, space: &Arc<Space>, removed: &[Area], added: &[A
 /// and not owned afterwards is gone.
 fn in_chain(memory: &Memory, area: &Area, mut change: impl FnMut(bool, &mut Members)) {
     let Some((owned, chain)) = area.anon.and_then(|id| Some((id, memory.anon.get(id)?.chain()))) else { return };
-    for &id in chain.iter() {
+    for &id in chain.iter().filter(|&&id| mutant::or(Mutant::ChildNotInAncestors, true, id == owned)) {
         let Some(anon) = memory.anon.get(id) else { continue };
         memory.anon.change(id, &anon, |members| change(id == owned, members));
     }

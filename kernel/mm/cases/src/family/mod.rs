@@ -8,6 +8,7 @@ pub mod fork;
 pub mod getters;
 pub mod helpers;
 pub mod moving;
+pub mod pin;
 pub mod protect;
 pub mod rollback;
 pub mod swap_in;
@@ -27,6 +28,7 @@ pub const FAMILIES: &[&[Case]] = &[
     rollback::CASES,
     swap_in::CASES,
     fork::CASES,
+    pin::CASES,
     zap::CASES,
     protect::CASES,
     moving::CASES,
