@@ -210,7 +210,7 @@ mutants! {
         "mremap flushes the old addresses after it has given up the locks under which reclaim looks for the pages.";
     MoveIgnoresWrite = "move-ignores-write", "", "MS-45", "4.17 a move keeps",
         "One batch of mremap holds writable and read-only entries, and all become as the first.";
-    DirtyLostOnMove = "dirty-lost-on-move", "", "MS-15", "T-Z-8",
+    DirtyLostOnMove = "dirty-lost-on-move", "", "", "T-Z-8",
         "mremap sets entries without the dirty state that they had.";
     ContiguousKeptOnMove = "contiguous-kept-on-move", "", "MS-10", "T-Z-9",
         "Entries that were folded carry the Contiguous bit to an address that is not congruent.";
@@ -221,6 +221,27 @@ mutants! {
     TableMovedUnlocked = "table-moved-unlocked", "", "MS-42",
         "moving::a_table_does_not_move_under_reclaim",
         "A table moves while reclaim may be about to lock it, and then flushes the addresses it had.";
+
+    // Splitting.
+
+    SplitNotDeferred = "split-not-deferred", "M45", "", "T-Z-2",
+        "A folio that was unmapped in part is not queued for a split.";
+    SplitLosesExclusive = "split-loses-exclusive", "", "", "4.20 a split keeps",
+        "The parts of a split folio are not marked exclusive as its pages were.";
+    SplitInUse = "split-in-use", "", "", "4.20 a folio in use",
+        "A folio is split though it is pinned, or somebody else refers to it.";
+    SplitLeavesFold = "split-leaves-fold", "", "", "4.20 a split keeps",
+        "Blocks of a split folio stay folded.";
+    PartNotOnLru = "part-not-on-lru", "", "", "4.20 a split keeps",
+        "The parts of a split folio are on no list, where reclaim would find them.";
+    FreedStaysQueued = "freed-stays-queued", "", "", "4.20 the queue",
+        "A folio that is freed stays on the queue of folios to be split.";
+    SplitUnlocked = "split-unlocked", "", "", "splitting::a_split_meets_dontneed",
+        "The tables that map a folio are not locked while it is split.";
+    PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::a_split_meets_munmap",
+        "munmap gives up its references before its flush: a split frees the pages meanwhile.";
+    FullSwapKeepsWhole = "full-swap-keeps-whole", "", "", "T-P-7",
+        "A large folio that finds no run of swap slots stays in memory instead of being split.";
 
     // Swap-in, faults, freeing.
 

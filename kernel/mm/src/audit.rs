@@ -40,7 +40,7 @@ pub enum Rule {
     Ms45,
     /// An entry suits its area, and its page (reference 4.1, 4.4, 4.16).
     Entry,
-    /// While nothing runs no folio is locked, and every one in use is on an LRU list.
+    /// While nothing runs no folio is locked, every one in use is on an LRU list, and those mapped in part wait for a split.
     Rest,
 }
 

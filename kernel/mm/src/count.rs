@@ -74,8 +74,14 @@ counters! {
     pages_zero_marked,
     /// Pages swapped in.
     pages_swapped_in,
-    /// Folios that found no run of swap slots of their size.
+    /// Folios that found no run of swap slots of their size and were split for it.
     swap_fallbacks,
+    /// Folios split into single pages.
+    split,
+    /// Folios that could not be split, as somebody used them.
+    split_failed,
+    /// Folios queued for a split, as some of their pages were unmapped.
+    split_deferred,
     /// Folios that an unmap put back.
     unmap_failures,
     /// Tables that mremap moved whole.

@@ -67,6 +67,9 @@ impl From<Errno> for FaultError {
     }
 }
 
+/// Pages that a fault which finds no memory tries to get back before it begins anew.
+const SHRINK_BATCH: usize = 32;
+
 /// How far a fault came.
 enum Outcome {
     /// The access will succeed.
@@ -115,10 +118,12 @@ impl Memory {
                 return Err(FaultError::Denied);
             }
             let fault = Fault { memory: self, space, area, address, access, unshare };
-            match fault.handle()? {
-                Outcome::Resolved => return Ok(()),
-                Outcome::Again => {}
-                Outcome::NeedsAnonVma => {
+            match fault.handle() {
+                Ok(Outcome::Resolved) => return Ok(()),
+                Ok(Outcome::Again) => {}
+                Err(FaultError::OutOfMemory) if self.shrink_deferred_splits(SHRINK_BATCH) > 0 => {}
+                Err(error) => return Err(error),
+                Ok(Outcome::NeedsAnonVma) => {
                     drop(layout);
                     self.give_anon_vma(space, &mut space.layout().write(), address)?;
                 }

@@ -316,6 +316,26 @@ impl Folio<'_> {
         self.has(state::ON_LRU)
     }
 
+    /// Whether it is on the queue of folios to be split.
+    #[inline]
+    pub fn is_partially_mapped(&self) -> bool {
+        self.has(state::PARTIALLY_MAPPED)
+    }
+
+    /// Says that it is on the queue of folios to be split, unless it is already, or is in the swap cache. Whether that was said. In one
+    /// step: whoever enters it into the cache finds it on the queue then, or keeps it off.
+    pub(crate) fn set_partially_mapped(&self) -> bool {
+        let stays = state::PARTIALLY_MAPPED | state::SWAP_CACHE;
+        let set = |word: u32| (word & stays == 0).then_some(word | state::PARTIALLY_MAPPED);
+        self.head_frame().state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set).is_ok()
+    }
+
+    /// Says that it is not. Whether it was.
+    pub(crate) fn clear_partially_mapped(&self) -> bool {
+        let before = self.head_frame().state.fetch_and(!state::PARTIALLY_MAPPED, Ordering::AcqRel);
+        before & state::PARTIALLY_MAPPED != 0
+    }
+
     /// The LRU list that it is on. The lists' lock is held.
     pub(crate) fn lru_list(&self) -> Option<usize> {
         let word = self.state();

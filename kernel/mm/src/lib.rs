@@ -15,6 +15,7 @@ extern crate alloc;
 pub mod audit;
 pub mod contpte;
 pub mod count;
+pub mod deferred;
 pub mod errno;
 pub mod fault;
 pub mod folio;

@@ -3,19 +3,23 @@
 use core::sync::atomic::Ordering;
 
 use crate::folio::Folio;
-use crate::frame::{Frames, NIL, Orphan};
+use crate::frame::{Frame, Frames, NIL, Orphan};
 use crate::sync::{Lock, Rank};
 
-/// A doubly linked list of folios, each in at most one. Whoever has the list owns the links of its members.
+/// A doubly linked list of folios. `LINKS` says which of a folio's frames has the links: 0 for the head, and the folio is in at most
+/// one such list. Whoever has the list owns the links of its members.
 #[derive(Debug)]
-pub struct FolioList {
+pub struct LinkedFolios<const LINKS: usize> {
     first: u32,
     last: u32,
     folios: usize,
     pages: usize,
 }
 
-impl FolioList {
+/// A list linked through the heads: what reclaim works on.
+pub type FolioList = LinkedFolios<0>;
+
+impl<const LINKS: usize> LinkedFolios<LINKS> {
     /// An empty list.
     pub const fn new() -> Self {
         Self { first: NIL, last: NIL, folios: 0, pages: 0 }
@@ -38,14 +42,14 @@ impl FolioList {
 
     /// Adds a folio at the end.
     pub fn push_back(&mut self, folio: Folio<'_>) {
-        let frames = folio.frames();
-        let frame = folio.head_frame();
+        let links = links_in::<LINKS>(folio.frames());
         let index = folio.index();
+        let frame = links(index);
         frame.next.store(NIL, Ordering::Relaxed);
         frame.prev.store(self.last, Ordering::Relaxed);
         match self.last {
             NIL => self.first = index,
-            last => frames.frame(last).next.store(index, Ordering::Relaxed),
+            last => links(last).next.store(index, Ordering::Relaxed),
         }
         self.last = index;
         self.folios += 1;
@@ -66,29 +70,35 @@ impl FolioList {
 
     /// Takes out a folio, which is in this list.
     pub fn remove(&mut self, folio: Folio<'_>) {
-        let frames = folio.frames();
-        let frame = folio.head_frame();
+        let links = links_in::<LINKS>(folio.frames());
+        let frame = links(folio.index());
         let (next, prev) = (frame.next.load(Ordering::Relaxed), frame.prev.load(Ordering::Relaxed));
         match prev {
             NIL => self.first = next,
-            _ => frames.frame(prev).next.store(next, Ordering::Relaxed),
+            _ => links(prev).next.store(next, Ordering::Relaxed),
         }
         match next {
             NIL => self.last = prev,
-            _ => frames.frame(next).prev.store(prev, Ordering::Relaxed),
+            _ => links(next).prev.store(prev, Ordering::Relaxed),
         }
         self.folios -= 1;
         self.pages -= folio.pages();
     }
 
     /// The folios, from the first on.
-    pub fn iter<'m>(&self, frames: &'m Frames) -> impl Iterator<Item = Folio<'m>> + use<'m> {
-        let step = move |at: &u32| Some(frames.frame(*at).next.load(Ordering::Relaxed)).filter(|&next| next != NIL);
+    pub fn iter<'m>(&self, frames: &'m Frames) -> impl Iterator<Item = Folio<'m>> + use<'m, LINKS> {
+        let links = links_in::<LINKS>(frames);
+        let step = move |at: &u32| Some(links(*at).next.load(Ordering::Relaxed)).filter(|&next| next != NIL);
         core::iter::successors(Some(self.first).filter(|&first| first != NIL), step).map(|at| Folio::at(frames, at))
     }
 }
 
-impl Default for FolioList {
+/// Where the links of the folio with a given head are.
+fn links_in<'m, const LINKS: usize>(frames: &'m Frames) -> impl Fn(u32) -> &'m Frame + Copy {
+    move |head| frames.frame(head + LINKS as u32)
+}
+
+impl<const LINKS: usize> Default for LinkedFolios<LINKS> {
     fn default() -> Self {
         Self::new()
     }

@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use crate::MAX_CPUS;
 use crate::count::Counters;
+use crate::deferred::DeferredSplits;
 use crate::errno::Errno;
 use crate::frame::{Frames, Orphan};
 use crate::inject::Inject;
@@ -27,6 +28,8 @@ pub struct Memory {
     pub swap: Swap,
     /// The lists that reclaim takes from.
     pub lru: Lru,
+    /// Folios that ought to be split.
+    pub deferred: DeferredSplits,
     /// Places that can be told to fail.
     pub inject: Inject,
     /// Which areas may map which folio.
@@ -54,6 +57,7 @@ impl Memory {
             frames,
             swap: Swap::new(),
             lru: Lru::new(),
+            deferred: DeferredSplits::new(),
             inject: Inject::new(),
             anon: AnonVmas::new(),
             asids,

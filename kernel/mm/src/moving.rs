@@ -3,13 +3,16 @@
 //! A page keeps its frame, its references, its counts and its flags; only where it is found changes. So everybody who looks for it
 //! must find it at one address or the other:
 //! 1. The areas are locked for writing, which keeps faults and calls away.
-//! 2. The anon_vmas that pages may belong to are held for writing over each step, which keeps reclaim away: it comes from the folio, not through the areas. Both
-//!    the old and the new area have an extent by then.
+//! 2. Every anon_vma that the pages may belong to is held for writing over each step, which keeps reclaim away: it comes from the
+//!    folio, not through the areas. Both the old and the new area have extents there by then.
 //! 3. The old addresses are flushed before these locks and those of the tables are given up: whoever finds an entry at its new
 //!    address next may take it for the only way to the page (rule MS-42).
 //!
 //! Where both ranges start at a multiple of 2 MiB whole tables move by their one entry of level 2; Linux does so for those of level 1
 //! too, which is not done here. A mark of userfaultfd stays on its entry, as it does in Linux for a monitor that follows moves.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Descriptor, Fact, Slot, TABLE_SPAN, VirtAddr};
@@ -18,8 +21,9 @@ use crate::contpte::BatchRules;
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
-use crate::rmap::{AnonVmaId, Lineage};
+use crate::rmap::{AnonVma, AnonVmaId, Members};
 use crate::space::Space;
+use crate::sync::WriteGuard;
 use crate::tlb::Gather;
 
 /// Moves what the tables hold for `length` bytes from `from` on to `to`, where they hold nothing; the ranges do not overlap. `anon` is
@@ -33,7 +37,10 @@ pub(crate) fn move_entries(
     anon: Option<AnonVmaId>,
     (from, to, length): (VirtAddr, VirtAddr, u64),
 ) -> Result<(), Errno> {
-    let mover = Mover { memory, space, lineage: anon.map(|id| memory.anon.lineage(id)) };
+    let family = memory.anon.family(anon)?;
+    let mut held = Vec::new();
+    held.try_reserve_exact(family.len()).map_err(|_| Errno::ENOMEM)?;
+    let mut mover = Mover { memory, space, family: &family, held };
     let mut gather = Gather::new(memory, space, Cause::Move);
     let mut done = 0;
     let mut result = Ok(());
@@ -83,7 +90,9 @@ impl Step {
 struct Mover<'a> {
     memory: &'a Memory,
     space: &'a Space,
-    lineage: Option<Lineage>,
+    family: &'a [Arc<AnonVma>],
+    /// Empty between two steps; it has room for the whole family.
+    held: Vec<WriteGuard<'a, Members>>,
 }
 
 impl Mover<'_> {
@@ -100,7 +109,7 @@ impl Mover<'_> {
     }
 
     /// Moves back what was moved. The tables that it came from are all still there.
-    fn move_back(&self, (from, to, length): (VirtAddr, VirtAddr, u64), gather: &mut Gather<'_>) {
+    fn move_back(&mut self, (from, to, length): (VirtAddr, VirtAddr, u64), gather: &mut Gather<'_>) {
         let mut done = 0;
         while done < length {
             let step = Step::at(from, to, done, length);
@@ -110,13 +119,14 @@ impl Mover<'_> {
     }
 
     /// Moves one part, if there is a table on either side.
-    fn step(&self, step: Step, gather: &mut Gather<'_>) {
-        let held = self.lineage.as_ref().map(Lineage::hold);
-        let held = mutant::or(Mutant::TableMovedUnlocked, held, None);
+    fn step(&mut self, step: Step, gather: &mut Gather<'_>) {
+        if !mutant::is(Mutant::TableMovedUnlocked) {
+            self.held.extend(self.family.iter().map(|anon| anon.hold()));
+        }
         if !(step.is_table() && self.move_table(step, gather)) {
             self.move_one_by_one(step, gather);
         }
-        drop(held);
+        self.held.clear();
     }
 
     /// Moves a table by the entry that leads to it. The entries are not looked at, and their blocks stay as they are. False if that

@@ -16,7 +16,7 @@ use crate::pgtable::TableGuard;
 use crate::policy::Unmap;
 use crate::reclaim::reclaim_folios;
 use crate::space::Space;
-use crate::split::split_in_table;
+use crate::split::split_at;
 
 /// Pages that one isolation list of `gather` may hold: 32 MiB.
 const GATHER_LIMIT: usize = 8192;
@@ -64,9 +64,15 @@ impl<'m> Pageout<'m> {
 
     /// Isolates the folios that one table maps in `start..stop`.
     fn isolate_table(&mut self, space: &Space, start: VirtAddr, stop: VirtAddr) {
-        let Some(table) = TableGuard::lock(self.memory, space, start) else { return };
-        space.tlb.flush(self.memory, space);
         let mut address = start;
+        while let Some(table) = (address < stop).then(|| TableGuard::lock(self.memory, space, address)).flatten() {
+            space.tlb.flush(self.memory, space);
+            address = self.isolate_locked(table, address, stop);
+        }
+    }
+
+    /// Isolates the folios from `address` on, until one has to be split, for which the table's lock is given up. Returns where to go on.
+    fn isolate_locked(&mut self, table: TableGuard<'_>, mut address: VirtAddr, stop: VirtAddr) -> VirtAddr {
         while address < stop {
             let slot = table.slot(address);
             let left = (stop.page_number() - address.page_number()) as usize;
@@ -77,15 +83,13 @@ impl<'m> Pageout<'m> {
                     count
                 }
                 // Looked at again as single pages, or passed over if it could not be split.
-                Look::Split(folio, count) => {
-                    if split_in_table(self.memory, &table, folio, slot) {
-                        0
-                    } else {
-                        count
-                    }
+                Look::Split(count) => {
+                    let done = split_at(self.memory, table, slot);
+                    return if done { address } else { address.add_pages(count) };
                 }
             });
         }
+        address
     }
 
     /// What is to be done about the entry at `slot`, with `left` entries up to the end of the range.
@@ -99,7 +103,7 @@ impl<'m> Pageout<'m> {
         let most = left.min(pages - folio.index_of(entry.frame()));
         let count = if most == 1 { 1 } else { table.batch(slot, entry, most, BatchRules::default()).0 };
         if count < pages {
-            return if folio.mapcount() > pages { Look::Skip(count) } else { Look::Split(folio, count) };
+            return if folio.mapcount() > pages { Look::Skip(count) } else { Look::Split(count) };
         }
         let shared = mutant::or(Mutant::MapcountIgnored, folio.mapcount() != pages, false);
         if shared || !folio.is_on_lru() { Look::Skip(count) } else { Look::Isolate(folio, count) }
@@ -116,5 +120,5 @@ impl<'m> Pageout<'m> {
 enum Look<'m> {
     Skip(usize),
     Isolate(Folio<'m>, usize),
-    Split(Folio<'m>, usize),
+    Split(usize),
 }

@@ -181,15 +181,34 @@ impl<'a> TableGuard<'a> {
     #[inline]
     pub fn lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
         let table = space.tables.find(memory, address)?;
-        let base = address.align_down(TABLE_SPAN);
         mmu::switch_point();
         let held = Held::take(Rank::Table);
         let word = memory.frames.lock_word(table.address().frame());
         while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             mmu::relax();
         }
+        Some(Self::locked(memory, space, address, (table, word, held)))
+    }
+
+    /// The same, but without waiting: `None` also if somebody else has the lock.
+    pub fn try_lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
+        let table = space.tables.find(memory, address)?;
+        mmu::switch_point();
+        let word = memory.frames.lock_word(table.address().frame());
+        word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(Self::locked(memory, space, address, (table, word, Held::tried(Rank::Table))))
+    }
+
+    #[inline(always)]
+    fn locked(
+        memory: &'a Memory,
+        space: &'a Space,
+        address: VirtAddr,
+        (table, word, held): (Table, &'a AtomicU32, Held),
+    ) -> Self {
         memory.door.fact(Fact::Lock(table.address().frame()));
-        Some(Self { memory, space, count: memory.count(), first: table.slot(base), base, word, _held: held })
+        let base = address.align_down(TABLE_SPAN);
+        Self { memory, space, count: memory.count(), first: table.slot(base), base, word, _held: held }
     }
 
     /// The entry for `address`, which lies in the table's 2 MiB.

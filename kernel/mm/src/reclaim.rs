@@ -14,6 +14,7 @@ use crate::frame::{Orphan, OrphanList};
 use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::policy::Unmap;
+use crate::split::split_folio;
 use crate::tlb::{BatchFlush, Deferred};
 use crate::unmap::{try_to_unmap, unmap_batch};
 
@@ -33,7 +34,7 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
     let mut deferred = Deferred::new();
     let mut owed = Owed::default();
     while let Some(folio) = list.pop_front(&memory.frames) {
-        let Some(locked) = make_ready(memory, folio, &mut owed) else { continue };
+        let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
         if !try_to_unmap(memory, &locked, &mut deferred) {
             owed.keep(memory, locked);
             continue;
@@ -54,11 +55,17 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
     owed.pages
 }
 
-/// `batch` has room for all.
+/// `batch` has room for all, as long as none is split.
 fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec<FolioLock<'m>>) -> usize {
     let mut owed = Owed::default();
     while let Some(folio) = list.pop_front(&memory.frames) {
-        batch.extend(make_ready(memory, folio, &mut owed));
+        let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
+        // A folio that was split has become many.
+        if batch.try_reserve(1).is_ok() {
+            batch.push(locked);
+        } else {
+            owed.keep(memory, locked);
+        }
     }
     let mut flush = BatchFlush::with_room_for(batch.len() + 1);
     unmap_batch(memory, &batch, &mut flush);
@@ -106,13 +113,19 @@ impl Owed {
     }
 }
 
-/// Locks an isolated folio and gives it swap slots. A folio that is busy, pinned or finds no slots goes back to its list.
-fn make_ready<'m>(memory: &'m Memory, folio: Folio<'m>, owed: &mut Owed) -> Option<FolioLock<'m>> {
+/// Locks an isolated folio and gives it swap slots (reference A14). It is split first if it is mapped in part, or there is no run of slots
+/// for all of it; the other pages join `list`, isolated like it. A folio that is busy, pinned or finds no slots goes back to its list.
+fn make_ready<'m>(
+    memory: &'m Memory,
+    folio: Folio<'m>,
+    list: &mut FolioList,
+    owed: &mut Owed,
+) -> Option<FolioLock<'m>> {
     let Some(locked) = folio.try_lock() else {
         owed.put_back(memory, folio);
         return None;
     };
-    if locked.maybe_pinned() || (!locked.is_swap_cache() && !get_swap_slots(memory, &locked)) {
+    if locked.maybe_pinned() || (!locked.is_swap_cache() && !get_swap_slots(memory, &locked, list, owed)) {
         owed.keep(memory, locked);
         return None;
     }
@@ -121,16 +134,40 @@ fn make_ready<'m>(memory: &'m Memory, folio: Folio<'m>, owed: &mut Owed) -> Opti
     Some(locked)
 }
 
-/// Swap slots for the folio. References beyond those of its mappings and the list's own say that somebody uses it.
-fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>) -> bool {
+/// Swap slots for the folio, or for its first page. References beyond those of its mappings and the list's own say that somebody uses
+/// it. False also if nothing maps that page: it needs none.
+fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, owed: &mut Owed) -> bool {
     if folio.refs() != folio.expected_refs() + 1 {
         return false;
     }
-    let got = memory.swap.alloc(memory, folio).is_ok();
-    if !got {
-        memory.count().swap_fallbacks.add(1);
+    if folio.is_partially_mapped() && !split_to(memory, folio, list, owed) {
+        return false;
     }
-    got
+    if !folio.is_mapped() {
+        return false;
+    }
+    if take_slots(memory, folio, owed) {
+        return true;
+    }
+    let falls_back = folio.is_large() && !mutant::is(Mutant::FullSwapKeepsWhole);
+    if !falls_back || !split_to(memory, folio, list, owed) {
+        return false;
+    }
+    memory.count().swap_fallbacks.add(1);
+    take_slots(memory, folio, owed)
+}
+
+/// Takes slots; where there are none, those of folios that are in memory and only cached are freed first.
+fn take_slots(memory: &Memory, folio: &FolioLock<'_>, owed: &mut Owed) -> bool {
+    let take = || memory.swap.alloc(memory, folio).is_ok();
+    take() || (memory.swap.free_cached(memory, |orphan| owed.orphans.push(memory, orphan)) > 0 && take())
+}
+
+/// Splits the folio; its other pages join the list. False if it is in use.
+fn split_to(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, owed: &mut Owed) -> bool {
+    let freed = split_folio(memory, folio, Some(list));
+    owed.pages += freed.unwrap_or(0);
+    freed.is_some()
 }
 
 /// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or somebody

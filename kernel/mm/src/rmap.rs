@@ -106,17 +106,10 @@ impl AnonVma {
     fn chain(&self) -> Chain {
         self.members.read().chain.clone()
     }
-}
 
-/// The anon_vmas to which pages of an area may belong: that which it owns, and those of its ancestors.
-#[derive(Debug)]
-pub(crate) struct Lineage(Vec<Arc<AnonVma>>);
-
-impl Lineage {
     /// Keeps reclaim from looking for pages while they move: it finds each at its old address before, and at its new one afterwards.
-    /// Every chain is in the order in which its anon_vmas were made, so two who do this do not wait for each other.
-    pub(crate) fn hold(&self) -> Vec<WriteGuard<'_, Members>> {
-        self.0.iter().map(|anon| anon.members.write()).collect()
+    pub(crate) fn hold(&self) -> WriteGuard<'_, Members> {
+        self.members.write()
     }
 }
 
@@ -172,6 +165,18 @@ impl AnonVmas {
         self.get(id).map_or(id, |anon| anon.chain()[0])
     }
 
+    /// All that the folios of an area with this anon_vma may belong to, in the order in which they are locked together: ancestors first.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no memory for the list.
+    pub(crate) fn family(&self, id: Option<AnonVmaId>) -> Result<Vec<Arc<AnonVma>>, Errno> {
+        let mut family = Vec::new();
+        let Some(chain) = id.and_then(|id| self.get(id)).map(|anon| anon.chain()) else { return Ok(family) };
+        family.try_reserve_exact(chain.len()).map_err(|_| Errno::ENOMEM)?;
+        family.extend(chain.iter().filter_map(|&id| self.get(id)));
+        Ok(family)
+    }
+
     /// Changes an anon_vma, and releases it if nothing is left of it.
     fn change(&self, id: AnonVmaId, anon: &AnonVma, change: impl FnOnce(&mut Members)) {
         let is_unused = {
@@ -182,12 +187,6 @@ impl AnonVmas {
         if is_unused {
             self.release(id);
         }
-    }
-
-    /// Those to which pages of areas that own this one may belong. The caller keeps such an area.
-    pub(crate) fn lineage(&self, id: AnonVmaId) -> Lineage {
-        let chain = self.get(id).map(|anon| anon.chain());
-        Lineage(chain.iter().flat_map(|chain| chain.iter()).filter_map(|&id| self.get(id)).collect())
     }
 
     fn release(&self, id: AnonVmaId) {

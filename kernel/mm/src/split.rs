@@ -1,57 +1,192 @@
-//! Splitting a folio that one table maps, where an operation wants a part of it: its blocks are unfolded, then each page becomes a
-//! folio of its own, in place.
+//! Splitting a folio into single pages, wherever it is mapped (reference 4.20).
+//!
+//! Linux takes the folio out of every table by migration entries, so that whoever meets one waits, and maps the parts again. That is
+//! for folios whose pages may move. Here no page moves: entries, frames and swap slots stay as they are, and only what is said of the
+//! frames changes. So it is enough that nobody looks at that meanwhile. Whoever does has the folio's lock, a reference, or the lock of
+//! a table that maps it; here all three are taken: the lock; every reference, by freezing them at what mappings, cache and caller
+//! account for; and the locks of all tables that map the folio, at once. The first of these is waited for, the others are only tried,
+//! so that no order among tables is needed: where one is busy all are given up and it begins anew.
+//!
+//! What is freed needs no flush: nothing maps it any more, and whoever took out a mapping of it kept a reference until its flush was
+//! complete (`tlb::Gather::put`).
 
-use mmu::{Cause, Slot};
+use alloc::vec::Vec;
+
+use mmu::mutant::{self, Mutant};
+use mmu::{Slot, TABLE_SPAN, VirtAddr};
 
 use crate::folio::{self, Folio, FolioLock};
+use crate::frame::OrphanList;
+use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
-use crate::tlb::Gather;
+use crate::rmap::Extent;
+use crate::tlb::Deferred;
 
-/// Splits `folio`, which the entry at `slot` maps, into single pages. Pages that nothing maps any more are freed. False, and nothing
-/// changed but the fold, if the folio is busy or mapped anywhere else too.
-pub(crate) fn split_in_table(memory: &Memory, table: &TableGuard<'_>, folio: Folio<'_>, slot: Slot) -> bool {
-    let Some(locked) = folio.try_lock() else { return false };
-    let Some(first) = first_slot(memory, folio, slot) else { return false };
-    if mapped_in_table(memory, folio, first) != folio.mapcount() {
-        return false;
+/// Tables that a folio of the largest size can lie in, at one place.
+const TABLES: usize = 2;
+/// How often all tables are tried for.
+const TRIES: usize = 16;
+
+/// Splits the folio that the entry at `slot` maps, for an operation that wants a part of it. The table's lock is given up for it, as
+/// other tables may map the folio too. False if the folio is in use, and whole as it was.
+pub(crate) fn split_at(memory: &Memory, table: TableGuard<'_>, slot: Slot) -> bool {
+    let folio = memory.frames.folio_of(memory.door.load(slot).frame());
+    folio.get(1);
+    drop(table);
+    split_found(memory, folio).is_some()
+}
+
+/// Splits a folio that the caller found, and gives up the caller's reference. Returns how many pages came free; `None` if the folio is
+/// in use and whole as it was.
+pub(crate) fn split_found(memory: &Memory, folio: Folio<'_>) -> Option<usize> {
+    let freed = folio.try_lock().and_then(|locked| split_folio(memory, &locked, None));
+    let mut orphans = OrphanList::new();
+    memory.swap.free_unneeded(folio);
+    let last = folio.put(1);
+    let first_freed = usize::from(last.is_some());
+    last.into_iter().for_each(|orphan| orphans.push(memory, orphan));
+    Deferred::new().free(memory, &mut orphans);
+    freed.map(|freed| freed + first_freed)
+}
+
+/// Splits a locked folio into single pages. The caller has one reference, which stays with the first page, as does the lock. The other
+/// pages go to the LRU list that the folio was on; of one that was isolated, to `list`, isolated as well. Pages that nothing needs
+/// are freed, but the first: returns how many. `None` if anybody else refers to the folio: it is whole as it was.
+pub(crate) fn split_folio(memory: &Memory, folio: &FolioLock<'_>, list: Option<&mut FolioList>) -> Option<usize> {
+    let freed = split_everywhere(memory, folio).map(|parts| hand_out(memory, parts, list));
+    let count = memory.count();
+    if freed.is_some() { &count.split } else { &count.split_failed }.add(1);
+    freed
+}
+
+/// The parts but the first, each with a reference for the caller.
+fn split_everywhere<'m>(
+    memory: &'m Memory,
+    folio: &FolioLock<'m>,
+) -> Option<impl Iterator<Item = Folio<'m>> + use<'m>> {
+    let (id, index) = folio.mapping()?;
+    let anon = memory.anon.get(id)?;
+    let extents = anon.extents();
+    let mut tables = lock_tables(memory, folio, index, &extents)?;
+    let mapped: usize = tables.places().map(|(table, place)| mapped_slots(table, folio, place).count()).sum();
+    if mapped != folio.mapcount() {
+        return None;
     }
-    unfold(table, folio, first);
-    locked.get(1);
-    let mut gather = Gather::new(memory, table.space, Cause::Zap);
-    let done = split_locked(memory, &locked, &mut gather);
-    drop(locked);
-    if let Some(orphan) = folio.put(1) {
-        gather.orphan(orphan);
+    if mutant::is(Mutant::SplitUnlocked) {
+        unfold(&tables, folio);
+        tables.clear();
     }
-    // What is freed here lost its last entry earlier, under this table's lock, and whoever took it out flushed before giving the lock up
-    // or left a deferral, which was completed when the table was locked now.
-    gather.finish();
-    done
+    folio::split::split(memory, folio, 0, &|| unfold(&tables, folio))
 }
 
-fn split_locked(memory: &Memory, folio: &FolioLock<'_>, gather: &mut Gather<'_>) -> bool {
-    folio::split::split(memory, folio, 0, 1, |_| {}, |orphan| gather.orphan(orphan))
-}
-
-/// Where the folio's first page would be mapped, if all of the folio lies in the table.
-fn first_slot(memory: &Memory, folio: Folio<'_>, slot: Slot) -> Option<Slot> {
-    let page = folio.index_of(memory.door.load(slot).frame());
-    let first = slot.sub(page)?;
-    (folio.pages() <= first.left_in_table()).then_some(first)
-}
-
-fn mapped_in_table(memory: &Memory, folio: Folio<'_>, first: Slot) -> usize {
-    let maps = |page: &usize| {
-        let entry = memory.door.load(first.add(*page));
-        entry.is_present() && !entry.is_special() && entry.frame() == folio.page(*page)
-    };
-    (0..folio.pages()).filter(maps).count()
-}
-
-fn unfold(table: &TableGuard<'_>, folio: Folio<'_>, first: Slot) {
-    for page in (0..folio.pages()).step_by(mmu::CONT_PTES) {
-        table.unfold_around(first.add(page));
+/// A block may not stay folded over several folios.
+fn unfold(tables: &Tables<'_>, folio: &Folio<'_>) {
+    if mutant::is(Mutant::SplitLeavesFold) {
+        return;
     }
-    table.unfold_around(first.add(folio.pages() - 1));
+    for (table, place) in tables.places() {
+        mapped_slots(table, folio, place).for_each(|slot| table.unfold_around(slot));
+    }
+}
+
+/// Gives up the references to parts, or gives them with the parts to `list`. Returns how many pages were freed.
+fn hand_out<'m>(memory: &Memory, parts: impl Iterator<Item = Folio<'m>>, mut list: Option<&mut FolioList>) -> usize {
+    let mut orphans = OrphanList::new();
+    let mut freed = 0;
+    for part in parts {
+        memory.swap.free_unneeded(part);
+        match &mut list {
+            Some(list) if part.is_mapped() || part.is_swap_cache() => list.push_back(part),
+            _ => {
+                if let Some(orphan) = part.put(1) {
+                    orphans.push(memory, orphan);
+                    freed += 1;
+                }
+            }
+        }
+    }
+    Deferred::new().free(memory, &mut orphans);
+    freed
+}
+
+/// Addresses of one table.
+type Place = (VirtAddr, VirtAddr);
+
+/// The locks of all tables that may map a folio, and where.
+struct Tables<'a> {
+    locked: Vec<TableGuard<'a>>,
+    places: Vec<(usize, Place)>,
+}
+
+impl<'a> Tables<'a> {
+    /// Room for the tables of as many extents; nothing may be allocated once one is locked.
+    fn with_room_for(extents: usize) -> Option<Self> {
+        let (mut locked, mut places) = (Vec::new(), Vec::new());
+        locked.try_reserve_exact(TABLES * extents).ok()?;
+        places.try_reserve_exact(TABLES * extents).ok()?;
+        Some(Self { locked, places })
+    }
+
+    fn places(&self) -> impl Iterator<Item = (&TableGuard<'a>, Place)> {
+        self.places.iter().map(|&(table, place)| (&self.locked[table], place))
+    }
+
+    fn clear(&mut self) {
+        self.places.clear();
+        self.locked.clear();
+    }
+
+    /// Locks the table for `place`, if there is one and it is not locked already. False if somebody else has it.
+    fn add(&mut self, memory: &'a Memory, extent: &'a Extent, place: Place) -> bool {
+        let base = place.0.align_down(TABLE_SPAN);
+        let known = |table: &TableGuard<'_>| core::ptr::eq(table.space, &*extent.space) && table.start() == base;
+        let table = match self.locked.iter().position(known) {
+            Some(table) => table,
+            None if extent.space.tables.find(memory, base).is_none() => return true,
+            None => {
+                let wait = self.locked.is_empty();
+                let lock = if wait { TableGuard::lock } else { TableGuard::try_lock };
+                let Some(guard) = lock(memory, &extent.space, base) else { return wait };
+                self.locked.push(guard);
+                self.locked.len() - 1
+            }
+        };
+        self.places.push((table, place));
+        true
+    }
+}
+
+/// Locks every table in which `extents` may map the folio, whose first page is page `index` of theirs. `None` if they are too busy.
+fn lock_tables<'a>(memory: &'a Memory, folio: &Folio<'_>, index: u64, extents: &'a [Extent]) -> Option<Tables<'a>> {
+    let mut tables = Tables::with_room_for(extents.len())?;
+    for _ in 0..TRIES {
+        let mut places = extents.iter().flat_map(|extent| {
+            let range = extent.addresses(index, folio.pages());
+            range.into_iter().flat_map(in_tables).map(move |place| (extent, place))
+        });
+        if places.all(|(extent, place)| tables.add(memory, extent, place)) {
+            return Some(tables);
+        }
+        tables.clear();
+        mmu::relax();
+    }
+    None
+}
+
+/// The parts of a range that lie in one table each.
+fn in_tables((start, end): Place) -> impl Iterator<Item = Place> {
+    let stop = move |address: VirtAddr| end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
+    let starts = core::iter::successors(Some(start), move |&address| Some(stop(address)));
+    starts.take_while(move |&address| address < end).map(move |address| (address, stop(address)))
+}
+
+/// The slots of a place that map a page of the folio.
+fn mapped_slots(table: &TableGuard<'_>, folio: &Folio<'_>, (start, end): Place) -> impl Iterator<Item = Slot> {
+    let first = table.slot(start);
+    let count = (end.page_number() - start.page_number()) as usize;
+    (0..count).map(move |page| first.add(page)).filter(move |&slot| {
+        let entry = table.memory.door.load(slot);
+        entry.is_present() && !entry.is_special() && folio.contains(entry.frame())
+    })
 }

@@ -276,6 +276,9 @@ impl<'a> Gather<'a> {
         if let Some(orphan) = folio.put_if_last(count) {
             return self.orphan(orphan);
         }
+        if mutant::is(Mutant::PutBeforeFlush) {
+            return folio.put(count).into_iter().for_each(|orphan| self.orphan(orphan));
+        }
         let place = self.held.iter().position(Option::is_none).unwrap_or_else(|| {
             self.flush_now();
             0

@@ -81,7 +81,9 @@ fn zap_present<'m>(
     if old.is_valid() {
         gather.add(table.address(slot), count);
     }
-    folio.remove_maps(first, count);
+    if folio.remove_maps(first, count).partially_mapped {
+        memory.defer_split(folio);
+    }
     table.space.add_anon(-(count as i64));
     memory.swap.free_unneeded(folio);
     gather.put(folio, count);

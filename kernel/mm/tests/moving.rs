@@ -16,7 +16,7 @@ use mm::unmap::{try_to_unmap, unmap_batch};
 use mmu::host::{Config, Event, Schedule, program};
 use mmu::{Fact, PAGE_SIZE, Pfn};
 
-const WAYS: [&str; 3] = ["page", "folio", "gather"];
+const WAYS: [&str; 3] = ["folio", "gather", "page"];
 /// Pages of a table.
 const TABLE: u64 = 512;
 /// Pages of the folio.
@@ -112,14 +112,25 @@ fn a_table_does_not_move_under_reclaim() {
     for way in WAYS {
         let bench = bench(way);
         let frame = bench.frame(0).frame();
-        let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::Fact(Fact::Lock(_))), 1);
-        let reclaims = || assert_eq!(reclaim(&bench, frame), Some((true, true)));
-        let moves = || {
-            bench.memory.activate(&bench.space);
-            move_pages(&bench, 0, TABLE, 2 * TABLE);
-            bench.memory.deactivate();
+        // Reclaim begins when the table is about to be unlinked; once it has the table's lock, the move goes on.
+        let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::Swap(..)), 1).window(
+            1,
+            1,
+            |event| matches!(event, Event::Fact(Fact::Lock(_))),
+            0,
+        );
+        let done = AtomicBool::new(false);
+        let reclaims = || {
+            assert_eq!(reclaim(&bench, frame), Some((true, true)));
+            done.store(true, SeqCst);
         };
-        bench.machine.run_by(schedule, vec![program(reclaims), program(moves)]).unwrap();
+        let moves = || {
+            move_pages(&bench, 0, TABLE, 2 * TABLE);
+            while !done.load(SeqCst) {
+                mmu::relax();
+            }
+        };
+        bench.machine.run_by(schedule, vec![program(moves), program(reclaims)]).unwrap();
         assert_eq!(bench.count("tables_moved"), 1);
         assert_eq!(bench.shape(2 * TABLE, BLOCK), [0, 0, 16, 0], "{way}");
         (0..BLOCK).for_each(|page| assert_eq!(read(&bench, 2 * TABLE + page), page));

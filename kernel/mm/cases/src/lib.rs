@@ -17,6 +17,7 @@ mod cpu;
 mod family;
 mod field;
 mod handwork;
+mod hoard;
 mod unmapping;
 
 pub use bench::{Bench, WAYS};

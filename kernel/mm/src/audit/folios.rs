@@ -1,12 +1,25 @@
-//! Folios that entries map or the swap cache holds: map counts, references and exclusive marks.
+//! Folios that entries map or the swap cache holds: map counts, references, exclusive marks, and the queue of those to be split.
 
 use super::{Finding, Place, Rule, Seen, SeenFolio, is, same};
+use crate::deferred::DeferredSplits;
 use crate::folio::Folio;
 use crate::memory::Memory;
 
 /// Compares every folio that was seen with what was seen of it.
 pub(super) fn recount(memory: &Memory, seen: &Seen) -> Result<(), Finding> {
-    seen.folios.iter().try_for_each(|(&head, folio)| check(&memory.frames.folio_of(head), folio))
+    seen.folios.iter().try_for_each(|(&head, folio)| check(&memory.frames.folio_of(head), folio))?;
+    check_queue(memory, seen)
+}
+
+/// What is on the queue was seen: together with `check` that makes it exactly the folios that belong there.
+fn check_queue(memory: &Memory, seen: &Seen) -> Result<(), Finding> {
+    let mut result = Ok(());
+    memory.deferred.for_each(&memory.frames, |folio| {
+        let in_use = seen.folios.contains_key(&folio.head()) && folio.is_partially_mapped();
+        let place = Place::Folio(folio.head());
+        result = result.and_then(|()| is(Rule::Rest, "on the queue for a split and in use", place, in_use, true));
+    });
+    result
 }
 
 fn check(folio: &Folio<'_>, seen: &SeenFolio) -> Result<(), Finding> {
@@ -24,6 +37,8 @@ fn check(folio: &Folio<'_>, seen: &SeenFolio) -> Result<(), Finding> {
     let cached = if folio.is_swap_cache() { folio.pages() as u64 } else { 0 };
     same(Rule::Ms43, "slots of a folio in the swap cache", place, seen.cached, cached)?;
     same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached + folio.pin_refs() as u64)?;
+    let wanted = DeferredSplits::has_place_for(folio);
+    is(Rule::Rest, "on the queue for a split", place, folio.is_partially_mapped(), wanted)?;
     is(Rule::Rest, "locked", place, folio.is_locked(), false)?;
     is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), true)
 }

@@ -55,8 +55,8 @@ impl<'a> Fault<'a> {
             return false;
         }
         let Some(locked) = folio.try_lock() else { return false };
-        if locked.is_swap_cache() {
-            self.memory.swap.free_if_unused(&locked);
+        if locked.is_swap_cache() && self.memory.swap.free_if_unused(&locked) {
+            self.memory.defer_split(locked.folio());
         }
         let is_alone = is_mapped_here_alone(table, folio, table.slot(self.address));
         if locked.refs() != locked.mapcount() || !mutant::or(Mutant::ReusedWhileShared, is_alone, true) {
@@ -77,7 +77,9 @@ impl<'a> Fault<'a> {
         self.memory.door.fact(Fact::DataRead(entry.frame(), 1));
         self.memory.door.copy_pages(fresh.head(), entry.frame(), 1);
         let Some(table) = self.replace(entry, fresh, anon)? else { return Ok(Outcome::Again) };
-        folio.remove_maps(folio.index_of(entry.frame()), 1);
+        if folio.remove_maps(folio.index_of(entry.frame()), 1).partially_mapped {
+            self.memory.defer_split(folio);
+        }
         drop(table);
         let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
         zap::release(self.memory, folio, 2, &mut gather);

@@ -210,8 +210,8 @@ impl<'a> Fault<'a> {
             memory.door.sync_instructions(locked.page(first), pages);
         }
         table.set_run(table.slot(address), entry, pages);
-        if self.should_free_slots(locked, pages) {
-            memory.swap.free_if_unused(locked);
+        if self.should_free_slots(locked, pages) && memory.swap.free_if_unused(locked) {
+            memory.defer_split(locked.folio());
         }
     }
 

@@ -6,53 +6,47 @@
 
 use core::sync::atomic::Ordering;
 
+use mmu::mutant::{self, Mutant};
+
 use super::{Folio, FolioLock, state};
-use crate::frame::{MAX_ORDER, Orphan};
+use crate::frame::MAX_ORDER;
 use crate::memory::Memory;
 
 /// Words of exclusive marks that the largest folio has.
 const WORDS: usize = (1 << MAX_ORDER) / 64;
 
-/// Splits a locked folio into folios of `order`, which may not be 1. `extra` is the references that the caller has; they stay with the
-/// first part, and so does the lock. `part` is given each of the other parts that is in use; parts that nothing maps and no swap entry
-/// needs in the cache become orphans. Parts go to the LRU list that the folio was on, if it was on one. False, and nothing changed, if
-/// somebody else refers to the folio.
+/// Splits a locked folio into folios of `order`, which may not be 1. The caller has one reference; it stays with the first part, and so
+/// does the lock. `unfold` is called when nothing can go wrong any more. Returns the other parts, each with a reference for the
+/// caller. Parts go to the LRU list that the folio was on, if it was on one. `None`, and nothing changed, if somebody else refers to
+/// the folio.
 pub(crate) fn split<'m>(
     memory: &'m Memory,
     folio: &FolioLock<'m>,
     order: usize,
-    extra: usize,
-    mut part: impl FnMut(Folio<'m>),
-    mut orphan: impl FnMut(Orphan),
-) -> bool {
+    unfold: &dyn Fn(),
+) -> Option<impl Iterator<Item = Folio<'m>> + use<'m>> {
     assert!(order < folio.order() && order != 1, "a folio of order {} split to {order}", folio.order());
-    if folio.is_writeback() || folio.maybe_pinned() || !folio.freeze(folio.expected_refs() + extra) {
-        return false;
+    let refs = mutant::or(Mutant::SplitInUse, folio.expected_refs() + 1, folio.refs());
+    if folio.is_writeback() || mutant::or(Mutant::SplitInUse, folio.maybe_pinned(), false) || !folio.freeze(refs) {
+        return None;
     }
+    unfold();
     let on_lru = memory.lru.take_out(folio.folio());
+    memory.deferred.remove(folio.folio());
     let pages = folio.pages();
     divide(folio, order);
     if folio.is_swap_cache() {
         memory.swap.split(folio, pages);
     }
-    let step = 1 << order;
-    for first in (0..pages).step_by(step) {
-        let piece = Folio::at(folio.frames, folio.index() + first as u32);
-        memory.swap.forget_unused(&piece);
-        let refs = piece.expected_refs() + if first == 0 { extra } else { 0 };
-        if refs == 0 {
-            orphan(Orphan::new(piece.index()));
-            continue;
-        }
-        piece.unfreeze(refs);
-        if on_lru {
-            memory.lru.add(piece);
-        }
-        if first > 0 {
-            part(piece);
+    let (frames, index) = (folio.frames, folio.index());
+    let parts = (0..pages).step_by(1 << order).map(move |first| Folio::at(frames, index + first as u32));
+    for part in parts.clone() {
+        part.unfreeze(part.expected_refs() + 1);
+        if on_lru && !mutant::is(Mutant::PartNotOnLru) {
+            memory.lru.add(part);
         }
     }
-    true
+    Some(parts.skip(1))
 }
 
 /// Makes folios of `order` of the frames of a larger one. All have no reference yet.
@@ -88,6 +82,9 @@ fn divide(folio: &Folio<'_>, order: usize) {
 
 fn exclusive_marks(folio: &Folio<'_>) -> [u64; WORDS] {
     let mut marks = [0; WORDS];
+    if mutant::is(Mutant::SplitLosesExclusive) {
+        return marks;
+    }
     let mut index = 0;
     folio.each_word_of_all(|word| {
         marks[index] = word;

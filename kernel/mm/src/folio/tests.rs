@@ -233,15 +233,15 @@ fn where_a_folio_is_mapped() {
     assert!(std::format!("{folio:?}").contains(&folio.head().to_string()));
 }
 
-/// Splits and returns the parts beside the first, and how many became orphans.
-fn split_up<'m>(memory: &'m Memory, folio: Folio<'m>, order: usize, extra: usize) -> Option<(Vec<Folio<'m>>, usize)> {
+/// Splits and returns the parts beside the first that are in use, and how many were not. The caller's reference stays.
+fn split_up(memory: &Memory, folio: Folio<'_>, order: usize) -> Option<(usize, usize)> {
     let lock = folio.try_lock().unwrap();
-    let (mut parts, mut orphans) = (Vec::new(), Vec::new());
-    let done = split::split(memory, &lock, order, extra, |part| parts.push(part), |orphan| orphans.push(orphan));
-    drop(lock);
-    let count = orphans.len();
+    let parts: Vec<_> = split::split(memory, &lock, order, &|| {})?.collect();
+    let count = parts.len();
+    let orphans: Vec<_> = parts.into_iter().filter_map(|part| part.put(1)).collect();
+    let unused = orphans.len();
     orphans.into_iter().for_each(|orphan| free(memory, orphan));
-    done.then_some((parts, count))
+    Some((count - unused, unused))
 }
 
 #[test]
@@ -258,8 +258,7 @@ fn parts_of_a_split_have_what_the_whole_had() {
         folio.add_maps(0, pages / 2);
         folio.set_exclusive(pages / 2, pages / 2);
         memory.lru.add(folio);
-        let (parts, orphans) = split_up(&memory, folio, into, 1).unwrap();
-        assert_eq!((parts.len() + 1, orphans), (pages >> into, 0));
+        assert_eq!(split_up(&memory, folio, into), Some(((pages >> into) - 1, 0)));
         assert_eq!(memory.lru.size(crate::lru::LruList::InactiveAnon), (pages >> into, pages));
         for page in 0..pages {
             let part = memory.frames.folio_of(folio.page(page));
@@ -274,7 +273,8 @@ fn parts_of_a_split_have_what_the_whole_had() {
                 part.is_dirty() && part.is_swap_backed() && part.is_uptodate() && part.is_on_lru() && !part.is_locked()
             );
         }
-        for part in parts.into_iter().chain([folio]) {
+        for page in (0..pages).step_by(1 << into) {
+            let part = memory.frames.folio_of(folio.page(page));
             let maps = part.mapcount();
             part.remove_maps(0, part.pages());
             if part.is_mapped() {
@@ -297,8 +297,7 @@ fn t_p_8_a_split_frees_what_nothing_maps() {
     folio.add_maps(0, 16);
     folio.remove_maps(8, 8);
     assert!(folio.put(8).is_none());
-    let (parts, orphans) = split_up(&memory, folio, 0, 1).unwrap();
-    assert_eq!((parts.len(), orphans), (7, 8));
+    assert_eq!(split_up(&memory, folio, 0), Some((7, 8)));
     assert_eq!(memory.frames.free_count(), before - 8);
 }
 
@@ -309,10 +308,11 @@ fn a_folio_in_use_is_not_split() {
     folio.get(16);
     folio.add_maps(0, 16);
     folio.get(1);
-    assert!(split_up(&memory, folio, 0, 1).is_none(), "somebody else has a reference");
+    assert!(split_up(&memory, folio, 0).is_none(), "somebody else has a reference");
+    assert!(folio.put(1).is_none());
     folio.pin(1);
-    assert!(split_up(&memory, folio, 0, 3).is_none(), "it is pinned");
+    assert!(split_up(&memory, folio, 0).is_none(), "it is pinned");
     assert!(folio.unpin(1).is_none());
-    assert_eq!((folio.order(), folio.refs(), folio.mapcount()), (4, 18, 16));
-    assert!(split_up(&memory, folio, 0, 2).is_some());
+    assert_eq!((folio.order(), folio.refs(), folio.mapcount()), (4, 17, 16));
+    assert!(split_up(&memory, folio, 0).is_some());
 }

@@ -3,8 +3,10 @@
 use core::sync::atomic::Ordering;
 
 use mmu::Table;
+use mmu::mutant::{self, Mutant};
 
 use super::NIL;
+use crate::folio::Folio;
 use crate::memory::Memory;
 
 /// A folio that nobody refers to. It is not free: until a flush is complete, a CPU may still reach it through its TLB, so it goes to
@@ -43,10 +45,13 @@ impl OrphanList {
         self.first == NIL
     }
 
-    /// Adds a folio, which leaves the LRU list that it may still be on.
+    /// Adds a folio, which leaves the LRU list and the queue that it may still be on.
     #[inline]
     pub fn push(&mut self, memory: &Memory, orphan: Orphan) {
         memory.lru.forget(&memory.frames, &orphan);
+        if !mutant::is(Mutant::FreedStaysQueued) {
+            memory.deferred.remove(Folio::at(&memory.frames, orphan.index));
+        }
         self.link(memory, orphan.index);
     }
 

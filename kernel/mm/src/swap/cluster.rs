@@ -171,6 +171,12 @@ impl Cluster {
         (first..WORDS).step_by(count).find(is_free).map(|word| word * 64)
     }
 
+    /// Any free slot, whatever the cluster's order.
+    pub(crate) fn find_single(&self) -> Option<usize> {
+        let word = self.used.iter().position(|&used| used != u64::MAX)?;
+        Some(word * 64 + self.used[word].trailing_ones() as usize)
+    }
+
     /// Takes free slots into use for a folio that is in the cache from now on. Their counts are 0.
     #[inline]
     pub(crate) fn take(&mut self, at: usize, order: usize, frame: u32) {
@@ -181,7 +187,10 @@ impl Cluster {
             self.cached[word] |= mask;
         });
         self.free -= count as u16;
-        self.next = (at + count) as u16;
+        if self.order == Some(order as u8) {
+            // Else the next run of the cluster's own order would not be aligned.
+            self.next = (at + count) as u16;
+        }
         self.set_head(at, order, frame);
     }
 
@@ -225,6 +234,15 @@ impl Cluster {
             // Folios do not overlap, so the first head that is met is that of the folio.
             debug_assert!(head == 0 || (head >> HEAD_ORDER_SHIFT) as usize >= order);
             (head != 0).then(|| ((head & FRAME_LIMIT) - 1, at - first))
+        })
+    }
+
+    /// The folios that are cached at slots without a count: first slot and first frame of each.
+    pub(crate) fn uncounted(&self) -> impl Iterator<Item = (usize, u32)> {
+        let heads = self.heads.iter().enumerate().filter(|&(_, &head)| head != 0);
+        heads.filter_map(|(at, &head)| {
+            let pages = 1 << (head >> HEAD_ORDER_SHIFT);
+            self.none_counted(at, pages).then_some((at, (head & FRAME_LIMIT) - 1))
         })
     }
 

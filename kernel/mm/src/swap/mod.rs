@@ -141,15 +141,58 @@ impl Swap {
         if memory.inject.strikes(Point::SwapAlloc, folio.pages()) {
             return Err(SwapFull);
         }
-        let order = folio.order();
         let folio = folio.folio();
-        for (device, swap) in self.devices() {
+        let taken = self.devices().any(|(device, swap)| {
             let enter = |slot: usize| folio.enter_swap_cache(SwapEntry { device, slot: slot as u32 });
-            if swap.clusters.take(order, folio.index(), enter) {
-                return Ok(());
+            swap.clusters.take(folio.order(), folio.index(), enter)
+        });
+        if !taken {
+            return Err(SwapFull);
+        }
+        // It may have been mapped in part a moment ago; now it is reclaim's.
+        memory.deferred.remove(folio);
+        Ok(())
+    }
+
+    /// Frees slots that are in use only because a folio is cached there which is in memory: after a page-out that failed, say (A12).
+    /// Folios that somebody has locked are passed by. `orphan` gets those that nothing else held. Returns how many left the cache.
+    pub fn free_cached(&self, memory: &Memory, mut orphan: impl FnMut(Orphan)) -> usize {
+        let mut left = 0;
+        for (device, swap) in self.devices() {
+            for (index, cluster) in swap.clusters.iter().enumerate() {
+                let mut from = 0;
+                loop {
+                    // One at a time: a folio's lock is not taken under that of a cluster.
+                    let found = cluster.lock().uncounted().find(|&(at, _)| at >= from);
+                    let Some((at, _)) = found else { break };
+                    from = at + 1;
+                    let entry = SwapEntry { device, slot: (index * SLOTS + at) as u32 };
+                    left += usize::from(self.free_cached_at(memory, entry, &mut orphan));
+                }
             }
         }
-        Err(SwapFull)
+        left
+    }
+
+    fn free_cached_at(&self, memory: &Memory, entry: SwapEntry, orphan: &mut impl FnMut(Orphan)) -> bool {
+        let Some((folio, _)) = self.try_find(memory, entry) else { return false };
+        let done = folio.try_lock().is_some_and(|locked| self.free_if_unused(&locked));
+        if done {
+            memory.defer_split(folio);
+        }
+        self.free_unneeded(folio);
+        if let Some(last) = folio.put(1) {
+            orphan(last);
+        }
+        done
+    }
+
+    /// The folio cached at `entry` and which of its pages that is, with a reference for the caller; not if somebody is taking it away.
+    fn try_find<'m>(&self, memory: &'m Memory, entry: SwapEntry) -> Option<(Folio<'m>, usize)> {
+        let (cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
+        let (index, page) = cluster.cached(at)?;
+        let folio = Folio::at(&memory.frames, index);
+        folio.try_get().then_some((folio, page))
     }
 
     /// One more swap entry for each of `count` pages of a cached folio. All or none.
@@ -243,13 +286,7 @@ impl Swap {
 
     /// Drops the folio cached at `entry` if it is of no use, without waiting. How many slots on to look further.
     fn drop_unused(&self, memory: &Memory, entry: SwapEntry, orphan: &mut impl FnMut(Orphan)) -> usize {
-        let found = {
-            let (cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
-            let cached = cluster.cached(at);
-            let folio = cached.map(|(index, page)| (Folio::at(&memory.frames, index), page));
-            folio.filter(|(folio, _)| folio.try_get())
-        };
-        let Some((folio, page)) = found else { return 1 };
+        let Some((folio, page)) = self.try_find(memory, entry) else { return 1 };
         let length = folio.pages() - page;
         self.free_unneeded(folio);
         if let Some(last) = folio.put(1) {
@@ -382,14 +419,6 @@ impl Swap {
         let Some(entry) = folio.cached_at() else { return false };
         let (cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
         folio.cached_at() == Some(entry) && !folio.is_mapped() && cluster.none_counted(at, folio.pages())
-    }
-
-    /// Takes a part of a split folio, whose references are still frozen, out of the cache if nothing maps it and no entry names its
-    /// slots: nobody would find it there again.
-    pub(crate) fn forget_unused(&self, part: &Folio<'_>) {
-        if part.is_swap_cache() && !part.is_mapped() {
-            self.uncache_if_unused(part);
-        }
     }
 
     fn uncache_if_unused(&self, folio: &Folio<'_>) -> bool {

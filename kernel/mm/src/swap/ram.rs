@@ -33,7 +33,8 @@ impl RamDevice {
     }
 
     #[inline]
-    fn frame(&self, slot: usize) -> Pfn {
+    /// The frame that keeps slot `slot`.
+    pub fn frame(&self, slot: usize) -> Pfn {
         self.blocks[slot / SLOTS].add(slot % SLOTS)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A cluster serves folios of one order until it is empty again, so that runs stay whole. Each CPU goes on in the cluster that it
 //! used last for an order; then it looks for another of that order, then for an empty one, by bits, 64 clusters in a word. The bits
-//! only say where to look: what holds is under the cluster's lock, and that is where they are changed.
+//! only say where to look: what holds is under the cluster's lock, and that is where they are changed. A single page that finds no slot
+//! there takes any that is left in a cluster of another order.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -151,7 +152,16 @@ impl Clusters {
                 from = index + 1;
             }
         }
-        false
+        order == 0 && (0..self.clusters.len()).any(|index| self.take_single(index, frame, &enter))
+    }
+
+    /// Takes a slot of a cluster that serves folios of a larger order.
+    fn take_single(&self, index: usize, frame: u32, enter: &impl Fn(usize)) -> bool {
+        let mut cluster = self.clusters[index].lock();
+        let Some(at) = cluster.order().and_then(|_| cluster.find_single()) else { return false };
+        cluster.take(at, 0, frame);
+        enter(index * SLOTS + at);
+        true
     }
 
     fn take_in(&self, index: usize, order: usize, frame: u32, enter: &impl Fn(usize)) -> bool {

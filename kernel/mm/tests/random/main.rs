@@ -1,15 +1,19 @@
-//! Random operations over the simulated machine, on CPUs like three that QEMU has, in two forms: long sequences on one CPU
-//! (`alone`), and programs that other CPUs disturb in the middle of everything (`together`). What a page must hold is kept in a
-//! shadow. A sequence that fails is made as small as it still fails, and printed.
+//! Random operations over the simulated machine, on CPUs like three that QEMU has, in three forms: long sequences on one CPU (`alone`);
+//! programs that other CPUs disturb in the middle of everything (`together`); and the three ways to unmap, held against each other
+//! (`differential`). What a page must hold is kept in a shadow. A sequence that fails is made as small as it still fails, and printed.
 //!
-//! `UNFOLD_STEPS=1000000 cargo test -p mm --test random` does a million operations; `UNFOLD_SEED` chooses which.
+//! `UNFOLD_STEPS=1000000 cargo test -p mm --test random` does a million operations in each form; `UNFOLD_SEED` chooses which.
 
+mod agreement;
 mod alone;
+mod checked;
+mod differential;
 mod operation;
 mod quiet;
 mod runner;
 mod shadow;
 mod together;
+mod view;
 mod world;
 
 use mmu::Features;
@@ -22,6 +26,10 @@ fn alone(name: &str, features: Features) {
 
 fn together(name: &str, features: Features) {
     run(name, together::PLAN, &together::cases(), |case| together::run(features, case));
+}
+
+fn differential(name: &str, features: Features) {
+    run(name, differential::PLAN, &differential::cases(), |case| differential::run(features, case));
 }
 
 #[test]
@@ -52,4 +60,19 @@ fn together_on_neoverse_n1() {
 #[test]
 fn together_on_cortex_a72() {
     together("together on cortex-a72", CORTEX_A72);
+}
+
+#[test]
+fn differential_on_max() {
+    differential("differential on max", MAX);
+}
+
+#[test]
+fn differential_on_neoverse_n1() {
+    differential("differential on neoverse-n1", NEOVERSE_N1);
+}
+
+#[test]
+fn differential_on_cortex_a72() {
+    differential("differential on cortex-a72", CORTEX_A72);
 }

@@ -9,7 +9,7 @@ use mmu::CONT_PTES;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::world::{FIELD, PAGES};
+use crate::world::PAGES;
 
 /// Readable and writable.
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -52,14 +52,16 @@ pub enum Operation {
     Enter(usize),
     /// So many spaces are made, run, and go: sooner or later there are no ASIDs left.
     Rollover(usize),
+    /// Memory is short: folios that are mapped in part are split until so many pages came free.
+    Shrink(usize),
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
     /// longer the program's.
     Forget,
-    /// This point lets so many units pass and then fails once.
+    /// This point, and no other, lets so many units pass and then fails once.
     Fail(Point, usize),
 }
 
-use Operation::{Advise, Enter, Fail, Forget, Map, Protect, Read, Rollover, Set, Unmap, Write};
+use Operation::{Advise, Enter, Fail, Forget, Map, Protect, Read, Rollover, Set, Shrink, Unmap, Write};
 
 impl Operation {
     /// The pages that it is about; for one that is about none, the first.
@@ -68,19 +70,16 @@ impl Operation {
             Write(pages, _) | Read(pages) | Map(pages, _) | Unmap(pages) | Protect(pages, _) | Advise(pages, _) => {
                 pages
             }
-            Set(..) | Enter(_) | Rollover(_) | Forget | Fail(..) => Pages(0, 1),
+            Set(..) | Enter(_) | Rollover(_) | Shrink(_) | Forget | Fail(..) => Pages(0, 1),
         }
     }
 }
 
-/// Switches and their values. That with the most values is drawn most often.
-const SETTINGS: [(&str, &str); 22] = [
-    ("unmap", "page"),
-    ("unmap", "folio"),
-    ("unmap", "gather"),
-    ("unmap", "page"),
-    ("unmap", "folio"),
-    ("unmap", "gather"),
+/// The ways to unmap.
+pub const WAYS: [&str; 3] = ["page", "folio", "gather"];
+
+/// The other switches and their values. That with the most values is drawn most often.
+const SETTINGS: [(&str, &str); 16] = [
     ("thp", "16K-2M:never"),
     ("thp", "16K-2M:never;64K:always"),
     ("thp", "16K-2M:never;64K:madvise"),
@@ -114,18 +113,18 @@ pub fn pages(of: Range<usize>) -> impl Strategy<Value = Pages> {
 }
 
 /// A write; often of zeros, so that pages become empty again.
-pub fn write() -> impl Strategy<Value = Operation> {
-    (pages(FIELD), prop_oneof![1 => Just(0), 3 => 1..=u64::MAX]).prop_map(|(pages, value)| Write(pages, value))
+pub fn write(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    (pages(of), prop_oneof![1 => Just(0), 3 => 1..=u64::MAX]).prop_map(|(pages, value)| Write(pages, value))
 }
 
 /// A read.
-pub fn read() -> impl Strategy<Value = Operation> {
-    pages(FIELD).prop_map(Read)
+pub fn read(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    pages(of).prop_map(Read)
 }
 
 /// mmap with any protection.
-pub fn map() -> impl Strategy<Value = Operation> {
-    (pages(FIELD), select(&PROTECTIONS[..])).prop_map(|(pages, prot)| Map(pages, prot))
+pub fn map(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    (pages(of), select(&PROTECTIONS[..])).prop_map(|(pages, prot)| Map(pages, prot))
 }
 
 /// What takes the contents of pages of a range away.
@@ -152,18 +151,24 @@ pub fn keep(of: Range<usize>) -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// What changes around the programs.
-pub fn around() -> impl Strategy<Value = Operation> {
+/// What changes around the programs; `setting` changes a switch.
+pub fn around(setting: impl Strategy<Value = Operation>) -> impl Strategy<Value = Operation> {
     prop_oneof![
-        4 => setting(),
+        4 => setting,
         2 => (0..2usize).prop_map(Enter),
         1 => (1..=8usize).prop_map(Rollover),
         4 => Just(Forget),
+        2 => (1..64usize).prop_map(Shrink),
         3 => (select(&Point::ALL[..]), 0..24usize).prop_map(|(point, after)| Fail(point, after)),
     ]
 }
 
 /// A switch gets another value.
 pub fn setting() -> impl Strategy<Value = Operation> {
+    prop_oneof![1 => select(&WAYS[..]).prop_map(|way| Set("unmap", way)), 3 => other_setting()]
+}
+
+/// A switch gets another value, but that of the ways to unmap.
+pub fn other_setting() -> impl Strategy<Value = Operation> {
     select(&SETTINGS[..]).prop_map(|(key, value)| Set(key, value))
 }

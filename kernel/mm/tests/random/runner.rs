@@ -10,16 +10,16 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 
 use crate::quiet;
 
-/// Operations of all tests together, unless `UNFOLD_STEPS` says otherwise.
-const STEPS: u64 = 100_000;
+/// Tests that share the operations of a form: one for each kind of CPU.
+const TESTS: u64 = 3;
 /// Attempts to make a failing case smaller.
 const SHRINKS: u32 = 2000;
 
-/// How much a test does.
+/// How much is done in a form.
 #[derive(Clone, Copy)]
 pub struct Plan {
-    /// One in so many of all operations is its own.
-    pub one_in: u64,
+    /// Operations of all its tests together, unless `UNFOLD_STEPS` says otherwise.
+    pub operations: u64,
     /// Operations of an average case.
     pub average: usize,
 }
@@ -40,8 +40,8 @@ where
     S: Strategy,
     S::Value: Debug,
 {
-    let (steps, seed) = (number("UNFOLD_STEPS", STEPS), number("UNFOLD_SEED", 1));
-    let count = (steps / plan.one_in / plan.average as u64).max(1);
+    let (operations, seed) = (number("UNFOLD_STEPS", plan.operations), number("UNFOLD_SEED", 1));
+    let count = (operations / TESTS / plan.average as u64).max(1);
     let config = Config {
         cases: u32::try_from(count).unwrap_or(u32::MAX),
         failure_persistence: None,
@@ -52,16 +52,16 @@ where
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..].iter_mut().zip(name.bytes()).for_each(|(byte, letter)| *byte = letter);
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let (began, operations) = (Instant::now(), Cell::new(0));
+    let (began, done) = (Instant::now(), Cell::new(0));
     let result = runner.run(cases, |case| match quiet::catch(|| test(&case)) {
-        Ok(done) => {
-            operations.set(operations.get() + done);
+        Ok(operations) => {
+            done.set(done.get() + operations);
             Ok(())
         }
         Err(error) => Err(TestCaseError::fail(error)),
     });
     match result {
-        Ok(()) => report(name, operations.get(), began),
+        Ok(()) => report(name, done.get(), began),
         Err(TestError::Fail(reason, case)) => panic!("{name}, UNFOLD_SEED={seed}: {reason}\nin {case:?}"),
         Err(TestError::Abort(reason)) => panic!("{name}: no cases could be made: {reason}"),
     }

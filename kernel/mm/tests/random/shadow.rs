@@ -39,9 +39,9 @@ impl Shadow {
         if allows(page.prot, access) { Ok(()) } else { Err(FaultError::Denied) }
     }
 
-    /// What a word must hold; 0 where nothing is mapped.
-    pub fn word(&self, page: usize, word: usize) -> u64 {
-        self.pages[page].map_or(0, |page| page.words[word])
+    /// What the words of a page must hold; 0 where nothing is mapped.
+    pub fn words(&self, page: usize) -> [u64; WORDS] {
+        self.pages[page].map_or([0; WORDS], |page| page.words)
     }
 
     /// The program has stored a value.

@@ -15,7 +15,7 @@ use proptest::sample::select;
 
 use crate::operation::{self, Operation, RW};
 use crate::runner::Plan;
-use crate::world::{PAGES, WORDS, World, at};
+use crate::world::{PAGES, Size, WORDS, World, at};
 
 /// Pages that keep their contents.
 const STABLE: Range<usize> = 96..128;
@@ -28,7 +28,7 @@ const ACCESSES: usize = 300;
 /// Operations of a disturber at most.
 const DISTURBANCES: usize = 12;
 /// Most operations are done in this form: accesses are quick.
-pub const PLAN: Plan = Plan { one_in: 4, average: ACCESSES + DISTURBANCES };
+pub const PLAN: Plan = Plan { operations: 75_000, average: ACCESSES + DISTURBANCES };
 /// Faults of one access after which it will never succeed. Another CPU may keep a page from it for a while.
 const TRIES: usize = 10_000;
 
@@ -64,17 +64,17 @@ pub fn cases() -> impl Strategy<Value = Case> {
         6 => operation::page_out(MEETING),
         2 => operation::keep(MEETING),
         2 => operation::destroy(VOLATILE),
-        2 => operation::around(),
+        2 => operation::around(operation::setting()),
     ];
     // Takes no access away, which the first could not give back where a hole came about meanwhile.
     let second = prop_oneof![
         3 => operation::page_out(MEETING),
         2 => operation::empty(VOLATILE),
-        1 => operation::around(),
+        1 => operation::around(operation::setting()),
     ];
     let disturbers = (vec(first, 0..=DISTURBANCES), vec(second, 0..=DISTURBANCES));
     let works = (programs, disturbers.prop_map(|(first, second)| [first, second]));
-    let policy = (select(&["page", "folio", "gather"][..]), vec(operation::setting(), 0..=4));
+    let policy = (select(&operation::WAYS[..]), vec(operation::setting(), 0..=4));
     (any::<u64>().no_shrink(), any::<bool>(), policy, works).prop_map(|(seed, shared, policy, works)| {
         let ((way, settings), (programs, disturbers)) = (policy, works);
         Case { seed, shared, way, settings, programs, disturbers }
@@ -83,7 +83,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
 
 /// Runs a case. Returns how many operations and accesses it had.
 pub fn run(features: Features, case: &Case) -> Result<usize, String> {
-    let world = World::new(features, WORDS + 2, case.seed);
+    let world = World::new(Size::ROOMY, features, WORDS + 2, case.seed);
     for setting in case.settings.iter().chain([&Operation::Set("unmap", case.way)]) {
         world.call(&world.spaces[0], setting).map_err(|error| format!("{setting:?}: {error:?}"))?;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mm::fault::{Access, FaultError};
 use mm::inject::Point;
 use mm::map::{MapFlags, MapRequest};
-use mm::swap::RamDevice;
+use mm::swap::{RamDevice, SwapDevice, SwapError};
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space, audit};
 use mmu::host::{Config, Machine};
@@ -22,16 +22,53 @@ pub const FIELD: Range<usize> = 0..PAGES;
 pub const WORDS: usize = 2;
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
-/// Memory of the machine.
-const RAM: u64 = 24 << 20;
-/// Slots of the swap device: not enough for all pages of both spaces.
-const SLOTS: usize = 1000;
 /// ASIDs run out soon.
 const ASID_BITS: &str = "4";
 
+/// What a machine has, its swap device included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size {
+    ram: u64,
+    slots: usize,
+}
+
+impl Size {
+    /// Enough for all pages of all spaces, in memory and on the device.
+    pub const ROOMY: Self = Self { ram: 24 << 20, slots: 3 * 512 };
+    /// The device is not enough for the pages of one space, so that it gets full, and its runs come to pieces.
+    pub const LITTLE_SWAP: Self = Self { ram: 24 << 20, slots: 600 };
+    /// Memory is not enough, and has few large folios.
+    pub const LITTLE_MEMORY: Self = Self { ram: 7 << 20, slots: 1000 };
+
+    /// Whether there may be no memory left.
+    pub fn is_little(self) -> bool {
+        self == Self::LITTLE_MEMORY
+    }
+}
+
+/// A swap device that the world still sees.
+#[derive(Debug)]
+struct Watched(Arc<RamDevice>);
+
+impl SwapDevice for Watched {
+    fn slots(&self) -> usize {
+        self.0.slots()
+    }
+
+    fn write(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
+        self.0.write(door, slot, frame, pages)
+    }
+
+    fn read(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
+        self.0.read(door, slot, frame, pages)
+    }
+}
+
 /// A machine and what runs on it.
 pub struct World {
+    pub size: Size,
     pub machine: Machine,
+    pub device: Arc<RamDevice>,
     pub memory: Memory,
     pub spaces: [Arc<Space>; 2],
     /// What was free before the field was mapped.
@@ -40,8 +77,12 @@ pub struct World {
 
 /// The address of a word.
 pub fn at(page: usize, word: usize) -> VirtAddr {
-    // Words of a page lie far apart.
-    BASE.add_pages(page).add_bytes((word * 3 * 1024 + page % 100 * 8) as u64)
+    BASE.add_pages(page).add_bytes(offset(page, word))
+}
+
+/// Where in its page a word is. Words of a page lie far apart.
+pub fn offset(page: usize, word: usize) -> u64 {
+    (word * 3 * 1024 + page % 100 * 8) as u64
 }
 
 /// The error of a step that can not go wrong.
@@ -51,19 +92,20 @@ pub fn failed<E: std::fmt::Debug>(what: &str) -> impl FnOnce(E) -> String {
 
 impl World {
     /// A machine whose spaces have their fields mapped, nothing touched.
-    pub fn new(features: Features, cpus: usize, seed: u64) -> Self {
+    pub fn new(size: Size, features: Features, cpus: usize, seed: u64) -> Self {
+        let Size { ram, slots } = size;
         let machine =
-            Machine::new(Config { ram_bytes: RAM, features, cpus, seed, adversary: cpus > 1, ..Config::default() });
+            Machine::new(Config { ram_bytes: ram, features, cpus, seed, adversary: cpus > 1, ..Config::default() });
         let first = Config::default().ram_start.frame();
-        let all: [Range<Pfn>; 1] = [first..first.add((RAM / PAGE_SIZE) as usize)];
+        let all: [Range<Pfn>; 1] = [first..first.add((ram / PAGE_SIZE) as usize)];
         let memory = Memory::new(Door::simulated(&machine), &all).expect("memory");
-        let device = RamDevice::new(&memory.frames, SLOTS).expect("a device");
-        memory.swap.add_device(Box::new(device)).expect("a place for the device");
+        let device = Arc::new(RamDevice::new(&memory.frames, slots).expect("a device"));
+        memory.swap.add_device(Box::new(Watched(device.clone()))).expect("a place for the device");
         memory.policy().parse("asid_bits", ASID_BITS).expect("a right value");
         memory.policy().parse("thp", "64K=always").expect("a right value");
         let stock = stock(&memory);
         let spaces = [(); 2].map(|()| memory.create_space().expect("a space"));
-        let world = Self { machine, memory, spaces, stock };
+        let world = Self { size, machine, device, memory, spaces, stock };
         for space in &world.spaces {
             world.call(space, &Operation::Map(Pages(0, PAGES), RW)).expect("mmap");
         }
@@ -93,11 +135,16 @@ impl World {
                 Ok(())
             }
             Operation::Rollover(spaces) => self.run_short_lived(space, spaces),
+            Operation::Shrink(pages) => {
+                memory.shrink_deferred_splits(pages);
+                Ok(())
+            }
             Operation::Forget => {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
                 Ok(())
             }
             Operation::Fail(point, after) => {
+                memory.inject.clear();
                 memory.inject.fail(point, after);
                 Ok(())
             }

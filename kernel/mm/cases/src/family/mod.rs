@@ -11,6 +11,8 @@ pub mod moving;
 pub mod pin;
 pub mod protect;
 pub mod rollback;
+pub mod split;
+pub mod swap_full;
 pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
@@ -32,6 +34,8 @@ pub const FAMILIES: &[&[Case]] = &[
     zap::CASES,
     protect::CASES,
     moving::CASES,
+    split::CASES,
+    swap_full::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,

@@ -68,6 +68,8 @@ fn frees_one_table(bench: &Bench<'_>) -> Outcome {
 fn part(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
     let folio = field.folio(0);
+    let memory = bench.memory();
+    let deferred = memory.count().split_deferred.get();
     let (done, cost) = bench.measure(|| field.advise(3, 10, advice::DONTNEED));
     done.map_err(failed("MADV_DONTNEED"))?;
     let flushes = operations(bench, 16) + if bench.has_range() { 1 } else { 10 };
@@ -75,6 +77,8 @@ fn part(bench: &Bench<'_>) -> Outcome {
     field.must_look(0, 16, "P3 N10 P3")?;
     same("mapped pages", folio.mapped_pages(), 6)?;
     same("references", folio.refs(), 6)?;
+    same("split_deferred", memory.count().split_deferred.get() - deferred, 1)?;
+    same("on the queue for a split", (folio.is_partially_mapped(), memory.deferred.len()), (true, 1))?;
     same("accounts", field.accounts(), (6, 0))?;
     field.verify(0, 3)?;
     field.verify_zero(3, 10)?;

@@ -136,8 +136,8 @@ fn parts_of_a_split_keep_their_slots() {
         let entry = folio.swap_entry(0);
         memory.swap.dup(&folio, 0, pages).unwrap();
         let mut parts = vec![folio.folio()];
-        let done = crate::folio::split::split(&memory, &folio, into, 1, |part| parts.push(part), |_| unreachable!());
-        assert!(done && folio.unlock() == parts[0]);
+        parts.extend(crate::folio::split::split(&memory, &folio, into, &|| {}).unwrap());
+        assert!(folio.unlock() == parts[0]);
         for page in 0..pages {
             let part = memory.swap.lookup(&memory, entry.advance(page)).unwrap();
             assert_eq!((part, part.order()), (parts[page >> into], into));
@@ -145,10 +145,7 @@ fn parts_of_a_split_keep_their_slots() {
             assert!(part.put(1).is_none());
         }
         // Each goes its own way.
-        for (number, part) in parts.into_iter().enumerate() {
-            if number > 0 {
-                part.get(1);
-            }
+        for part in parts {
             let part = part.try_lock().unwrap();
             memory.swap.write_out(&memory, &part).unwrap();
             free(&memory, memory.swap.detach(&memory, part).unwrap());
@@ -173,10 +170,16 @@ fn parts_that_nothing_needs_leave_the_cache_with_the_split() {
     memory.swap.dup(&folio, 4, 2).unwrap();
     folio.add_maps(8, 2);
     folio.get(2);
-    let (mut parts, mut orphans) = (Vec::new(), Vec::new());
-    let done = crate::folio::split::split(&memory, &folio, 0, 1, |part| parts.push(part), |part| orphans.push(part));
-    assert!(done && !folio.is_swap_cache() && folio.refs() == 1);
-    let kept: Vec<_> = parts.iter().map(|part| (part.index() - folio.index(), part.refs())).collect();
+    let parts = crate::folio::split::split(&memory, &folio, 0, &|| {}).unwrap();
+    let (mut kept, mut orphans) = (Vec::new(), Vec::new());
+    for part in parts {
+        memory.swap.free_unneeded(part);
+        match part.put(1) {
+            Some(orphan) => orphans.push(orphan),
+            None => kept.push((part.index() - folio.index(), part.refs())),
+        }
+    }
+    assert!(memory.swap.free_if_unused(&folio) && folio.refs() == 1);
     assert_eq!(kept, [(4, 1), (5, 1), (8, 2), (9, 2)]);
     for page in 0..16 {
         let in_use = [4, 5, 8, 9].contains(&page);

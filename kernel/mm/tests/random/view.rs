@@ -1,0 +1,264 @@
+//! What there is to see of a world from outside, without a fault: the contents and the state of each page, the folios and swap slots
+//! behind them, areas, accounts and counts. Two worlds that did the same have equal views, whatever their frames and slots are: folios
+//! and slots are numbered as they come into sight. Left out is what may differ (reference 5.11): the Contiguous bit, access flags, and
+//! which entries of a folio say that it is dirty.
+
+use std::collections::BTreeMap;
+
+use mm::Space;
+use mm::count::Counters;
+use mm::folio::Folio;
+use mm::inject::Point;
+use mm::lru::LruList;
+use mm::swap::SwapEntry;
+use mm::vma::{AreaFlags, Prot};
+use mmu::{Descriptor, Pfn};
+
+use crate::world::{PAGES, WORDS, World, at, offset};
+
+/// Counters of work that is the same in all ways.
+const COUNTED: [&str; 14] = [
+    "faults_anonymous",
+    "faults_zero_page",
+    "faults_copy",
+    "faults_reuse",
+    "faults_swap_major",
+    "faults_swap_minor",
+    "folio_fallbacks",
+    "folios_allocated",
+    "folios_swapped_out",
+    "pages_swapped_out",
+    "pages_zero_marked",
+    "pages_swapped_in",
+    "swap_fallbacks",
+    "unmap_failures",
+];
+
+/// All of a world.
+#[derive(Clone, PartialEq, Debug)]
+pub struct View {
+    pub sums: Sums,
+    pub spaces: Vec<SpaceView>,
+    /// By number.
+    pub folios: Vec<FolioView>,
+}
+
+/// What is counted of the whole machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sums {
+    pub free_frames: usize,
+    pub free_slots: usize,
+    pub anon_vmas: usize,
+    /// How often each point has failed.
+    pub failures: [u64; Point::COUNT],
+    pub counts: [u64; COUNTED.len()],
+}
+
+/// A space.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SpaceView {
+    pub anon_pages: i64,
+    pub swap_entries: i64,
+    pub areas: Vec<AreaView>,
+    pub pages: Vec<PageView>,
+}
+
+/// An area.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AreaView {
+    pub start: u64,
+    pub end: u64,
+    pub prot: Prot,
+    pub flags: AreaFlags,
+    pub pgoff: u64,
+    pub has_anon_vma: bool,
+}
+
+/// A page of the field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageView {
+    pub entry: Entry,
+    /// What the program would find.
+    pub words: [u64; WORDS],
+}
+
+/// A page of a folio: the folio's number, and which of its pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    pub folio: usize,
+    pub page: usize,
+}
+
+/// What the entry of a page is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    None,
+    ZeroPage { valid: bool },
+    Present { valid: bool, writable: bool, uffd: bool, exclusive: bool, maps: usize, part: Part },
+    Swapped { exclusive: bool, uffd: bool, slot: usize, count: usize, zero: bool, cached: Option<Part> },
+}
+
+/// A folio that is mapped or cached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FolioView {
+    pub pages: usize,
+    pub mapcount: usize,
+    pub mapped_pages: usize,
+    pub refs: usize,
+    pub cached: bool,
+    pub pinned: bool,
+    /// The LRU list that it is on.
+    pub list: Option<LruList>,
+    /// Whether it or one of its entries is dirty.
+    pub dirty: bool,
+}
+
+/// Looks at all of a world.
+pub fn look(world: &World) -> View {
+    let mut looker = Looker { world, folios: Numbers::default(), slots: BTreeMap::new() };
+    let spaces = world.spaces.iter().map(|space| looker.space(space)).collect();
+    View { sums: sums(world), spaces, folios: looker.folios.seen }
+}
+
+fn sums(world: &World) -> Sums {
+    let memory = &world.memory;
+    let counts = memory.count_all();
+    let place = |name| Counters::NAMES.iter().position(|&known| known == name).expect("a counter");
+    Sums {
+        free_frames: memory.frames.free_count(),
+        free_slots: memory.swap.free_count(),
+        anon_vmas: memory.anon.len(),
+        failures: Point::ALL.map(|point| memory.inject.failures(point)),
+        counts: COUNTED.map(|name| counts[place(name)]),
+    }
+}
+
+/// The folios that have been seen.
+#[derive(Default)]
+struct Numbers {
+    by_head: BTreeMap<Pfn, usize>,
+    seen: Vec<FolioView>,
+}
+
+impl Numbers {
+    fn part(&mut self, folio: Folio<'_>, page: usize, dirty: bool) -> Part {
+        let number = *self.by_head.entry(folio.head()).or_insert_with(|| {
+            self.seen.push(view_folio(folio));
+            self.seen.len() - 1
+        });
+        self.seen[number].dirty |= dirty;
+        Part { folio: number, page }
+    }
+}
+
+fn view_folio(folio: Folio<'_>) -> FolioView {
+    FolioView {
+        pages: folio.pages(),
+        mapcount: folio.mapcount(),
+        mapped_pages: folio.mapped_pages(),
+        refs: folio.refs(),
+        cached: folio.is_swap_cache(),
+        pinned: folio.maybe_pinned(),
+        list: folio.is_on_lru().then(|| LruList::of(&folio)),
+        dirty: folio.is_dirty(),
+    }
+}
+
+struct Looker<'a> {
+    world: &'a World,
+    folios: Numbers,
+    slots: BTreeMap<SwapEntry, usize>,
+}
+
+impl Looker<'_> {
+    fn space(&mut self, space: &Space) -> SpaceView {
+        SpaceView {
+            anon_pages: space.anon_pages(),
+            swap_entries: space.swap_entries(),
+            areas: areas(space),
+            pages: (0..PAGES).map(|page| self.page(space, page)).collect(),
+        }
+    }
+
+    fn page(&mut self, space: &Space, page: usize) -> PageView {
+        let memory = &self.world.memory;
+        let address = at(page, 0).page();
+        let entry = match space.tables.find(memory, address) {
+            Some(table) => memory.door.load(table.slot(address)),
+            None => Descriptor::NONE,
+        };
+        if entry.is_none() {
+            PageView { entry: Entry::None, words: [0; WORDS] }
+        } else if entry.is_present() {
+            self.present(entry, page)
+        } else {
+            self.swapped(entry, page)
+        }
+    }
+
+    fn present(&mut self, entry: Descriptor, page: usize) -> PageView {
+        let words = self.words(entry.frame(), page);
+        let valid = entry.is_valid();
+        if entry.is_special() {
+            return PageView { entry: Entry::ZeroPage { valid }, words };
+        }
+        let folio = self.world.memory.frames.folio_of(entry.frame());
+        let index = folio.index_of(entry.frame());
+        let entry = Entry::Present {
+            valid,
+            writable: entry.is_writable(),
+            uffd: entry.is_uffd(),
+            exclusive: folio.is_exclusive(index),
+            maps: folio.page_maps(index),
+            part: self.folios.part(folio, index, entry.is_dirty()),
+        };
+        PageView { entry, words }
+    }
+
+    fn swapped(&mut self, entry: Descriptor, page: usize) -> PageView {
+        let memory = &self.world.memory;
+        let swapped = SwapEntry::from_descriptor(entry).expect("a swap entry");
+        let zero = memory.swap.zero_run(swapped.entry, 1) == Some(true);
+        let cached = memory.swap.lookup(memory, swapped.entry).map(|folio| {
+            assert!(folio.put(1).is_none(), "a cached folio has references");
+            (folio, (swapped.entry.slot - folio.swap_entry(0).slot) as usize)
+        });
+        let words = match cached {
+            Some((folio, index)) => self.words(folio.page(index), page),
+            None if zero => [0; WORDS],
+            None => self.words(self.world.device.frame(swapped.entry.slot as usize), page),
+        };
+        let known = self.slots.len();
+        let entry = Entry::Swapped {
+            exclusive: swapped.exclusive,
+            uffd: swapped.uffd,
+            slot: *self.slots.entry(swapped.entry).or_insert(known),
+            count: memory.swap.count(swapped.entry),
+            zero,
+            cached: cached.map(|(folio, index)| self.folios.part(folio, index, false)),
+        };
+        PageView { entry, words }
+    }
+
+    /// The words of page `page` that `frame` holds.
+    fn words(&self, frame: Pfn, page: usize) -> [u64; WORDS] {
+        std::array::from_fn(|word| {
+            let mut bytes = [0; 8];
+            self.world.memory.door.read_bytes(frame.start().add_bytes(offset(page, word)), &mut bytes);
+            u64::from_le_bytes(bytes)
+        })
+    }
+}
+
+fn areas(space: &Space) -> Vec<AreaView> {
+    let layout = space.layout().read();
+    let view = |area: &mm::vma::Area| AreaView {
+        start: area.start.as_u64(),
+        end: area.end.as_u64(),
+        prot: area.prot,
+        flags: area.flags,
+        pgoff: area.pgoff,
+        has_anon_vma: area.anon.is_some(),
+    };
+    layout.areas.iter().map(view).collect()
+}
