@@ -115,6 +115,12 @@ impl Inject {
         self.armed.load(Ordering::Relaxed) != 0 && self.strikes_armed(point, units as u64)
     }
 
+    /// The same where it takes work to find out how many units there are.
+    #[inline(always)]
+    pub fn strikes_counted(&self, point: Point, units: impl FnOnce() -> usize) -> bool {
+        self.armed.load(Ordering::Relaxed) != 0 && self.strikes_armed(point, units() as u64)
+    }
+
     #[cold]
     fn strikes_armed(&self, point: Point, units: u64) -> bool {
         if self.armed.load(Ordering::Acquire) & point.bit() == 0 {

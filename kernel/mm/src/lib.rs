@@ -13,6 +13,7 @@
 extern crate alloc;
 
 pub mod audit;
+mod cold;
 pub mod contpte;
 pub mod count;
 pub mod deferred;
@@ -22,6 +23,7 @@ pub mod folio;
 mod fork;
 pub mod frame;
 pub mod inject;
+mod lazyfree;
 pub mod lru;
 pub mod map;
 pub mod memory;
@@ -31,7 +33,7 @@ pub mod pgtable;
 pub mod pin;
 pub mod policy;
 mod protect;
-mod reclaim;
+pub mod reclaim;
 pub mod remap;
 pub mod rmap;
 pub mod space;
@@ -41,6 +43,7 @@ pub mod sync;
 pub mod tlb;
 pub mod unmap;
 pub mod vma;
+mod walk;
 mod zap;
 
 pub use errno::Errno;

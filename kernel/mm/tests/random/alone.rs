@@ -28,7 +28,10 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::destroy(FIELD),
         1 => operation::map(FIELD),
         4 => operation::page_out(FIELD),
+        1 => operation::reclaim(FIELD),
         2 => operation::keep(FIELD),
+        1 => operation::relocate(FIELD),
+        2 => operation::family(),
         2 => operation::around(operation::setting()),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];

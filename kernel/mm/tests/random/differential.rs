@@ -27,16 +27,24 @@ pub type Case = Vec<Operation>;
 
 /// Sequences of any length. No switch chooses the way, which is what the machines differ in.
 pub fn cases() -> impl Strategy<Value = Case> {
-    let operation = prop_oneof![
+    let operations = prop_oneof![
         4 => operation::write(NEAR),
         2 => operation::read(NEAR),
         2 => operation::destroy(NEAR),
         1 => operation::map(NEAR),
         4 => operation::page_out(NEAR),
+        1 => operation::reclaim(NEAR),
         2 => operation::keep(NEAR),
+        1 => operation::relocate(NEAR),
+        2 => operation::family(),
         2 => operation::around(operation::other_setting()),
+        2 => operation::fail(),
     ];
-    vec(operation, 1..=LONGEST)
+    let operations = prop_oneof![
+        30 => operations.prop_map(|operation| std::vec![operation]),
+        1 => operation::patchwork(NEAR),
+    ];
+    vec(operations, 1..=LONGEST).prop_map(|groups| groups.concat())
 }
 
 /// Carries a sequence out in all three ways. Returns how many operations it had.
@@ -58,7 +66,7 @@ struct Three {
 
 impl Three {
     fn new(features: Features) -> Result<Self, String> {
-        let worlds = WAYS.map(|way| {
+        let mut worlds = WAYS.map(|way| {
             let world = Checked::new(Size::ROOMY, features);
             world.world.memory.policy().parse("unmap", way).expect("a right value");
             world
@@ -93,9 +101,9 @@ impl Three {
     }
 
     /// Counts everything again, and looks at all three.
-    fn views(&self) -> Result<[View; 3], String> {
+    fn views(&mut self) -> Result<[View; 3], String> {
         let mut views = Vec::new();
-        for (world, way) in self.worlds.iter().zip(WAYS) {
+        for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             views.push(world.audit().map_err(|error| format!("{way}: {error}"))?);
         }
         views.try_into().map_err(|_| "three".into())

@@ -2,6 +2,7 @@
 
 use mm::Errno;
 use mm::fault::{Access, FaultError};
+use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::Prot;
 
@@ -13,11 +14,53 @@ use crate::world::{PAGES, WORDS, allows};
 struct Page {
     prot: Prot,
     words: [u64; WORDS],
+    /// Which of the words may as well be 0, as MADV_FREE gave them up and they were not written since.
+    given_up: [bool; WORDS],
+    /// Whether any word was written since: then the others are what they were at that moment.
+    settled: bool,
+    /// MADV_DONTFORK.
+    stays: bool,
+    /// MADV_WIPEONFORK.
+    wiped: bool,
 }
 
 impl Page {
     fn fresh(prot: Prot) -> Option<Self> {
-        Some(Self { prot, words: [0; WORDS] })
+        Some(Self { prot, words: [0; WORDS], given_up: [false; WORDS], settled: true, stays: false, wiped: false })
+    }
+
+    /// A word is seen to be `found`. Whether it may be.
+    fn sees(&mut self, word: usize, found: u64) -> bool {
+        let right = self.words[word];
+        if found == right {
+            // A page that was written once more is not discarded any more.
+            self.given_up[word] &= !self.settled;
+            return true;
+        }
+        if found != 0 || !self.given_up[word] {
+            return false;
+        }
+        // All of a page goes at once: what was not written since is 0.
+        for (value, given_up) in self.words.iter_mut().zip(&mut self.given_up).filter(|(_, given_up)| **given_up) {
+            (*value, *given_up) = (0, false);
+        }
+        true
+    }
+
+    fn note(&mut self, advice: u32) {
+        match advice {
+            advice::DONTFORK => self.stays = true,
+            advice::DOFORK => self.stays = false,
+            advice::WIPEONFORK => self.wiped = true,
+            advice::KEEPONFORK => self.wiped = false,
+            _ => {}
+        }
+    }
+
+    /// What a child has of it.
+    fn inherited(self) -> Option<Self> {
+        let kept = if self.wiped { Self { words: [0; WORDS], given_up: [false; WORDS], ..self } } else { self };
+        (!self.stays).then_some(kept)
     }
 }
 
@@ -33,6 +76,11 @@ impl Shadow {
         Self { pages: [Page::fresh(RW); PAGES] }
     }
 
+    /// That of a child.
+    pub fn fork(&self) -> Self {
+        Self { pages: self.pages.map(|page| page.and_then(Page::inherited)) }
+    }
+
     /// How an access must end, faults resolved.
     pub fn access(&self, page: usize, access: Access) -> Result<(), FaultError> {
         let page = self.pages[page].ok_or(FaultError::NotMapped)?;
@@ -44,10 +92,17 @@ impl Shadow {
         self.pages[page].map_or([0; WORDS], |page| page.words)
     }
 
+    /// The program sees what a word holds. Whether it may be so.
+    pub fn sees(&mut self, page: usize, word: usize, found: u64) -> bool {
+        self.pages[page].as_mut().map_or(found == 0, |page| page.sees(word, found))
+    }
+
     /// The program has stored a value.
     pub fn store(&mut self, page: usize, word: usize, value: u64) {
         if let Some(page) = &mut self.pages[page] {
             page.words[word] = value;
+            page.given_up[word] = false;
+            page.settled = true;
         }
     }
 
@@ -58,6 +113,7 @@ impl Shadow {
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
             Operation::Advise(pages, advice) => return self.advise(pages, advice),
+            Operation::Move(pages, to, flags) => self.relocate(pages, to, flags),
             _ => {}
         }
         Ok(())
@@ -71,12 +127,23 @@ impl Shadow {
         })
     }
 
+    fn relocate(&mut self, pages: Pages, to: usize, flags: MoveFlags) {
+        for (page, to) in pages.iter().zip(to..) {
+            self.pages[to] = self.pages[page];
+            self.empty(page);
+            if !flags.contains(MoveFlags::DONTUNMAP) {
+                self.pages[page] = None;
+            }
+        }
+    }
+
     fn advise(&mut self, pages: Pages, advice: u32) -> Result<(), Errno> {
         match advice {
             advice::POPULATE_READ => return self.populate(pages, Access::Read),
             advice::POPULATE_WRITE => return self.populate(pages, Access::Write),
             advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
-            _ => {}
+            advice::FREE => pages.iter().for_each(|page| self.give_up(page)),
+            _ => self.pages[pages.iter()].iter_mut().flatten().for_each(|page| page.note(advice)),
         }
         // A hole stops nothing.
         if pages.iter().all(|page| self.pages[page].is_some()) { Ok(()) } else { Err(Errno::ENOMEM) }
@@ -84,7 +151,13 @@ impl Shadow {
 
     fn empty(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
-            page.words = [0; WORDS];
+            *page = Page { words: [0; WORDS], given_up: [false; WORDS], ..*page };
+        }
+    }
+
+    fn give_up(&mut self, page: usize) {
+        if let Some(page) = &mut self.pages[page] {
+            (page.given_up, page.settled) = ([true; WORDS], false);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod fold;
 pub mod fork;
 pub mod getters;
 pub mod helpers;
+pub mod lazyfree;
 pub mod moving;
 pub mod pin;
 pub mod protect;
@@ -28,6 +29,7 @@ pub const FAMILIES: &[&[Case]] = &[
     counts::CASES,
     swap_out::CASES,
     rollback::CASES,
+    lazyfree::CASES,
     swap_in::CASES,
     fork::CASES,
     pin::CASES,
