@@ -92,6 +92,8 @@ mutants! {
         "mprotect takes a permission away and issues no TLBI.";
     UnflushedMove = "no-tlbi-in-mremap", "", "MS-07", "T-Z-8",
         "mremap moves entries and issues no TLBI for where they were.";
+    UnflushedFork = "no-tlbi-in-fork", "", "MS-07", "T-C-4",
+        "fork write-protects the parent's entries and issues no TLBI.";
     UnflushedAccess = "no-tlbi-after-access-flags", "", "", "T-U-12",
         "Access flags of a contiguous block change, and no TLBI follows.";
     UnflushedAdvise = "no-tlbi-in-madvise", "", "MS-07", "T-L-2",
@@ -179,6 +181,22 @@ mutants! {
         "A deferred flush is not recorded, so nobody completes it.";
     MapcountIgnored = "mapcount-ignored", "M44", "", "T-C-3",
         "A folio that others map too is paged out.";
+    ForkKeepsSwapExclusive = "fork-keeps-swap-exclusive", "M8", "", "T-I-6",
+        "Swap entries still say after a fork that their pages are exclusive.";
+    ForkLeavesWritable = "fork-leaves-writable", "M48", "", "T-C-1",
+        "The parent's entries stay writable after a fork.";
+    PinnedPageShared = "pinned-page-shared", "", "", "T-C-5",
+        "fork shares a page that is pinned instead of copying it.";
+    PinnedWithoutUnsharing = "pinned-without-unsharing", "", "", "4.23 a page pinned to be read",
+        "A page that others map too is pinned to be read as it is.";
+    PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "interleaving::a_pin_comes_too_late",
+        "A pin is taken on what an entry said before, without another look at it.";
+    ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",
+        "A page is taken for the space's alone though others map pages of its folio.";
+    ChildNotInAncestors = "child-not-in-ancestors", "", "", "4.1 four spaces",
+        "A child's area is not entered in the anon_vmas of its ancestors.";
+    SharedPageInOwnAnonVma = "shared-page-in-own-anon-vma", "", "", "4.1 a shared page that comes back",
+        "A shared page that is read back belongs to the anon_vma of whoever came first.";
     LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
         "Pages of a locked area are paged out.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",

@@ -31,6 +31,7 @@ pub mod memory;
 mod moving;
 pub mod pageout;
 pub mod pgtable;
+pub mod pin;
 pub mod policy;
 mod protect;
 pub mod reclaim;
@@ -49,6 +50,7 @@ mod zap;
 pub use errno::Errno;
 pub use frame::Orphan;
 pub use memory::Memory;
+pub use pin::Pinned;
 pub use space::Space;
 pub use tlb::Flushed;
 

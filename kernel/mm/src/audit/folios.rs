@@ -37,7 +37,7 @@ fn check(folio: &Folio<'_>, seen: &SeenFolio) -> Result<(), Finding> {
     }
     let cached = if folio.is_swap_cache() { folio.pages() as u64 } else { 0 };
     same(Rule::Ms43, "slots of a folio in the swap cache", place, seen.cached, cached)?;
-    same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached)?;
+    same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached + folio.pin_refs() as u64)?;
     let wanted = DeferredSplits::has_place_for(folio);
     is(Rule::Rest, "on the queue for a split", place, folio.is_partially_mapped(), wanted)?;
     is(Rule::Rest, "locked", place, folio.is_locked(), false)?;

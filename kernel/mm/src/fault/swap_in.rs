@@ -34,7 +34,8 @@ impl<'a> Fault<'a> {
         let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::SwapRead)?;
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         // A page that relatives may have entries for too must be found through all of their areas.
-        let anon = if swapped.exclusive { anon } else { self.memory.anon.common(anon) };
+        let is_own = mutant::or(Mutant::SharedPageInOwnAnonVma, swapped.exclusive, true);
+        let anon = if is_own { anon } else { self.memory.anon.common(anon) };
         let found = Found { entry, swapped, anon, was_read: false };
         if let Some(folio) = self.memory.swap.lookup(self.memory, swapped.entry) {
             return self.map_cached(folio.lock(), found);

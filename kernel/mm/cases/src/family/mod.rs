@@ -10,6 +10,7 @@ pub mod getters;
 pub mod helpers;
 pub mod lazyfree;
 pub mod moving;
+pub mod pin;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -33,6 +34,7 @@ pub const FAMILIES: &[&[Case]] = &[
     swap_in::CASES,
     device::CASES,
     fork::CASES,
+    pin::CASES,
     zap::CASES,
     protect::CASES,
     moving::CASES,
