@@ -112,6 +112,9 @@ pub enum Fact {
     Unlock(Pfn),
     /// `count` entries from here on are about to be treated as one.
     Batch(Slot, usize),
+    /// `count` entries from here on, which were cleared, stay empty: their pages were given up. Whether that is right even if they were
+    /// written since.
+    Discard(Slot, usize, bool),
     /// A fault for this access at this entry is resolved.
     Resolved(Slot, Access),
     /// This CPU, as long as it holds the lock, relies on no CPU raising a TLB conflict abort.

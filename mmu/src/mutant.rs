@@ -94,6 +94,8 @@ mutants! {
         "mremap moves entries and issues no TLBI for where they were.";
     UnflushedAccess = "no-tlbi-after-access-flags", "", "", "T-U-12",
         "Access flags of a contiguous block change, and no TLBI follows.";
+    UnflushedAdvise = "no-tlbi-in-madvise", "", "MS-07", "T-L-2",
+        "MADV_FREE makes entries clean and issues no TLBI: a later store would not be seen.";
     UnflushedReplace = "no-tlbi-before-copy", "", "MS-04", "4.4",
         "Copy on write makes the new entry without invalidating the old one.";
     UnflushedRollover = "no-tlbi-at-rollover", "", "MS-30", "spaces::more_spaces_than_asids_roll_over_and_never_mix",
@@ -212,7 +214,7 @@ mutants! {
         "The parts of a split folio are not marked exclusive as its pages were.";
     SplitInUse = "split-in-use", "", "", "4.20 a folio in use",
         "A folio is split though it is pinned, or somebody else refers to it.";
-    SplitLeavesFold = "split-leaves-fold", "", "", "4.20 a split keeps",
+    SplitLeavesFold = "split-leaves-fold", "", "", "4.20 a split of every size",
         "Blocks of a split folio stay folded.";
     PartNotOnLru = "part-not-on-lru", "", "", "4.20 a split keeps",
         "The parts of a split folio are on no list, where reclaim would find them.";
@@ -220,10 +222,27 @@ mutants! {
         "A folio that is freed stays on the queue of folios to be split.";
     SplitUnlocked = "split-unlocked", "", "", "splitting::a_split_meets_dontneed",
         "The tables that map a folio are not locked while it is split.";
-    PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::a_split_meets_munmap",
+    PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::no_split_between_munmap_and_its_flush",
         "munmap gives up its references before its flush: a split frees the pages meanwhile.";
     FullSwapKeepsWhole = "full-swap-keeps-whole", "", "", "T-P-7",
         "A large folio that finds no run of swap slots stays in memory instead of being split.";
+
+    // Lazily freed memory.
+
+    DiscardReferenced = "discard-referenced", "M31", "", "T-L-3",
+        "A lazily freed folio is discarded although somebody refers to it.";
+    SwapBackedByReference = "swap-backed-by-reference", "M33", "", "T-L-3",
+        "A lazily freed folio is made swap-backed again because somebody refers to it, though nobody wrote to it.";
+    DiscardDirty = "discard-dirty", "", "MS-44", "T-L-2",
+        "A lazily freed folio is discarded although it was written since.";
+    DirtyBeforeReferences = "dirty-before-references", "", "", "interleaving::a_write_through_a_reference_is_not_discarded",
+        "Whether a lazily freed folio was written is asked before who refers to it: who writes, and lets go in between, is missed.";
+    RestoreReadOnly = "restore-read-only", "", "MS-44", "T-L-2",
+        "Entries that an unmap cleared come back read-only.";
+    DiscardNotAwaited = "discard-not-awaited", "", "MS-21", "interleaving::a_first_touch_after_a_discard_waits_for_its_flush",
+        "An entry that was discarded can be filled before its TLBI is complete.";
+    FreeUnfolds = "free-unfolds", "", "", "T-L-1",
+        "MADV_FREE unfolds the blocks of which it clears access flag and dirty state.";
 
     // Swap-in, faults, freeing.
 

@@ -61,6 +61,8 @@ pub enum Cause {
     Move,
     /// Setting access flags or dirty state, aging.
     Access,
+    /// Making entries old or clean on advice: MADV_COLD, MADV_FREE.
+    Advise,
     /// Replacing a page, as copy on write does.
     Replace,
     /// Sharing a space's pages with a copy of it: fork.
@@ -77,11 +79,11 @@ pub enum Cause {
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// Their names, in order.
     pub const NAMES: [&str; Self::COUNT] = [
-        "convert", "unmap", "pending", "zap", "protect", "move", "access", "replace", "fork", "table", "rollover",
-        "kernel", "test",
+        "convert", "unmap", "pending", "zap", "protect", "move", "access", "advise", "replace", "fork", "table",
+        "rollover", "kernel", "test",
     ];
 }
 

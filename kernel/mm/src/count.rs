@@ -36,7 +36,7 @@ counters! {
     swap_dups,
     /// Changes of a space's page counters in an unmap (c).
     space_counts,
-    /// Full memory barriers around the sharing of exclusive pages (b).
+    /// Full memory barriers of an unmap: around the sharing of exclusive pages, before a decision to discard (b).
     full_barriers,
     /// Reference counts lowered in an unmap (f).
     ref_drops,
@@ -86,6 +86,12 @@ counters! {
     unmap_failures,
     /// Tables that mremap moved whole.
     tables_moved,
+    /// Folios that an unmap refused: swap-backed and without swap slots, or the other way round, which can not be (Linux warns).
+    unmap_warnings,
+    /// Pages that MADV_FREE gave up.
+    pglazyfree,
+    /// Pages that reclaim discarded, because they were given up or may be dropped.
+    pglazyfreed,
     /// Instructions of unmapping, from the entry of the rmap walk to the last entry written.
     instructions_unmap,
     /// Instructions of the zero scan.

@@ -240,10 +240,8 @@ impl<'a> Copy<'a> {
         let fresh = spare.take().ok_or(Need::Page)?;
         self.memory.door.copy_pages(fresh.head(), run.folio.page(run.page), 1);
         let entry = Descriptor::user_page(fresh.head(), self.area.protection()).make_young().make_dirty();
-        let address = tables.parent.address(run.slot);
         if let Some(anon) = self.area.anon {
-            let place = (anon, self.area.index_of(address));
-            map_fresh(self.memory, &tables.child, tables.child_slot(run.slot), fresh, entry, place);
+            map_fresh(self.memory, &tables.child, tables.child_slot(run.slot), fresh, entry, (anon, &self.area));
             self.child.add_anon(1);
             self.memory.count().fork_copies.add(1);
         }

@@ -13,6 +13,7 @@
 extern crate alloc;
 
 pub mod audit;
+mod cold;
 pub mod contpte;
 pub mod count;
 pub mod deferred;
@@ -22,6 +23,7 @@ pub mod folio;
 mod fork;
 pub mod frame;
 pub mod inject;
+mod lazyfree;
 pub mod lru;
 pub mod map;
 pub mod memory;
@@ -40,6 +42,7 @@ pub mod sync;
 pub mod tlb;
 pub mod unmap;
 pub mod vma;
+mod walk;
 mod zap;
 
 pub use errno::Errno;

@@ -164,6 +164,20 @@ impl Lru {
         }
     }
 
+    /// Makes a folio one whose contents need no swap, on the list of its kind (Linux's folio_mark_lazyfree). Nothing changes, and the
+    /// answer is false, if it is one already, or is not on a list: somebody is reclaiming it.
+    pub(crate) fn mark_lazy_free(&self, folio: Folio<'_>) -> bool {
+        let mut lists = self.lists.lock();
+        if !folio.is_swap_backed() || folio.is_swap_cache() || !Self::take_off(&mut lists, folio) {
+            return false;
+        }
+        folio.set_active(false);
+        folio.set_referenced(false);
+        folio.set_swap_backed(false);
+        Self::put_on(&mut lists, folio);
+        true
+    }
+
     /// Takes a folio off, with a reference for the caller. False if it is on no list, or about to be freed.
     pub fn isolate(&self, folio: Folio<'_>) -> bool {
         let mut lists = self.lists.lock();

@@ -21,7 +21,7 @@ bitflags! {
         const SHARED = 0x1;
         /// MAP_PRIVATE.
         const PRIVATE = 0x2;
-        /// MAP_DROPPABLE.
+        /// MAP_DROPPABLE: private, and memory pressure may take the pages, even written ones; a child gets none of them.
         const DROPPABLE = 0x8;
         /// MAP_FIXED: here, in place of what is there.
         const FIXED = 0x10;
@@ -231,7 +231,11 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
     let kind = MapFlags::from_bits_retain(flags.bits() & TYPE_MASK);
     let mut kept = match kind {
         MapFlags::PRIVATE => AreaFlags::empty(),
-        MapFlags::DROPPABLE => AreaFlags::DROPPABLE,
+        // A locked area makes no sense to be droppable.
+        MapFlags::DROPPABLE if flags.intersects(MapFlags::LOCKED | MapFlags::GROWSDOWN | MapFlags::HUGETLB) => {
+            return Err(Errno::EINVAL);
+        }
+        MapFlags::DROPPABLE => AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE,
         kind if kind.contains(MapFlags::SHARED) => return Err(Errno::ENODEV),
         _ => return Err(Errno::EINVAL),
     };
@@ -242,7 +246,9 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
         return Err(Errno::ENOMEM);
     }
     kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED));
-    kept.set(AreaFlags::NORESERVE, flags.contains(MapFlags::NORESERVE));
+    if flags.contains(MapFlags::NORESERVE) {
+        kept |= AreaFlags::NORESERVE;
+    }
     Ok(kept)
 }
 

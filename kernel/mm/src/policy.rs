@@ -237,6 +237,8 @@ policy! {
     uffd_check: Switch as bool = Off,
     /// The unit of swap-in.
     swapin: Unit as Unit = Folio,
+    /// The unit in which lazily freed memory is discarded.
+    lazyfree: Unit as Unit = Folio,
 }
 
 /// The most bits of an ASID; the CPU may have fewer.

@@ -1,4 +1,4 @@
-//! Reclaim: writing isolated folios to the swap device and freeing them.
+//! Reclaim: writing isolated folios to the swap device and freeing them, or freeing them at once where they were lazily freed.
 //!
 //! One isolation list is reclaimed in one of two orders. `page` and `folio` take a folio at a time: unmap, complete the flush, write,
 //! free. `gather` takes the list in steps: unmap all with one flush, write all, free all. In both, data is copied
@@ -45,7 +45,7 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
         if !mutant::is(Mutant::NoFlushBeforeWriteOut) {
             deferred.flush(memory);
         }
-        write_and_detach(memory, locked, &mut owed);
+        dispose(memory, locked, &mut owed);
         if owed.folios >= FREE_BATCH {
             deferred.free(memory, &mut owed.orphans);
             owed.folios = 0;
@@ -73,7 +73,7 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
         if locked.is_mapped() {
             owed.keep(memory, locked);
         } else {
-            write_and_detach(memory, locked, &mut owed);
+            dispose(memory, locked, &mut owed);
         }
     }
     flush.free(memory, &mut owed.orphans);
@@ -101,6 +101,8 @@ impl Owed {
         let plain = folio.folio();
         drop(folio);
         memory.swap.free_unneeded(plain);
+        // Lazily freed pages that went before the unmap failed left no swap entry.
+        memory.defer_split(plain);
         self.put_back(memory, plain);
     }
 
@@ -113,7 +115,7 @@ impl Owed {
     }
 }
 
-/// Locks an isolated folio and gives it swap slots (reference A14). It is split first if it is mapped in part, or there is no run of slots
+/// Locks an isolated folio and, if it is swap-backed, gives it swap slots (reference A14). It is split first if it is mapped in part, or there is no run of slots
 /// for all of it; the other pages join `list`, isolated like it. A folio that is busy, pinned or finds no slots goes back to its list.
 fn make_ready<'m>(
     memory: &'m Memory,
@@ -125,12 +127,15 @@ fn make_ready<'m>(
         owed.put_back(memory, folio);
         return None;
     };
-    if locked.maybe_pinned() || (!locked.is_swap_cache() && !get_swap_slots(memory, &locked, list, owed)) {
+    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache();
+    if locked.maybe_pinned() || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {
         owed.keep(memory, locked);
         return None;
     }
-    // Swap-backed memory is written even if no entry says so: a page may have been dirtied through an entry that is gone.
-    locked.set_dirty(true);
+    if locked.is_swap_backed() {
+        // Written even if no entry says so: a page may have been dirtied through an entry that is gone.
+        locked.set_dirty(true);
+    }
     Some(locked)
 }
 
@@ -168,6 +173,20 @@ fn split_to(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, owed: 
     let freed = split_folio(memory, folio, Some(list));
     owed.pages += freed.unwrap_or(0);
     freed.is_some()
+}
+
+/// Lets go of an unmapped folio.
+fn dispose(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
+    if folio.is_swap_backed() {
+        write_and_detach(memory, folio, owed);
+    } else if folio.freeze(1) {
+        let pages = folio.pages();
+        memory.count().pglazyfreed.add(pages as u64);
+        owed.free(memory, folio.into_orphan(), pages);
+    } else {
+        // Somebody has got hold of it meanwhile, and gives up what is then the last reference.
+        owed.keep(memory, folio);
+    }
 }
 
 /// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or somebody

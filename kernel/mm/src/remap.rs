@@ -200,8 +200,8 @@ impl Memory {
             let keeps = result.is_ok() && request.flags.contains(MoveFlags::DONTUNMAP);
             match result {
                 Ok(()) if keeps => self.unlock_area(space, layout, &area),
-                Ok(()) => self.take_away(space, layout, &area),
-                Err(_) => self.take_away(space, layout, &new),
+                Ok(()) => self.take_out(space, layout, &area),
+                Err(_) => self.take_out(space, layout, &new),
             }
             result
         });
@@ -227,7 +227,7 @@ impl Memory {
     }
 
     /// Takes an area away with what its entries still hold and the tables that are then unused.
-    fn take_away(&self, space: &Arc<Space>, layout: &mut Layout, area: &Area) {
+    fn take_out(&self, space: &Arc<Space>, layout: &mut Layout, area: &Area) {
         let mut gather = Gather::new(self, space, Cause::Move);
         self.remove_areas(space, layout, (area.start, area.end), &mut gather);
         gather.finish();

@@ -1,7 +1,7 @@
 //! Address spaces: the areas, the translation tables and the accounts of one program.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Asid, Cause, Operation, Table, VirtAddr};
@@ -44,6 +44,8 @@ pub struct Space {
     anon_pages: AtomicI64,
     swap_entries: AtomicI64,
     on_swap_list: AtomicBool,
+    /// Batches that have emptied entries here and not flushed them yet.
+    pub(crate) discarding: AtomicU32,
 }
 
 impl Space {
@@ -137,6 +139,7 @@ impl Memory {
             anon_pages: AtomicI64::new(0),
             swap_entries: AtomicI64::new(0),
             on_swap_list: AtomicBool::new(false),
+            discarding: AtomicU32::new(0),
         }))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Entries are cleared in batches under their table's lock; what lost its last reference waits in the `Gather` until the flush.
 
-use mmu::{Descriptor, Slot, TABLE_SPAN, VirtAddr};
+use mmu::{Descriptor, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::Folio;
@@ -11,6 +11,7 @@ use crate::pgtable::TableGuard;
 use crate::space::Space;
 use crate::swap::SwapEntry;
 use crate::tlb::Gather;
+use crate::walk::for_each_table;
 
 /// How the areas of the space are locked while its entries are taken out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,26 +22,20 @@ pub(crate) enum Areas {
     Alone,
 }
 
-/// Clears all entries of `start..end`.
+/// Clears all entries of a range.
 pub(crate) fn zap_range<'m>(
     memory: &'m Memory,
     space: &Space,
     areas: Areas,
-    (start, end): (VirtAddr, VirtAddr),
+    range: (VirtAddr, VirtAddr),
     gather: &mut Gather<'m>,
 ) {
-    let mut address = start;
-    while address < end {
-        let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
-        if let Some(table) = space.lock_table(memory, address) {
-            space.tlb.flush(memory, space);
-            zap_table(memory, &table, address, stop, gather);
-            if areas == Areas::Shared {
-                gather.flush_now();
-            }
+    for_each_table(memory, space, range, |table, start, stop| {
+        zap_table(memory, table, start, stop, gather);
+        if areas == Areas::Shared {
+            gather.flush_now();
         }
-        address = stop;
-    }
+    });
 }
 
 fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'m>) {
@@ -100,7 +95,7 @@ pub(crate) fn release(memory: &Memory, folio: Folio<'_>, count: usize, gather: &
 }
 
 /// Clears a run of swap entries, at most `left`, and lowers the counts of their slots. Returns how many.
-fn zap_swapped(
+pub(crate) fn zap_swapped(
     memory: &Memory,
     table: &TableGuard<'_>,
     slot: Slot,

@@ -7,7 +7,7 @@ use mm::fault::Access;
 use mm::space::advice::{DONTNEED, PAGEOUT};
 use mm::vma::Prot;
 use mmu::host::{Config, Event, Schedule, program};
-use mmu::{Fact, Operation};
+use mmu::{Dsb, Fact, Operation};
 
 /// Seeds of the schedule that each pair of operations is tried with.
 const SEEDS: u64 = 40;
@@ -52,10 +52,25 @@ fn a_split_meets_dontneed() {
     while_splitting(shrink, |bench| bench.advise(8, 4, DONTNEED).unwrap());
 }
 
-/// What munmap took out may still be in a TLB when its extent is gone: the pages are not freed by the split before its flush.
 #[test]
 fn a_split_meets_munmap() {
     while_splitting(shrink, |bench| bench.unmap(8, 4));
+}
+
+/// What munmap took out may still be in a TLB until its flush: a split in between would free it too early.
+#[test]
+fn no_split_between_munmap_and_its_flush() {
+    let bench = Bench::on(Config { cpus: 2, ..Config::default() }, "64K=always");
+    bench.map(0, PAGES, RW);
+    bench.fill(0, PAGES);
+    bench.advise(12, 4, DONTNEED).unwrap();
+    let before_flush = |event: &Event| matches!(event, Event::Dsb(Dsb::IshSt));
+    let works = vec![program(|| bench.unmap(8, 4)), program(|| shrink(&bench))];
+    bench.machine.run_by(Schedule::in_turn().window(0, 1, before_flush, 1), works).unwrap();
+    assert_eq!((bench.count("split"), bench.count("split_failed")), (0, 1));
+    bench.audit();
+    assert_eq!(bench.memory.shrink_deferred_splits(usize::MAX), 8);
+    bench.verify(0, 8);
 }
 
 #[test]

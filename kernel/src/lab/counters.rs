@@ -41,6 +41,7 @@ const CAUSES: [&str; Cause::COUNT] = [
     "cause_protect",
     "cause_move",
     "cause_access",
+    "cause_advise",
     "cause_replace",
     "cause_fork",
     "cause_table",

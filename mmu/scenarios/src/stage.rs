@@ -149,6 +149,7 @@ impl Stage {
             Verb::Lock(table) => door.fact(Fact::Lock(self.table(table)?.address().frame())),
             Verb::Unlock(table) => door.fact(Fact::Unlock(self.table(table)?.address().frame())),
             Verb::Batch(place) => door.fact(Fact::Batch(self.slot(place)?, place.pages.count)),
+            Verb::Discard(place, written) => door.fact(Fact::Discard(self.slot(place)?, place.pages.count, written)),
             Verb::Resolved(place, access) => door.fact(Fact::Resolved(self.slot(place)?, access)),
             Verb::NoAbort => door.fact(Fact::NoAbort),
             Verb::SnapshotBegin(place) => door.fact(Fact::SnapshotBegin(self.slot(place)?)),

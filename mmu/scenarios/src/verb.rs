@@ -88,6 +88,8 @@ pub enum Verb {
     Unlock(usize),
     /// Entries are about to be treated as one.
     Batch(Place),
+    /// Entries stay empty; whether that is right even if they were written.
+    Discard(Place, bool),
     /// A fault is resolved.
     Resolved(Place, Access),
     /// No CPU raises a conflict abort.
@@ -160,6 +162,7 @@ pub fn parse(words: &mut Words<'_>, frames: Pfn) -> Result<Verb, Wrong> {
         "lock" => Verb::Lock(table(words)?),
         "unlock" => Verb::Unlock(table(words)?),
         "batch" => Verb::Batch(place(words)?),
+        "discard" => Verb::Discard(place(words)?, words.eat("written")),
         "resolved" => Verb::Resolved(place(words)?, words.choose(&ACCESSES)?),
         "assume" => {
             words.expect("no abort")?;
@@ -177,7 +180,7 @@ pub fn parse(words: &mut Words<'_>, frames: Pfn) -> Result<Verb, Wrong> {
 }
 
 const VERBS: &str = "the verbs are space, run, load, store, swap, update, poke, tlbi, dsb, isb, new, free, link, unlink, \
-    zero, copy, write out, read, write, execute, begin, end, lock, unlock, batch, resolved, assume, snapshot, miscount, lose";
+    zero, copy, write out, read, write, execute, begin, end, lock, unlock, batch, discard, resolved, assume, snapshot, miscount, lose";
 
 fn operation(words: &mut Words<'_>) -> Result<Operation, Wrong> {
     words.choose(&Operation::ALL.map(|operation| (operation.name(), operation)))

@@ -29,6 +29,7 @@ impl Model {
             Fact::Lock(table) => self.lock(cpu, table),
             Fact::Unlock(table) => self.unlock(cpu, table),
             Fact::Batch(slot, count) => self.batch(cpu, slot, count),
+            Fact::Discard(slot, count, written) => self.discard(cpu, slot, count, written),
             Fact::Resolved(slot, access) => self.resolved(cpu, slot, access),
             Fact::NoAbort => {
                 self.assumes_no_abort |= self.config.features.bbm_level < 3;
@@ -245,6 +246,19 @@ impl Model {
                 Err(self.breach_at(cpu, Rule::MixedBatch, what, at.address, at.asid))
             }
         }
+    }
+
+    /// Entries that were cleared stay empty, as their pages were given up: unless one of them had been written since (MS-44).
+    fn discard(&mut self, cpu: usize, slot: Slot, count: usize, written: bool) -> Judged {
+        let Some(table) = self.table_in(slot.address().frame()) else { return Ok(()) };
+        for index in slot.index()..slot.index() + count {
+            if self.tables.taken(table, index).is_dirty() && !written {
+                let what = "an entry was discarded though its page was written since";
+                return Err(self.breach_at_entry(cpu, Rule::LostEntries, what, table, index));
+            }
+            self.tables.set_taken(table, index, Descriptor::NONE);
+        }
+        Ok(())
     }
 
     /// A fault was resolved: does the entry itself allow the access now?

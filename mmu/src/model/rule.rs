@@ -228,7 +228,7 @@ rules! {
     ///
     /// Bad: clear sixteen entries, fail at the ninth, put one back.
     LostEntries = "MS-44", Error,
-        "after a batch every entry that was cleared is a swap entry, or as it was";
+        "after a batch every entry that was cleared is a swap entry, or as it was, or empty where its page was given up";
     /// The swap-in would give a shared page away as exclusive, or a protection would be lost.
     ///
     /// Bad: clear four writable and four read-only entries as one batch.

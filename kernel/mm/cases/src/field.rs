@@ -60,11 +60,25 @@ impl<'b, 'm> Field<'b, 'm> {
     /// # Errors
     /// If it can not be mapped there.
     pub fn new(bench: &'b Bench<'m>, space: Arc<Space>, start: VirtAddr, pages: usize) -> Result<Self, String> {
+        Self::of_kind(bench, space, start, pages, MapFlags::PRIVATE)
+    }
+
+    /// Maps an area of another kind than a private one.
+    ///
+    /// # Errors
+    /// If it can not be mapped there.
+    pub fn of_kind(
+        bench: &'b Bench<'m>,
+        space: Arc<Space>,
+        start: VirtAddr,
+        pages: usize,
+        kind: MapFlags,
+    ) -> Result<Self, String> {
         let request = MapRequest {
             address: start.as_u64(),
             length: pages as u64 * PAGE_SIZE,
             prot: read_write(),
-            flags: MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED,
+            flags: kind | MapFlags::ANONYMOUS | MapFlags::FIXED,
         };
         bench.memory().mmap(&space, request).map_err(failed("mmap"))?;
         Ok(Self { bench, space, start, pages })

@@ -4,14 +4,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::slice;
 
-use mm::folio::Folio;
+use mm::folio::{Folio, FolioLock};
+use mm::frame::OrphanList;
 use mm::policy::Unmap;
 use mm::swap::Written;
 use mm::tlb::{BatchFlush, Deferred};
 use mm::unmap::{try_to_unmap, unmap_batch};
 
 use crate::bench::Bench;
-use crate::check::{failed, must};
+use crate::check::{Outcome, failed, must};
 use crate::columns::Columns;
 
 /// What came of it.
@@ -40,12 +41,42 @@ pub fn unmap_prepared(
     prepare: impl FnOnce(&Folio<'_>),
 ) -> Result<Unmapped, String> {
     let memory = bench.memory();
+    let result = unmap_isolated(bench, folio, |folio| {
+        if !folio.is_swap_cache() {
+            memory.swap.alloc(memory, folio).map_err(failed("swap slots"))?;
+        }
+        prepare(folio);
+        Ok(())
+    })?;
+    must(memory.lru.putback(folio).is_none(), "nothing holds the folio any more")?;
+    Ok(result)
+}
+
+/// Takes a lazily freed folio out of its spaces, in the way that the policy says. If no mapping is left it is freed.
+///
+/// # Errors
+/// If it can not be isolated or locked.
+pub fn discard_folio(bench: &Bench<'_>, folio: Folio<'_>) -> Result<Unmapped, String> {
+    let memory = bench.memory();
+    let result = unmap_isolated(bench, folio, |_| Ok(()))?;
+    if let Some(orphan) = memory.lru.putback(folio) {
+        let mut owed = OrphanList::new();
+        owed.push(memory, orphan);
+        Deferred::new().free(memory, &mut owed);
+    }
+    Ok(result)
+}
+
+/// Unmaps a folio, which is on no list then. The flush is complete.
+fn unmap_isolated(
+    bench: &Bench<'_>,
+    folio: Folio<'_>,
+    prepare: impl FnOnce(&FolioLock<'_>) -> Outcome,
+) -> Result<Unmapped, String> {
+    let memory = bench.memory();
     must(memory.lru.isolate(folio), "the folio is on no list")?;
     let locked = folio.try_lock().ok_or("the folio is locked")?;
-    if !locked.is_swap_cache() {
-        memory.swap.alloc(memory, &locked).map_err(failed("swap slots"))?;
-    }
-    prepare(&locked);
+    prepare(&locked)?;
     let result = if memory.policy().unmap() == Unmap::Gather {
         let mut flush = BatchFlush::with_room_for(2);
         let (_, cost) = bench.measure(|| unmap_batch(memory, slice::from_ref(&locked), &mut flush));
@@ -63,8 +94,6 @@ pub fn unmap_prepared(
         deferred.flush(memory);
         Unmapped { whole, cost }
     };
-    drop(locked);
-    must(memory.lru.putback(folio).is_none(), "nothing holds the folio any more")?;
     Ok(result)
 }
 

@@ -9,7 +9,7 @@ use crate::frame::FreshFolio;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::AnonVmaId;
-use crate::vma::AreaFlags;
+use crate::vma::{Area, AreaFlags};
 
 impl<'a> Fault<'a> {
     pub(super) fn anonymous(&self) -> Handled {
@@ -28,6 +28,7 @@ impl<'a> Fault<'a> {
             drop(table);
             return Ok(Outcome::Again);
         }
+        self.space.complete_discards(self.memory);
         self.map_fresh(&table, slot, folio, anon);
         self.note_resolved(&table);
         self.space.add_anon(pages as i64);
@@ -41,6 +42,7 @@ impl<'a> Fault<'a> {
         if !self.is_empty(slot, 1) {
             return Ok(Outcome::Again);
         }
+        self.space.complete_discards(self.memory);
         let protection = Protection { write: false, ..self.area.protection() };
         let zero = Descriptor::user_page(self.memory.zero_frame(), protection).make_special().make_young();
         table.set(slot, zero);
@@ -99,24 +101,25 @@ impl<'a> Fault<'a> {
     /// Maps a new folio, whose contents are ready, for the write that faulted.
     pub(super) fn map_fresh(&self, table: &TableGuard<'_>, slot: Slot, folio: FreshFolio<'a>, anon: AnonVmaId) {
         let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young().make_dirty();
-        map_fresh(self.memory, table, slot, folio, entry, (anon, self.area.index_of(table.address(slot))));
+        map_fresh(self.memory, table, slot, folio, entry, (anon, self.area));
     }
 }
 
 /// Maps a new folio, whose contents are ready: all its pages from `slot` on, the first by `entry`, exclusive to the table's space. The
-/// entries hold no translation. `place` is its anon_vma, and the offset of its first page there.
+/// entries hold no translation. The pages belong to an anon_vma, of an area whose offsets are theirs.
 pub(crate) fn map_fresh(
     memory: &Memory,
     table: &TableGuard<'_>,
     slot: Slot,
     folio: FreshFolio<'_>,
     entry: Descriptor,
-    place: (AnonVmaId, u64),
+    (anon, area): (AnonVmaId, &Area),
 ) {
     let pages = folio.pages();
     let folio = folio.publish();
-    folio.set_mapping(place.0, place.1);
-    folio.set_swap_backed(true);
+    folio.set_mapping(anon, area.index_of(table.address(slot)));
+    // Pages of a droppable area never go to swap: they are dropped instead.
+    folio.set_swap_backed(!area.flags.contains(AreaFlags::DROPPABLE));
     folio.set_uptodate(true);
     folio.set_exclusive(0, pages);
     folio.add_maps(0, pages);

@@ -1,4 +1,4 @@
-//! madvise: what a program says about a range (reference 4.12, 4.15).
+//! madvise: what a program says about a range (reference 4.12 to 4.15).
 
 use alloc::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::space::{Layout, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags, Prot};
 use crate::zap;
+use crate::{cold, lazyfree};
 
 /// The advices that are known, with Linux's numbers.
 pub mod advice {
@@ -22,6 +23,8 @@ pub mod advice {
     pub const DONTFORK: u32 = 10;
     /// A child gets it again.
     pub const DOFORK: u32 = 11;
+    /// The contents may be dropped until the pages are written again.
+    pub const FREE: u32 = 8;
     /// Large folios are welcome.
     pub const HUGEPAGE: u32 = 14;
     /// No large folios.
@@ -30,6 +33,8 @@ pub mod advice {
     pub const WIPEONFORK: u32 = 18;
     /// A child finds in it what the parent has.
     pub const KEEPONFORK: u32 = 19;
+    /// The pages will not be used for a while.
+    pub const COLD: u32 = 20;
     /// Swap the pages out.
     pub const PAGEOUT: u32 = 21;
     /// Make the pages readable without a fault.
@@ -51,6 +56,8 @@ impl Memory {
             advice::DONTNEED,
             advice::DONTFORK,
             advice::DOFORK,
+            advice::FREE,
+            advice::COLD,
             advice::HUGEPAGE,
             advice::NOHUGEPAGE,
             advice::WIPEONFORK,
@@ -73,7 +80,15 @@ impl Memory {
         let _underway = self.begin(Operation::Advise);
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
-            advice::DONTNEED => self.dont_need(space, range),
+            advice::DONTNEED => self.take_away(space, range, Cause::Zap, |from, to, gather| {
+                zap::zap_range(self, space, zap::Areas::Shared, (from, to), gather);
+            }),
+            advice::FREE => self.take_away(space, range, Cause::Advise, |from, to, gather| {
+                lazyfree::free_range(self, space, (from, to), gather);
+            }),
+            advice::COLD => self.take_away(space, range, Cause::Advise, |from, to, gather| {
+                cold::cool_range(self, space, (from, to), gather);
+            }),
             advice::PAGEOUT => self.page_out(space, range),
             advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
             advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
@@ -86,13 +101,20 @@ impl Memory {
         }
     }
 
-    fn dont_need(&self, space: &Arc<Space>, range: Range) -> Result<(), Errno> {
+    /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own.
+    fn take_away<'m>(
+        &'m self,
+        space: &'m Space,
+        range: Range,
+        cause: Cause,
+        act: impl Fn(VirtAddr, VirtAddr, &mut Gather<'m>),
+    ) -> Result<(), Errno> {
         for_areas(&space.layout().read(), range, |area, start, end| {
             if area.flags.contains(AreaFlags::LOCKED) {
                 return Err(Errno::EINVAL);
             }
-            let mut gather = Gather::new(self, space, Cause::Zap);
-            zap::zap_range(self, space, zap::Areas::Shared, (start, end), &mut gather);
+            let mut gather = Gather::new(self, space, cause);
+            act(start, end, &mut gather);
             gather.finish();
             Ok(())
         })

@@ -7,7 +7,11 @@
 //!
 //! Swap counts are raised before anything is touched, so a failure there leaves the entries alone. A pin can only be looked for
 //! after the entries are gone; if there is one, they are put back.
+//!
+//! Lazily freed folios are members like others and share the flush: their entries are cleared, and stay empty unless somebody needs
+//! the contents.
 
+use core::mem;
 use core::sync::atomic::{Ordering, fence};
 
 use alloc::sync::Arc;
@@ -25,6 +29,7 @@ use crate::space::Space;
 use crate::tlb::{BatchFlush, OwnDeferral};
 
 use super::swap_out::{account, leave, raise_swap_counts};
+use super::{discard, is_by_page, is_refused};
 
 /// Spaces whose deferral a batch can settle by itself; those beyond stay owed, which costs a flush later and nothing else.
 const SETTLED_SPACES: usize = 16;
@@ -64,7 +69,7 @@ fn unmap_from(
     owed: &mut Owed,
 ) {
     let extents = anon.extents();
-    let work = Work { memory, count: memory.count(), flush, owed, deferred: None };
+    let work = Work { memory, count: memory.count(), flush, owed, deferred: None, discarded: false };
     let mut pass = Pass { table: None, work };
     for folio in folios {
         let Some((_, index)) = folio.mapping().filter(|&(mapped, _)| mapped == id) else { continue };
@@ -81,26 +86,47 @@ fn unmap_from(
 /// The spaces in which the batch has entries whose flush is not complete.
 #[derive(Default)]
 struct Owed {
-    spaces: [Option<(Arc<Space>, OwnDeferral)>; SETTLED_SPACES],
+    spaces: [Option<OwedSpace>; SETTLED_SPACES],
+}
+
+struct OwedSpace {
+    space: Arc<Space>,
+    deferral: OwnDeferral,
+    /// Whether the space knows of entries that are empty and not flushed.
+    discards: bool,
 }
 
 impl Owed {
     fn add(&mut self, memory: &Memory, space: &Arc<Space>) {
-        let mine = |entry: &&mut Option<(Arc<Space>, OwnDeferral)>| {
-            entry.as_ref().is_none_or(|(known, _)| Arc::ptr_eq(known, space))
-        };
-        match self.spaces.iter_mut().find(mine) {
-            Some(entry) => {
-                let (space, own) = entry.get_or_insert_with(|| (space.clone(), OwnDeferral::new()));
-                space.tlb.add_own(memory, own);
-            }
+        match self.entry(space) {
+            Some(owed) => space.tlb.add_own(memory, &mut owed.deferral),
             None => space.tlb.add(memory),
         }
     }
 
+    /// Has the space's first touches wait for the batch's flush. False if that would be forgotten.
+    fn add_discards(&mut self, space: &Arc<Space>) -> bool {
+        let Some(owed) = self.entry(space) else { return false };
+        if !owed.discards {
+            owed.discards = true;
+            space.begin_discard();
+        }
+        true
+    }
+
+    /// What is kept of a space; `None` if there are too many.
+    fn entry(&mut self, space: &Arc<Space>) -> Option<&mut OwedSpace> {
+        let mine = |entry: &&mut Option<OwedSpace>| entry.as_ref().is_none_or(|known| Arc::ptr_eq(&known.space, space));
+        let fresh = || OwedSpace { space: space.clone(), deferral: OwnDeferral::new(), discards: false };
+        self.spaces.iter_mut().find(mine).map(|entry| entry.get_or_insert_with(fresh))
+    }
+
     fn settle(self) {
-        for (space, own) in self.spaces.into_iter().flatten() {
-            space.tlb.settle_own(own);
+        for owed in self.spaces.into_iter().flatten() {
+            owed.space.tlb.settle_own(owed.deferral);
+            if owed.discards {
+                owed.space.end_discard();
+            }
         }
     }
 }
@@ -130,6 +156,8 @@ struct Work<'a, 'b> {
     owed: &'b mut Owed,
     /// The space of the table that is locked, once entries of it are gone under the present lock.
     deferred: Option<&'a Arc<Space>>,
+    /// Whether some of them are empty, for any fault to fill.
+    discarded: bool,
 }
 
 impl<'a> Pass<'a, '_> {
@@ -169,8 +197,12 @@ impl<'a> Pass<'a, '_> {
     /// Gives the table's lock up. That its space has entries whose flush is not complete is recorded now, under the lock: somebody who
     /// flushed the space from another table meanwhile must not take what came later for flushed.
     fn leave_table(&mut self) {
-        if let Some(space) = self.work.deferred.take() {
-            self.work.owed.add(self.work.memory, space);
+        let work = &mut self.work;
+        if let Some(space) = work.deferred.take() {
+            work.owed.add(work.memory, space);
+            if mem::take(&mut work.discarded) && !work.owed.add_discards(space) {
+                work.flush.flush(work.memory);
+            }
         }
         self.table = None;
     }
@@ -193,9 +225,16 @@ impl<'a> Work<'a, '_> {
             let mut count = 1;
             if entry.is_present() && folio.contains(entry.frame()) {
                 let page = folio.index_of(entry.frame());
-                count = table.run(slot, entry, left.min(folio.pages() - page));
+                let most = if is_by_page(self.memory, folio) { 1 } else { left.min(folio.pages() - page) };
+                count = table.run(slot, entry, most);
                 let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
-                let out = self.unmap_run(table, folio, extent, run);
+                let out = if is_refused(self.memory, folio) {
+                    0
+                } else if folio.is_swap_backed() {
+                    self.unmap_run(table, folio, extent, run)
+                } else {
+                    self.discard_run(table, folio, extent, run)
+                };
                 if out < count {
                     return false;
                 }
@@ -234,12 +273,36 @@ impl<'a> Work<'a, '_> {
         out
     }
 
+    /// Clears the entries of a lazily freed folio. Returns how many of them stay empty: all or none.
+    fn discard_run(
+        &mut self,
+        table: &TableGuard<'_>,
+        folio: &FolioLock<'_>,
+        extent: &'a Extent,
+        run: Entries,
+    ) -> usize {
+        self.memory.door.fact(Fact::Batch(run.slot, run.count));
+        let old = table.clear(run.slot, run.count);
+        self.defer(extent);
+        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
+        if old.is_dirty() {
+            folio.set_dirty(true);
+        }
+        if discard::discard(self.memory, folio, extent, table, run.slot, (run.page, run.count)) {
+            self.discarded = true;
+            return run.count;
+        }
+        self.flush.flush(self.memory);
+        table.set_run(run.slot, old, run.count);
+        0
+    }
+
     /// Raises the swap counts, a run of equal exclusivity at a time. Returns for how many pages.
     fn raise_counts(&self, folio: &FolioLock<'_>, run: Entries) -> usize {
         let mut done = 0;
         while done < run.count {
             let (_, length) = folio.exclusive_run(run.page + done, run.count - done);
-            if !(folio.is_swap_cache() && raise_swap_counts(self.memory, folio, self.count, run.page + done, length)) {
+            if !raise_swap_counts(self.memory, folio, self.count, run.page + done, length) {
                 break;
             }
             done += length;

@@ -1,4 +1,5 @@
-//! Unmapping anonymous folios for reclaim: every entry that maps the folio becomes a swap entry.
+//! Unmapping anonymous folios for reclaim: every entry that maps the folio becomes a swap entry, or stays empty where the folio was
+//! lazily freed (`discard.rs`).
 //!
 //! | way | unit of clearing | flush |
 //! |---|---|---|
@@ -6,9 +7,10 @@
 //! | `folio` | all entries of the folio in one table, as the series proposes | a TLBI a run at once, a DSB before write-out |
 //! | `gather` | all entries of a reclaim batch (`gather.rs`) | a TLBI a run of addresses and one pair of DSB for the batch |
 //!
-//! `page` and `folio` are one routine with another limit on the batch length. The folio is locked and in the swap cache throughout,
-//! so a fault on a page that is already out waits for the lock.
+//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it. A
+//! swap-backed folio is locked and in the swap cache throughout, so a fault on a page that is already out waits for the lock.
 
+mod discard;
 mod gather;
 mod swap_out;
 mod walk;
@@ -23,7 +25,7 @@ use crate::contpte::BatchRules;
 use crate::folio::FolioLock;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
-use crate::policy::Unmap;
+use crate::policy::{Unit, Unmap};
 use crate::rmap::Extent;
 use crate::tlb::{self, Deferred};
 
@@ -32,7 +34,7 @@ use walk::FolioWalk;
 /// Takes `folio` out of every space that maps it, page by page or whole as the policy says. Invalidations are issued, and owed to
 /// `deferred` for completion. Whether no mapping is left.
 ///
-/// The folio is swap-backed and has its swap slots. On failure the pages done so far stay out, and all others are as before but for
+/// A swap-backed folio has its swap slots, another one needs none. On failure the pages done so far stay out, and all others are as before but for
 /// the access and dirty flags, which the batch shares.
 pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) -> bool {
     let began = memory.door.mark(Mark::Unmap);
@@ -48,7 +50,9 @@ fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Defer
     for extent in anon.extents().iter() {
         let Some((start, end)) = extent.addresses(index, folio.pages()) else { continue };
         let mut walk = FolioWalk::new(memory, extent, folio, start, end);
-        if !unmap_one(memory, folio, extent, &mut walk, deferred) || !folio.is_mapped() {
+        let done = unmap_one(memory, folio, extent, &mut walk, deferred);
+        walk.leave_table(deferred);
+        if !done || !folio.is_mapped() {
             return;
         }
     }
@@ -62,7 +66,7 @@ fn unmap_one(
     walk: &mut FolioWalk<'_>,
     deferred: &mut Deferred,
 ) -> bool {
-    while let Some((table, slot, left)) = walk.next() {
+    while let Some((table, slot, left)) = walk.next(deferred) {
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
         let count = unmap_run(memory, folio, extent, table, slot, left, deferred);
         match count {
@@ -89,10 +93,8 @@ fn unmap_run(
 ) -> Result<usize, swap_out::PutBack> {
     let entry = table.get(slot);
     let first = folio.index_of(entry.frame());
-    let count = match memory.policy().unmap() {
-        Unmap::Page => 1,
-        _ => batch_length(table, slot, entry, left.min(folio.pages() - first)),
-    };
+    let most = if is_by_page(memory, folio) { 1 } else { left.min(folio.pages() - first) };
+    let count = batch_length(table, slot, entry, most);
     memory.door.fact(Fact::Batch(slot, count));
     let old = table.clear(slot, count);
     if old.is_valid() || extent.space.tlb.is_pending() {
@@ -105,8 +107,31 @@ fn unmap_run(
         // Whether a marker must be left is asked once a batch; anonymous areas never need one (reference 1.5).
         let _ = table.get(slot);
     }
-    swap_out::replace(memory, folio, table, first, slot, old, count)?;
+    let refused = is_refused(memory, folio);
+    if !refused && folio.is_swap_backed() {
+        swap_out::replace(memory, folio, table, first, slot, old, count)?;
+    } else if refused || !discard::discard(memory, folio, extent, table, slot, (first, count)) {
+        swap_out::put_back(table, slot, old, count);
+        return Err(swap_out::PutBack);
+    }
     Ok(count)
+}
+
+/// Whether entries are cleared one by one.
+fn is_by_page(memory: &Memory, folio: &FolioLock<'_>) -> bool {
+    if folio.is_swap_backed() {
+        memory.policy().unmap() == Unmap::Page
+    } else {
+        memory.policy().lazyfree() == Unit::Page
+    }
+}
+
+/// A swap-backed folio without slots has nowhere to go, and one with slots would be lost if it were discarded: neither can be, and
+/// neither is unmapped (reference 1.9).
+fn is_refused(memory: &Memory, folio: &FolioLock<'_>) -> bool {
+    let refused = folio.is_swap_backed() != folio.is_swap_cache();
+    memory.count().unmap_warnings.add(u64::from(refused));
+    refused
 }
 
 /// How many entries may be cleared together: they agree in all but dirty state and access flag, so that putting them back can not

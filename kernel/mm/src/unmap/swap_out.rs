@@ -30,8 +30,7 @@ pub(super) fn replace(
     let mut done = 0;
     while done < count {
         let (exclusive, length) = folio.exclusive_run(first + done, count - done);
-        let prepared = folio.is_swap_cache() && prepare(memory, folio, table.count, first + done, length, exclusive);
-        if !prepared {
+        if !prepare(memory, folio, table.count, first + done, length, exclusive) {
             let rest = mutant::or(Mutant::RestoreFailingRunOnly, count - done, length);
             let at = mutant::or(Mutant::RestoreFromStart, done, 0);
             let frame = mutant::or(Mutant::RestoreFirstFrame, at, 0);
@@ -121,12 +120,13 @@ pub(super) fn leave(counters: &Counters, folio: &FolioLock<'_>, first: usize, co
     folio.remove_maps(first, count);
     counters.ref_drops.add(1);
     let orphan = folio.put(mutant::greatest(Mutant::LengthNotReset, count));
-    debug_assert!(orphan.is_none(), "a folio in the swap cache lost its last reference");
+    debug_assert!(orphan.is_none(), "a folio that reclaim refers to lost its last reference");
 }
 
 /// Puts entries back as they were, but for the flags that the batch shares. Whole blocks are folded again; where a part of one comes
 /// back, what was issued for it completes first.
-fn put_back(table: &TableGuard<'_>, slot: Slot, old: Descriptor, count: usize) {
+pub(super) fn put_back(table: &TableGuard<'_>, slot: Slot, old: Descriptor, count: usize) {
     table.complete_before_restore(slot, old, count);
+    let old = mutant::or(Mutant::RestoreReadOnly, old, old.write_protect());
     table.set_run(slot, old, count);
 }

@@ -12,6 +12,7 @@ use crate::folio::FolioLock;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::Extent;
+use crate::tlb::Deferred;
 
 /// Where the walk is.
 pub(super) struct FolioWalk<'a> {
@@ -38,11 +39,10 @@ impl<'a> FolioWalk<'a> {
     }
 
     /// The next entry that maps a page of the folio, under its table's lock, with the number of entries up to the end of the area's
-    /// range or of the table.
-    pub(super) fn next(&mut self) -> Option<(&TableGuard<'a>, Slot, usize)> {
+    /// range or of the table. `deferred` is the flush that is owed for those before.
+    pub(super) fn next(&mut self, deferred: &mut Deferred) -> Option<(&TableGuard<'a>, Slot, usize)> {
         self.count.walk_turns.add(1);
-        if self.started && !self.step() {
-            self.table = None;
+        if self.started && !self.step(deferred) {
             return None;
         }
         self.started = true;
@@ -54,11 +54,18 @@ impl<'a> FolioWalk<'a> {
                 let left = self.left();
                 return self.table.as_ref().map(|table| (table, slot, left));
             }
-            if !self.step() {
-                self.table = None;
+            if !self.step(deferred) {
                 return None;
             }
         }
+    }
+
+    /// Gives the table's lock up. What is discarded leaves its entries empty, for any fault to fill, so it is flushed before.
+    pub(super) fn leave_table(&mut self, deferred: &mut Deferred) {
+        if !self.folio.is_swap_backed() && !mutant::is(Mutant::DiscardNotAwaited) {
+            deferred.flush(self.memory);
+        }
+        self.table = None;
     }
 
     /// Locks the table for the address, passing over spans that have none. False at the end.
@@ -74,14 +81,14 @@ impl<'a> FolioWalk<'a> {
     }
 
     /// Goes to the next entry that is not empty, or to the start of the next table. False at the end, which costs no look.
-    fn step(&mut self) -> bool {
+    fn step(&mut self, deferred: &mut Deferred) -> bool {
         loop {
             self.address = self.address.add_pages(1);
             if self.address >= self.end {
                 return false;
             }
             if self.address.is_aligned(mmu::TABLE_SPAN) {
-                self.table = None;
+                self.leave_table(deferred);
                 return true;
             }
             let Some(table) = &self.table else { return true };

@@ -77,14 +77,14 @@ impl Checked {
     }
 
     /// Counts everything again, and looks at the contents of every page from outside. Returns what was seen.
-    pub fn audit(&self) -> Result<View, String> {
+    pub fn audit(&mut self) -> Result<View, String> {
         self.world.audit()?;
         let view = view::look(&self.world);
-        for (space, (seen, shadow)) in view.spaces.iter().zip(&self.shadows).enumerate() {
+        for (space, (seen, shadow)) in view.spaces.iter().zip(&mut self.shadows).enumerate() {
             let Some(shadow) = shadow else { continue };
             for (page, seen) in seen.pages.iter().enumerate() {
                 let right = shadow.words(page);
-                if seen.words != right {
+                if !(seen.words.iter().enumerate()).all(|(word, &found)| shadow.sees(page, word, found)) {
                     return Err(format!("page {page} of space {space} holds {:x?} instead of {right:x?}", seen.words));
                 }
             }
@@ -165,7 +165,7 @@ impl Checked {
         Ok(())
     }
 
-    fn read(&self, pages: Pages) -> Result<(), String> {
+    fn read(&mut self, pages: Pages) -> Result<(), String> {
         for (page, word) in pages.iter().flat_map(|page| (0..WORDS).map(move |word| (page, word))) {
             let found = self.access(page, word, Access::Read, |world| world.machine.user_read_u64(at(page, word)))?;
             self.must_hold(page, word, found)?;
@@ -200,27 +200,26 @@ impl Checked {
     }
 
     /// What the program may see now of these pages and their neighbours, without a fault, is right.
-    fn look(&self, pages: Pages) -> Result<(), String> {
-        let machine = &self.world.machine;
+    fn look(&mut self, pages: Pages) -> Result<(), String> {
         for page in pages.widened().iter() {
             let word = page % WORDS;
-            self.must_hold(page, word, machine.user_read_u64(at(page, word)).ok())?;
+            self.must_hold(page, word, self.world.machine.user_read_u64(at(page, word)).ok())?;
             let writable = self.shadow().access(page, Access::Write);
-            if writable.is_err() && machine.user_write_u64(at(page, 0), u64::MAX).is_ok() {
+            if writable.is_err() && self.world.machine.user_write_u64(at(page, 0), u64::MAX).is_ok() {
                 return Err(format!("page {page} is written: {writable:?}"));
             }
         }
         Ok(())
     }
 
-    fn must_hold(&self, page: usize, word: usize, found: Option<u64>) -> Result<(), String> {
-        let shadow = self.shadow();
+    fn must_hold(&mut self, page: usize, word: usize, found: Option<u64>) -> Result<(), String> {
+        let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
         match (found, shadow.access(page, Access::Read)) {
             (None, _) => Ok(()),
             (Some(_), Err(error @ (FaultError::NotMapped | FaultError::Denied))) => {
                 Err(format!("page {page} is read: {error}"))
             }
-            (Some(found), _) if found == shadow.words(page)[word] => Ok(()),
+            (Some(found), _) if shadow.sees(page, word, found) => Ok(()),
             (Some(found), _) => {
                 Err(format!("page {page} word {word}: {found:#x} instead of {:#x}", shadow.words(page)[word]))
             }

@@ -98,7 +98,7 @@ impl Operation {
 pub const WAYS: [&str; 3] = ["page", "folio", "gather"];
 
 /// The other switches and their values. That with the most values is drawn most often.
-const SETTINGS: [(&str, &str); 16] = [
+const SETTINGS: [(&str, &str); 18] = [
     ("thp", "16K-2M:never"),
     ("thp", "16K-2M:never;64K:always"),
     ("thp", "16K-2M:never;64K:madvise"),
@@ -113,16 +113,19 @@ const SETTINGS: [(&str, &str); 16] = [
     ("flush", "immediate"),
     ("swapin", "folio"),
     ("swapin", "page"),
+    ("lazyfree", "folio"),
+    ("lazyfree", "page"),
     ("getter", "early"),
     ("getter", "full"),
 ];
 
 /// Advices that take nothing away, and what a child gets.
-const ADVICES: [u32; 8] = [
+const ADVICES: [u32; 9] = [
     advice::HUGEPAGE,
     advice::NOHUGEPAGE,
     advice::POPULATE_READ,
     advice::POPULATE_WRITE,
+    advice::COLD,
     advice::DONTFORK,
     advice::DOFORK,
     advice::WIPEONFORK,
@@ -161,9 +164,9 @@ pub fn destroy(of: Range<usize>) -> impl Strategy<Value = Operation> {
     prop_oneof![2 => map, 1 => pages(of.clone()).prop_map(Unmap), 2 => empty(of)]
 }
 
-/// MADV_DONTNEED.
+/// MADV_DONTNEED and MADV_FREE: the contents go, at once or perhaps later.
 pub fn empty(of: Range<usize>) -> impl Strategy<Value = Operation> {
-    pages(of).prop_map(|pages| Advise(pages, advice::DONTNEED))
+    (pages(of), select(&[advice::DONTNEED, advice::FREE][..])).prop_map(|(pages, advice)| Advise(pages, advice))
 }
 
 /// MADV_PAGEOUT.

@@ -14,6 +14,10 @@ use crate::world::{PAGES, WORDS, allows};
 struct Page {
     prot: Prot,
     words: [u64; WORDS],
+    /// Which of the words may as well be 0, as MADV_FREE gave them up and they were not written since.
+    given_up: [bool; WORDS],
+    /// Whether any word was written since: then the others are what they were at that moment.
+    settled: bool,
     /// MADV_DONTFORK.
     stays: bool,
     /// MADV_WIPEONFORK.
@@ -22,7 +26,7 @@ struct Page {
 
 impl Page {
     fn fresh(prot: Prot) -> Option<Self> {
-        Some(Self { prot, words: [0; WORDS], stays: false, wiped: false })
+        Some(Self { prot, words: [0; WORDS], given_up: [false; WORDS], settled: true, stays: false, wiped: false })
     }
 
     fn note(&mut self, advice: u32) {
@@ -36,9 +40,34 @@ impl Page {
     }
 
     /// What a child has of it.
-    fn inherited(self) -> Option<Self> {
-        let words = if self.wiped { [0; WORDS] } else { self.words };
-        (!self.stays).then_some(Self { words, ..self })
+    fn inherited(mut self) -> Option<Self> {
+        if self.wiped {
+            self.empty();
+        }
+        (!self.stays).then_some(self)
+    }
+
+    /// Nothing is left of what was written.
+    fn empty(&mut self) {
+        (self.words, self.given_up, self.settled) = ([0; WORDS], [false; WORDS], true);
+    }
+
+    /// A word is seen to be `found`. Whether it may be.
+    fn sees(&mut self, word: usize, found: u64) -> bool {
+        let right = self.words[word];
+        if found == right {
+            // A page that was written once more is not discarded any more.
+            self.given_up[word] &= !self.settled;
+            return true;
+        }
+        if found != 0 || !self.given_up[word] {
+            return false;
+        }
+        // All of a page goes at once: what was not written since is 0.
+        for (value, given_up) in self.words.iter_mut().zip(&mut self.given_up).filter(|(_, given_up)| **given_up) {
+            (*value, *given_up) = (0, false);
+        }
+        true
     }
 }
 
@@ -70,10 +99,17 @@ impl Shadow {
         self.pages[page].map_or([0; WORDS], |page| page.words)
     }
 
+    /// The program sees what a word holds. Whether it may be so.
+    pub fn sees(&mut self, page: usize, word: usize, found: u64) -> bool {
+        self.pages[page].as_mut().map_or(found == 0, |page| page.sees(word, found))
+    }
+
     /// The program has stored a value.
     pub fn store(&mut self, page: usize, word: usize, value: u64) {
         if let Some(page) = &mut self.pages[page] {
             page.words[word] = value;
+            page.given_up[word] = false;
+            page.settled = true;
         }
     }
 
@@ -113,6 +149,7 @@ impl Shadow {
             advice::POPULATE_READ => return self.populate(pages, Access::Read),
             advice::POPULATE_WRITE => return self.populate(pages, Access::Write),
             advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
+            advice::FREE => pages.iter().for_each(|page| self.give_up(page)),
             _ => self.pages[pages.iter()].iter_mut().flatten().for_each(|page| page.note(advice)),
         }
         // A hole stops nothing.
@@ -121,7 +158,13 @@ impl Shadow {
 
     fn empty(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
-            page.words = [0; WORDS];
+            page.empty();
+        }
+    }
+
+    fn give_up(&mut self, page: usize) {
+        if let Some(page) = &mut self.pages[page] {
+            (page.given_up, page.settled) = ([true; WORDS], false);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod fold;
 pub mod fork;
 pub mod getters;
 pub mod helpers;
+pub mod lazyfree;
 pub mod moving;
 pub mod protect;
 pub mod rollback;
@@ -27,6 +28,7 @@ pub const FAMILIES: &[&[Case]] = &[
     counts::CASES,
     swap_out::CASES,
     rollback::CASES,
+    lazyfree::CASES,
     swap_in::CASES,
     fork::CASES,
     zap::CASES,

@@ -244,7 +244,8 @@ fn shrinker(bench: &Bench<'_>) -> Outcome {
     same("left on the queue", memory.deferred.len(), 1)?;
     same("freed, of the other", memory.shrink_deferred_splits(usize::MAX), 8)?;
     same("freed when nothing is left", memory.shrink_deferred_splits(usize::MAX), 0)?;
-    field.must_look(0, 32, "N8 P16 N8")?;
+    field.must_look(0, 16, "N8 P8")?;
+    field.must_look(16, 16, "P8 N8")?;
     field.verify(8, 16)
 }
 
