@@ -150,6 +150,10 @@ impl Checked {
         self.shadows[self.running].as_ref().expect("the space that runs")
     }
 
+    fn shadow_mut(&mut self) -> &mut Shadow {
+        self.shadows[self.running].as_mut().expect("the space that runs")
+    }
+
     fn write(&mut self, pages: Pages, value: u64) -> Result<(), String> {
         for page in pages.iter() {
             let word = page % WORDS;
@@ -213,7 +217,7 @@ impl Checked {
     }
 
     fn must_hold(&mut self, page: usize, word: usize, found: Option<u64>) -> Result<(), String> {
-        let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
+        let shadow = self.shadow_mut();
         match (found, shadow.access(page, Access::Read)) {
             (None, _) => Ok(()),
             (Some(_), Err(error @ (FaultError::NotMapped | FaultError::Denied))) => {

@@ -29,29 +29,6 @@ impl Page {
         Some(Self { prot, words: [0; WORDS], given_up: [false; WORDS], settled: true, stays: false, wiped: false })
     }
 
-    fn note(&mut self, advice: u32) {
-        match advice {
-            advice::DONTFORK => self.stays = true,
-            advice::DOFORK => self.stays = false,
-            advice::WIPEONFORK => self.wiped = true,
-            advice::KEEPONFORK => self.wiped = false,
-            _ => {}
-        }
-    }
-
-    /// What a child has of it.
-    fn inherited(mut self) -> Option<Self> {
-        if self.wiped {
-            self.empty();
-        }
-        (!self.stays).then_some(self)
-    }
-
-    /// Nothing is left of what was written.
-    fn empty(&mut self) {
-        (self.words, self.given_up, self.settled) = ([0; WORDS], [false; WORDS], true);
-    }
-
     /// A word is seen to be `found`. Whether it may be.
     fn sees(&mut self, word: usize, found: u64) -> bool {
         let right = self.words[word];
@@ -68,6 +45,22 @@ impl Page {
             (*value, *given_up) = (0, false);
         }
         true
+    }
+
+    fn note(&mut self, advice: u32) {
+        match advice {
+            advice::DONTFORK => self.stays = true,
+            advice::DOFORK => self.stays = false,
+            advice::WIPEONFORK => self.wiped = true,
+            advice::KEEPONFORK => self.wiped = false,
+            _ => {}
+        }
+    }
+
+    /// What a child has of it.
+    fn inherited(self) -> Option<Self> {
+        let kept = if self.wiped { Self { words: [0; WORDS], given_up: [false; WORDS], ..self } } else { self };
+        (!self.stays).then_some(kept)
     }
 }
 
@@ -158,7 +151,7 @@ impl Shadow {
 
     fn empty(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
-            page.empty();
+            *page = Page { words: [0; WORDS], given_up: [false; WORDS], ..*page };
         }
     }
 
