@@ -183,7 +183,7 @@ mutants! {
         "A folio that others map too is paged out.";
     ForkKeepsSwapExclusive = "fork-keeps-swap-exclusive", "M8", "", "T-I-6",
         "Swap entries still say after a fork that their pages are exclusive.";
-    ForkLeavesWritable = "fork-leaves-writable", "M48", "", "T-C-1",
+    ForkLeavesWritable = "fork-leaves-writable", "M48", "MS-42", "T-C-1",
         "The parent's entries stay writable after a fork.";
     PinnedPageShared = "pinned-page-shared", "", "", "T-C-5",
         "fork shares a page that is pinned instead of copying it.";
