@@ -15,7 +15,6 @@ use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
 use crate::arch::cpu::Yield;
 use crate::command_line::{Options, SwapOption};
 use crate::machine::machine;
-use crate::swap_clock;
 
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
 static DRIVE: spin::once::Once<Arc<Drive>, Yield> = spin::once::Once::new();
@@ -78,6 +77,9 @@ fn mebibytes(frames: &[Range<Pfn>]) -> u64 {
     frames.iter().map(|range| (range.end.as_u64() - range.start.as_u64()) * PAGE_SIZE).sum::<u64>() >> 20
 }
 
+/// Ticks of its clock that a write to an asynchronous swap device takes.
+const LATENCY: u64 = 3;
+
 /// The swap device in memory, if there shall be one.
 fn add_swap(memory: &Memory, option: &SwapOption) -> Result<(), String> {
     let slots = (option.bytes / PAGE_SIZE) as usize;
@@ -92,7 +94,7 @@ fn add_swap(memory: &Memory, option: &SwapOption) -> Result<(), String> {
         )
     };
     let drive = Arc::new(Drive::new(RamDevice::new(&memory.frames, slots).map_err(no_room)?));
-    drive.set_latency(if option.is_async { swap_clock::LATENCY } else { 0 });
+    drive.set_latency(if option.is_async { LATENCY } else { 0 });
     drive.set_unreadable(option.unreadable.clone());
     drive.set_unwritable(option.unwritable.clone());
     memory.swap.add_device(Box::new(drive.clone())).map_err(no_room)?;

@@ -14,6 +14,7 @@ use crate::dev::{log as kernel_log, pl011};
 use crate::heap;
 use crate::lab;
 use crate::machine::{self, Machine};
+use crate::task;
 
 /// The exit status of a wrong command line.
 const BAD_COMMAND_LINE: u8 = 2;
@@ -47,6 +48,7 @@ fn kernel_main(info: &'static BootInfo) -> ! {
     unsafe { heap::init(heap) };
     let machine = machine::set(info, features, heap, free);
     pmu::init();
+    task::start();
     let options = options(info.machine.command_line);
     #[cfg(feature = "mutants")]
     options.mutant.into_iter().for_each(mmu::mutant::choose);

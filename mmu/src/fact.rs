@@ -123,6 +123,8 @@ pub enum Fact {
     SnapshotBegin(Slot),
     /// It returns this value.
     SnapshotEnd(Slot, Descriptor),
+    /// From here on this CPU runs the task of this number. The operations of the one before stay under way, and are its own.
+    Task(u64),
     /// Something went wrong that could be mended on the spot.
     Defect(&'static str),
 }

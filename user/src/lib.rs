@@ -14,6 +14,8 @@ pub mod args;
 #[cfg(target_os = "none")]
 pub mod print;
 #[cfg(target_os = "none")]
+pub mod process;
+#[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
 pub mod sys;

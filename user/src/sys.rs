@@ -6,32 +6,57 @@ use core::ffi::CStr;
 /// Linux's numbers of the calls that the programs make.
 #[expect(missing_docs, reason = "the names are Linux's own")]
 pub mod number {
+    pub const DUP3: u64 = 24;
+    pub const FCNTL: u64 = 25;
+    pub const CLOSE: u64 = 57;
+    pub const PIPE2: u64 = 59;
     pub const READ: u64 = 63;
     pub const WRITE: u64 = 64;
+    pub const PPOLL: u64 = 73;
     pub const EXIT_GROUP: u64 = 94;
+    pub const NANOSLEEP: u64 = 101;
     pub const CLOCK_GETTIME: u64 = 113;
+    pub const SCHED_YIELD: u64 = 124;
+    pub const KILL: u64 = 129;
     pub const TGKILL: u64 = 131;
-    pub const RT_SIGACTION: u64 = 134;
+    pub const SIGSUSPEND: u64 = 133;
+    pub const SIGACTION: u64 = 134;
+    pub const SIGPROCMASK: u64 = 135;
+    pub const SIGTIMEDWAIT: u64 = 137;
+    pub const SETPGID: u64 = 154;
+    pub const GETPGID: u64 = 155;
+    pub const SETSID: u64 = 157;
     pub const PRCTL: u64 = 167;
     pub const GETPID: u64 = 172;
+    pub const GETPPID: u64 = 173;
     pub const GETTID: u64 = 178;
     pub const BRK: u64 = 214;
     pub const MUNMAP: u64 = 215;
     pub const MREMAP: u64 = 216;
+    pub const CLONE: u64 = 220;
+    pub const EXECVE: u64 = 221;
     pub const MMAP: u64 = 222;
     pub const MPROTECT: u64 = 226;
     pub const MADVISE: u64 = 233;
+    pub const WAIT4: u64 = 260;
     pub const GETRANDOM: u64 = 278;
 }
 
 /// Linux's error numbers that the programs look for.
 #[expect(missing_docs, reason = "the names are Linux's own")]
 pub mod error {
+    pub const EPERM: i32 = 1;
     pub const ENOENT: i32 = 2;
+    pub const ESRCH: i32 = 3;
+    pub const EINTR: i32 = 4;
+    pub const E2BIG: i32 = 7;
     pub const EBADF: i32 = 9;
+    pub const ECHILD: i32 = 10;
+    pub const EAGAIN: i32 = 11;
     pub const ENOMEM: i32 = 12;
     pub const EFAULT: i32 = 14;
     pub const EINVAL: i32 = 22;
+    pub const EPIPE: i32 = 32;
     pub const ENOSYS: i32 = 38;
 }
 

@@ -74,6 +74,8 @@ errnos! {
     EISDIR = 21,
     /// Invalid argument.
     EINVAL = 22,
+    /// Too many open files in all.
+    ENFILE = 23,
     /// Too many open files.
     EMFILE = 24,
     /// Not a terminal.

@@ -17,7 +17,7 @@ use mmu::Pfn;
 use crate::frame::{Frame, Frames, Orphan};
 use crate::rmap::AnonVmaId;
 use crate::swap::SwapEntry;
-use crate::sync::{Held, Rank, assert_may_wait};
+use crate::sync::{Held, Rank, assert_may_wait, give_way};
 
 pub use maps::Unmapped;
 
@@ -268,7 +268,7 @@ impl<'m> Folio<'m> {
         assert_may_wait();
         let held = Held::take(Rank::Folio);
         while self.head_frame().state.fetch_or(state::LOCKED, Ordering::Acquire) & state::LOCKED != 0 {
-            mmu::relax();
+            give_way();
         }
         FolioLock { folio: *self, _held: held }
     }

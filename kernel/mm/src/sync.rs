@@ -1,6 +1,10 @@
 //! Locks with ranks. A CPU takes them in the order of [`Rank`] only; host and debug builds panic on a breach, and on an allocation
-//! or a wait under a table's lock. Waiting relaxes through `mmu::relax`, which on the host hands the baton to another CPU and in
-//! the kernel is `yield` (`core::hint::spin_loop` is an ISB on this target, and would be counted as one).
+//! or a wait under a table's lock.
+//!
+//! A lock that is held over a wait (of the areas, of an anon_vma, of a folio) may be held by a task of this very CPU, which goes on
+//! only if the waiter gives way: [`give_way`]. The others are held by a running CPU, and waiting for them relaxes through `mmu::relax`,
+//! which on the host hands the baton to another CPU and in the kernel is `yield` (`core::hint::spin_loop` is an ISB on this target, and
+//! would be counted as one).
 
 use core::ops::{Deref, DerefMut};
 
@@ -38,6 +42,37 @@ impl RelaxStrategy for Relax {
     #[inline(always)]
     fn relax() {
         mmu::relax();
+    }
+}
+
+/// Relaxes by giving way to other tasks.
+#[derive(Debug)]
+pub struct GiveWay;
+
+impl RelaxStrategy for GiveWay {
+    #[inline(always)]
+    fn relax() {
+        give_way();
+    }
+}
+
+/// How a CPU goes on with another task; there is only one task where nobody has said.
+static OTHER_TASKS: spin::once::Once<fn(), Relax> = spin::once::Once::new();
+
+/// Says how a CPU goes on with another of its tasks, once for a run of the machine. The function returns when it is this task's turn
+/// again; what the task holds goes with it by [`exchange_held`].
+pub fn set_other_tasks(run: fn()) {
+    OTHER_TASKS.call_once(|| run);
+}
+
+/// Waits a little for what another CPU, or another task of this one, holds over a wait of its own: the body of every loop that waits
+/// for such a thing.
+#[track_caller]
+pub fn give_way() {
+    assert_may_wait();
+    match OTHER_TASKS.get() {
+        Some(run) => run(),
+        None => mmu::relax(),
     }
 }
 
@@ -90,20 +125,20 @@ impl<T> DerefMut for Guard<'_, T> {
 #[derive(Debug)]
 pub struct RwLock<T> {
     rank: Rank,
-    inner: spin::rwlock::RwLock<T, Relax>,
+    inner: spin::rwlock::RwLock<T, GiveWay>,
 }
 
 /// Holding it means: nobody writes the value.
 #[derive(Debug)]
 pub struct ReadGuard<'a, T> {
-    inner: spin::rwlock::RwLockReadGuard<'a, T, Relax>,
+    inner: spin::rwlock::RwLockReadGuard<'a, T, GiveWay>,
     _held: Held,
 }
 
 /// Holding it means: this CPU alone uses the value.
 #[derive(Debug)]
 pub struct WriteGuard<'a, T> {
-    inner: spin::rwlock::RwLockWriteGuard<'a, T, Relax>,
+    inner: spin::rwlock::RwLockWriteGuard<'a, T, GiveWay>,
     _held: Held,
 }
 
@@ -236,6 +271,24 @@ pub fn assert_may_wait() {
     });
 }
 
+/// The record of what one task holds, while another one runs on its CPU. Empty where ranks are not checked.
+#[derive(Debug, Default)]
+pub struct TaskHeld {
+    #[cfg(any(not(target_os = "none"), debug_assertions))]
+    counts: [u32; ranks::COUNT],
+}
+
+/// At a switch from one task to another: puts the record of this CPU into `leaves`, and goes on with that of `comes`.
+pub fn exchange_held(leaves: &mut TaskHeld, comes: &mut TaskHeld) {
+    #[cfg(any(not(target_os = "none"), debug_assertions))]
+    ranks::with(|counts| {
+        leaves.counts = *counts;
+        *counts = core::mem::take(&mut comes.counts);
+    });
+    #[cfg(not(any(not(target_os = "none"), debug_assertions)))]
+    let _ = (leaves, comes);
+}
+
 #[cfg(any(not(target_os = "none"), debug_assertions))]
 mod ranks {
     //! How many locks of each rank each CPU holds.
@@ -285,6 +338,24 @@ mod tests {
         let table = Lock::new(Rank::Table, ());
         let _held = table.lock();
         assert_may_wait();
+    }
+
+    #[test]
+    fn what_a_task_holds_goes_with_it() {
+        let (areas, table) = (Lock::new(Rank::Areas, ()), Lock::new(Rank::Table, ()));
+        let (mut first, mut second) = (TaskHeld::default(), TaskHeld::default());
+        let of_the_first = table.lock();
+        exchange_held(&mut first, &mut second);
+        // The second task holds nothing, so it may take an outer lock and wait.
+        assert_may_wait();
+        let of_the_second = areas.lock();
+        exchange_held(&mut second, &mut first);
+        assert!(std::panic::catch_unwind(assert_may_wait).is_err());
+        drop(of_the_first);
+        assert_may_wait();
+        exchange_held(&mut first, &mut second);
+        drop(of_the_second);
+        let _both_are_free = (areas.lock(), table.lock());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::syndrome::{Class, Syndrome};
 use super::{semihosting, uaccess};
 
 /// A stack lies in the upper half of a block aligned to twice its size, 64 KiB, so this bit of SP is set (linker.ld).
-const STACK_BIT: u32 = 16;
+pub(super) const STACK_BIT: u32 = 16;
 
 global_asm!(include_str!("vectors.s"), STACK_BIT = const STACK_BIT);
 

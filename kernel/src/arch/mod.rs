@@ -1,6 +1,7 @@
 //! The CPU and what belongs to every arm64 machine: exceptions, user entry, user memory, interrupts, time, power.
 
 pub mod backtrace;
+pub mod context;
 pub mod cpu;
 pub mod cpus;
 pub mod exception;

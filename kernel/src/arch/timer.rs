@@ -13,18 +13,23 @@ pub fn frequency() -> u64 {
     CNTFRQ_EL0.get()
 }
 
-/// Has the timer interrupt at `deadline`, a time of [`now_ns`], and not before. There is one deadline: the last one that was set.
-pub fn interrupt_at(deadline: u64) {
+/// Has the timer's interrupt come at `deadline`, a time of [`now_ns`]. Its handler turns the timer off.
+pub fn arm(deadline: u64) {
     let ticks = u128::from(deadline) * u128::from(frequency()) / 1_000_000_000;
     CNTV_CVAL_EL0.set(u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1));
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
 }
 
-/// Sleeps until `deadline`, a time of [`now_ns`]. The timer's interrupt wakes the CPU although it is masked.
+/// Has no interrupt come.
+pub fn disarm() {
+    CNTV_CTL_EL0.set(0);
+}
+
+/// Sleeps until `deadline`. The timer's interrupt wakes the CPU although it is masked.
 pub fn sleep_until(deadline: u64) {
-    interrupt_at(deadline);
+    arm(deadline);
     while now_ns() < deadline {
         super::cpu::wait_for_interrupt();
     }
-    CNTV_CTL_EL0.set(0);
+    disarm();
 }

@@ -128,7 +128,7 @@ fn synchronous(context: &mut UserContext) -> Option<Trap> {
         Class::SpAlignment => Trap::Alignment { address: context.sp },
         Class::Breakpoint => Trap::Breakpoint,
         Class::WaitFor => {
-            // WFI or WFE. To wait for nothing in particular is to go on: there is no tick to wake up by.
+            // WFI or WFE. To wait for nothing in particular is to go on: there may be no tick to wake up by.
             context.pc += 4;
             return None;
         }

@@ -14,7 +14,7 @@ use super::linux;
 use crate::command_line::Options;
 use crate::machine::machine;
 use crate::syscall;
-use crate::task::{self, ExitStatus, Launch};
+use crate::task::{self, ExitStatus, Launch, World};
 
 /// The order of a 64K folio.
 pub const LARGE: u32 = 4;
@@ -27,11 +27,10 @@ const ENVIRONMENT: &[&str] = &["HOME=/", "TERM=linux"];
 /// Runs a program of the initrd with its arguments.
 pub fn run(path: &str, arguments: &[&str]) -> ExitStatus {
     task::run(&Launch {
-        initrd: machine().info.initrd,
+        world: World { initrd: machine().info.initrd, system_call: syscall::dispatch },
         path,
         arguments,
         environment: ENVIRONMENT,
-        system_call: syscall::dispatch,
     })
 }
 

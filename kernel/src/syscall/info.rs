@@ -5,6 +5,7 @@ use mm::Errno;
 use super::{Arguments, Call, Outcome, call, user};
 use crate::arch::timer;
 use crate::task::Process;
+use crate::task::handle::family;
 
 pub const CALLS: &[Call] = &[call(160, uname), call(179, sysinfo), call(278, getrandom)];
 
@@ -30,7 +31,7 @@ fn sysinfo(process: &mut Process, &[to, ..]: &Arguments) -> Outcome {
     words[5] = memory.free;
     words[8] = memory.swap_total;
     words[9] = memory.swap_free;
-    words[10] = 1; // processes
+    words[10] = family().count() as u64; // processes
     words[13] = 1; // bytes in a unit of memory
     user::write_words(to, words)?;
     Ok(0)

@@ -1,14 +1,16 @@
-//! Input and output: descriptors that stand for the UART, and a file tree in which nothing is.
+//! Input and output: descriptors that stand for the UART or an end of a pipe, and a file tree in which nothing is.
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use mm::Errno;
 
-use super::{Arguments, Call, Outcome, call, missing_part, time, user};
+use super::{Arguments, Call, Outcome, call, missing_part, pipe, user};
 use crate::task::Process;
 use crate::task::console;
-use crate::task::files::{Open, Stream};
+use crate::task::files::{self, Open};
+use crate::task::stream::Stream;
 
 pub const CALLS: &[Call] = &[
     call(23, dup),
@@ -24,7 +26,6 @@ pub const CALLS: &[Call] = &[
     call(64, write),
     call(65, readv),
     call(66, writev),
-    call(73, ppoll),
     call(78, readlinkat),
     call(79, newfstatat),
     call(80, fstat),
@@ -35,8 +36,12 @@ const CHUNK: usize = 256;
 /// The most that one call transfers on Linux: the largest int, rounded down to a page.
 const MOST: u64 = 0x7FFF_F000;
 
-fn stream(process: &Process, descriptor: u64) -> Result<Open, Errno> {
+fn open(process: &Process, descriptor: u64) -> Result<&Open<Stream>, Errno> {
     process.files.get(descriptor).ok_or(Errno::EBADF)
+}
+
+fn stream(process: &Process, descriptor: u64) -> Result<Stream, Errno> {
+    Ok(open(process, descriptor)?.stream.clone())
 }
 
 fn dup(process: &mut Process, &[old, ..]: &Arguments) -> Outcome {
@@ -44,7 +49,7 @@ fn dup(process: &mut Process, &[old, ..]: &Arguments) -> Outcome {
 }
 
 fn duplicate(process: &mut Process, old: u64, least: u64, close_on_exec: bool) -> Outcome {
-    let open = Open { close_on_exec, ..stream(process, old)? };
+    let open = Open { close_on_exec, stream: stream(process, old)? };
     process.files.open(open, least).ok_or(Errno::EMFILE)
 }
 
@@ -52,11 +57,12 @@ fn dup3(process: &mut Process, &[old, new, flags, ..]: &Arguments) -> Outcome {
     if flags & !O_CLOEXEC != 0 || old as u32 == new as u32 {
         return Err(Errno::EINVAL);
     }
-    let open = Open { close_on_exec: flags != 0, ..stream(process, old)? };
+    let open = Open { close_on_exec: flags != 0, stream: stream(process, old)? };
     if process.files.replace(new, open) { Ok(new) } else { Err(Errno::EBADF) }
 }
 
 const O_WRONLY: u64 = 1;
+const O_NONBLOCK: u64 = 0o4000;
 const O_CLOEXEC: u64 = 0o200_0000;
 
 fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments) -> Outcome {
@@ -64,22 +70,44 @@ fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments
     const F_GETFD: u32 = 1;
     const F_SETFD: u32 = 2;
     const F_GETFL: u32 = 3;
+    const F_SETFL: u32 = 4;
     const F_DUPFD_CLOEXEC: u32 = 1030;
     const FD_CLOEXEC: u64 = 1;
-    let open = stream(process, descriptor)?;
+    let Open { stream, close_on_exec } = open(process, descriptor)?.clone();
     let command = command as u32;
     match command {
-        F_DUPFD | F_DUPFD_CLOEXEC if argument >= crate::task::files::Files::MOST as u64 => Err(Errno::EINVAL),
+        F_DUPFD | F_DUPFD_CLOEXEC if argument >= files::MOST as u64 => Err(Errno::EINVAL),
         F_DUPFD => duplicate(process, descriptor, argument, false),
         F_DUPFD_CLOEXEC => duplicate(process, descriptor, argument, true),
-        F_GETFD => Ok(if open.close_on_exec { FD_CLOEXEC } else { 0 }),
+        F_GETFD => Ok(if close_on_exec { FD_CLOEXEC } else { 0 }),
         F_SETFD => {
             process.files.get_mut(descriptor).ok_or(Errno::EBADF)?.close_on_exec = argument & FD_CLOEXEC != 0;
             Ok(0)
         }
-        F_GETFL => Ok(if open.stream == Stream::Output { O_WRONLY } else { 0 }),
+        F_GETFL => Ok(status(&stream)),
+        F_SETFL => {
+            if let Some(never_waits) = never_waits(&stream) {
+                never_waits.store(argument & O_NONBLOCK != 0, Ordering::Relaxed);
+            }
+            Ok(0)
+        }
         _ => Err(missing_part(process, &format!("fcntl {command}"))),
     }
+}
+
+/// The flag of a stream that can make a program wait.
+fn never_waits(stream: &Stream) -> Option<&AtomicBool> {
+    match stream {
+        Stream::Input | Stream::Output => None,
+        Stream::Reader(reader) => Some(&reader.never_waits),
+        Stream::Writer(writer) => Some(&writer.never_waits),
+    }
+}
+
+fn status(stream: &Stream) -> u64 {
+    let access = if matches!(stream, Stream::Output | Stream::Writer(_)) { O_WRONLY } else { 0 };
+    let never_waits = never_waits(stream).is_some_and(|flag| flag.load(Ordering::Relaxed));
+    access | if never_waits { O_NONBLOCK } else { 0 }
 }
 
 /// The UART is no terminal to a program: its output is not edited, so that what a program writes is what comes out.
@@ -89,7 +117,7 @@ fn ioctl(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
 }
 
 fn close(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
-    if process.files.close(descriptor) { Ok(0) } else { Err(Errno::EBADF) }
+    process.files.close(descriptor).map(|_| 0).ok_or(Errno::EBADF)
 }
 
 fn lseek(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
@@ -98,14 +126,20 @@ fn lseek(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
 }
 
 fn read(process: &mut Process, &[descriptor, to, length, ..]: &Arguments) -> Outcome {
-    if stream(process, descriptor)?.stream != Stream::Input {
-        return Err(Errno::EBADF);
+    let stream = stream(process, descriptor)?;
+    read_stream(process, &stream, to, length)
+}
+
+fn read_stream(process: &mut Process, stream: &Stream, to: u64, length: u64) -> Outcome {
+    match stream {
+        Stream::Input => read_console(to, length),
+        Stream::Reader(reader) => pipe::read(process, reader, to, length),
+        Stream::Output | Stream::Writer(_) => Err(Errno::EBADF),
     }
-    read_stream(to, length)
 }
 
 /// Reads what has come in, and does not wait for more: with nothing there, the input is at its end.
-fn read_stream(to: u64, length: u64) -> Outcome {
+fn read_console(to: u64, length: u64) -> Outcome {
     let mut buffer = [0; CHUNK];
     let mut done = 0;
     while done < length.min(MOST) {
@@ -121,14 +155,20 @@ fn read_stream(to: u64, length: u64) -> Outcome {
 }
 
 fn write(process: &mut Process, &[descriptor, from, length, ..]: &Arguments) -> Outcome {
-    if stream(process, descriptor)?.stream != Stream::Output {
-        return Err(Errno::EBADF);
+    let stream = stream(process, descriptor)?;
+    write_stream(process, &stream, from, length)
+}
+
+fn write_stream(process: &mut Process, stream: &Stream, from: u64, length: u64) -> Outcome {
+    match stream {
+        Stream::Output => write_console(from, length),
+        Stream::Writer(writer) => pipe::write(process, writer, from, length),
+        Stream::Input | Stream::Reader(_) => Err(Errno::EBADF),
     }
-    write_stream(from, length)
 }
 
 /// Writes all of it, or as much as can be read; EFAULT only if nothing could be.
-fn write_stream(from: u64, length: u64) -> Outcome {
+fn write_console(from: u64, length: u64) -> Outcome {
     let mut buffer = [0; CHUNK];
     let mut done = 0;
     while done < length.min(MOST) {
@@ -157,11 +197,15 @@ fn vectors(from: u64, count: u64) -> Result<Vec<[u64; 2]>, Errno> {
     Ok(vectors)
 }
 
+/// Reads or writes a stream.
+type Transfer = fn(&mut Process, &Stream, u64, u64) -> Outcome;
+
 /// Does `transfer` for each vector, until one is cut short; an error only if the first bytes failed.
-fn each_vector(vectors: &[[u64; 2]], transfer: fn(u64, u64) -> Outcome) -> Outcome {
+fn each_vector(process: &mut Process, &[descriptor, list, count, ..]: &Arguments, transfer: Transfer) -> Outcome {
+    let stream = stream(process, descriptor)?;
     let mut done = 0;
-    for &[address, length] in vectors {
-        match transfer(address, length) {
+    for [address, length] in vectors(list, count)? {
+        match transfer(process, &stream, address, length) {
             Ok(count) => {
                 done += count;
                 if count < length {
@@ -169,56 +213,21 @@ fn each_vector(vectors: &[[u64; 2]], transfer: fn(u64, u64) -> Outcome) -> Outco
                 }
             }
             Err(error) if done == 0 => return Err(error),
-            Err(_) => break,
+            Err(_) => {
+                process.note_finished();
+                break;
+            }
         }
     }
     Ok(done)
 }
 
-fn readv(process: &mut Process, &[descriptor, list, count, ..]: &Arguments) -> Outcome {
-    if stream(process, descriptor)?.stream != Stream::Input {
-        return Err(Errno::EBADF);
-    }
-    each_vector(&vectors(list, count)?, read_stream)
+fn readv(process: &mut Process, arguments: &Arguments) -> Outcome {
+    each_vector(process, arguments, read_stream)
 }
 
-fn writev(process: &mut Process, &[descriptor, list, count, ..]: &Arguments) -> Outcome {
-    if stream(process, descriptor)?.stream != Stream::Output {
-        return Err(Errno::EBADF);
-    }
-    each_vector(&vectors(list, count)?, write_stream)
-}
-
-/// The UART is always ready: input never makes a program wait, output is taken at once.
-fn ppoll(process: &mut Process, &[list, count, timeout, ..]: &Arguments) -> Outcome {
-    const IN: u16 = 1;
-    const OUT: u16 = 4;
-    const INVALID: u16 = 0x20;
-    if count > crate::task::files::Files::MOST as u64 {
-        return Err(Errno::EINVAL);
-    }
-    let mut ready = 0;
-    for index in 0..count {
-        let at = list.wrapping_add(index * 8);
-        let [entry] = user::read_words(at)?;
-        let (descriptor, events) = (entry as u32, (entry >> 32) as u16);
-        let found = match process.files.get(descriptor.into()) {
-            _ if descriptor > i32::MAX as u32 => 0,
-            None => INVALID,
-            Some(Open { stream: Stream::Input, .. }) => events & IN,
-            Some(Open { stream: Stream::Output, .. }) => events & OUT,
-        };
-        user::write_bytes(at.wrapping_add(6), &found.to_le_bytes())?;
-        ready += u64::from(found != 0);
-    }
-    if ready > 0 {
-        return Ok(ready);
-    }
-    if timeout == 0 {
-        return Err(missing_part(process, "ppoll that waits for ever"));
-    }
-    time::sleep(time::read_span(timeout)?);
-    Ok(0)
+fn writev(process: &mut Process, arguments: &Arguments) -> Outcome {
+    each_vector(process, arguments, write_stream)
 }
 
 /// Says that a path leads nowhere, and notes it, since a program may well count on that file. Escaped: a line break in it could begin
@@ -254,15 +263,17 @@ fn newfstatat(process: &mut Process, &[descriptor, path, to, flags, ..]: &Argume
     absent(process, "the file", path)
 }
 
-/// A character device with the numbers of the first serial port, ttyS0: 4, 64.
+/// A pipe; or a character device with the numbers of the first serial port, ttyS0: 4, 64.
 fn fstat(process: &mut Process, &[descriptor, to, ..]: &Arguments) -> Outcome {
     const CHARACTER_DEVICE: u64 = 0o2_0620;
+    const PIPE: u64 = 0o1_0600;
     const DEVICE: u64 = 4 << 8 | 64;
-    stream(process, descriptor)?;
+    let is_pipe = matches!(stream(process, descriptor)?, Stream::Reader(_) | Stream::Writer(_));
+    let (mode, device) = if is_pipe { (PIPE, 0) } else { (CHARACTER_DEVICE, DEVICE) };
     let mut words = [0; 16];
     words[1] = 1; // st_ino
-    words[2] = CHARACTER_DEVICE | 1 << 32; // st_mode, st_nlink
-    words[4] = DEVICE; // st_rdev
+    words[2] = mode | 1 << 32; // st_mode, st_nlink
+    words[4] = device; // st_rdev
     words[7] = 1024; // st_blksize
     user::write_words(to, words)?;
     Ok(0)

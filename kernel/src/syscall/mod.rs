@@ -3,11 +3,14 @@
 //! A call behaves as Linux's or answers ENOSYS; one that is missing is also noted, and listed when the program ends. Each family
 //! has a file, which lists its calls by number; [`TABLE`] is made of these lists.
 
+mod children;
 mod info;
 mod interval;
 mod io;
 mod memory;
 mod names;
+mod pipe;
+mod poll;
 mod process;
 mod signal;
 mod time;
@@ -18,7 +21,7 @@ use alloc::format;
 pub use interval::{Interval, measure};
 use mm::Errno;
 
-use crate::task::Process;
+use crate::task::{NoUse, Process};
 
 /// The six argument registers.
 type Arguments = [u64; 6];
@@ -41,8 +44,17 @@ const fn call(number: usize, function: fn(&mut Process, &Arguments) -> Outcome) 
 const NUMBERS: usize = 512;
 
 /// From number to call.
-static TABLE: [Option<Call>; NUMBERS] =
-    table(&[io::CALLS, memory::CALLS, process::CALLS, signal::CALLS, time::CALLS, info::CALLS]);
+static TABLE: [Option<Call>; NUMBERS] = table(&[
+    io::CALLS,
+    pipe::CALLS,
+    poll::CALLS,
+    memory::CALLS,
+    process::CALLS,
+    children::CALLS,
+    signal::CALLS,
+    time::CALLS,
+    info::CALLS,
+]);
 
 const fn table(families: &[&[Call]]) -> [Option<Call>; NUMBERS] {
     let mut table = [None; NUMBERS];
@@ -86,4 +98,15 @@ fn missing(process: &mut Process, number: usize) -> Errno {
 fn missing_part(process: &mut Process, what: &str) -> Errno {
     process.missing.note(what.into());
     Errno::ENOSYS
+}
+
+/// What a call answers whose wait has ended without use. One that a signal has interrupted may be made again after its handler.
+fn ended_wait(process: &mut Process, end: NoUse) -> Errno {
+    match end {
+        NoUse::Signal => {
+            process.note_interrupted();
+            Errno::EINTR
+        }
+        NoUse::TimedOut => Errno::EAGAIN,
+    }
 }

@@ -1,11 +1,14 @@
-//! The process itself: its end, its identity, its scheduling. There is one process, of one thread.
+//! The process itself: its end, its identity, its scheduling. A process has one thread.
 
 use alloc::format;
 
 use mm::Errno;
 
 use super::{Arguments, Call, Outcome, call, interval, missing_part, time, user};
-use crate::task::{ExitStatus, PID, Process};
+use crate::task::files;
+use crate::task::handle::family;
+use crate::task::schedule;
+use crate::task::{ExitStatus, NoUse, Process};
 
 pub const CALLS: &[Call] = &[
     call(93, exit),
@@ -15,9 +18,11 @@ pub const CALLS: &[Call] = &[
     call(99, set_robust_list),
     call(122, sched_setaffinity),
     call(123, sched_getaffinity),
-    call(124, nothing),
+    call(124, sched_yield),
+    call(154, setpgid),
     call(155, getpgid),
-    call(156, getpgid),
+    call(156, getsid),
+    call(157, setsid),
     call(167, prctl),
     call(168, getcpu),
     call(172, identity),
@@ -27,44 +32,74 @@ pub const CALLS: &[Call] = &[
     call(176, nothing),
     call(177, nothing),
     call(178, identity),
-    call(260, wait4),
     call(261, prlimit64),
     call(293, rseq),
 ];
-
-/// Who started it.
-const PARENT: u64 = 1;
 
 fn exit(process: &mut Process, &[status, ..]: &Arguments) -> Outcome {
     process.end(ExitStatus::Exited(status as u8));
     Ok(0)
 }
 
-/// sched_yield, and getuid, geteuid, getgid, getegid: the program is root's.
+/// getuid, geteuid, getgid, getegid: the program is root's.
 fn nothing(_: &mut Process, _: &Arguments) -> Outcome {
     Ok(0)
 }
 
-fn identity(_: &mut Process, _: &Arguments) -> Outcome {
-    Ok(PID)
+fn sched_yield(_: &mut Process, _: &Arguments) -> Outcome {
+    schedule::yield_now();
+    Ok(0)
 }
 
-fn parent(_: &mut Process, _: &Arguments) -> Outcome {
-    Ok(PARENT)
+/// getpid and gettid.
+fn identity(process: &mut Process, _: &Arguments) -> Outcome {
+    Ok(process.pid().into())
 }
 
-fn getpgid(_: &mut Process, &[pid, ..]: &Arguments) -> Outcome {
-    if is_self(pid) { Ok(PID) } else { Err(Errno::ESRCH) }
+fn parent(process: &mut Process, _: &Arguments) -> Outcome {
+    Ok(family().parent(process.pid()).into())
 }
 
-/// Whether a process number, an int in a register, is 0 or this process.
-pub fn is_self(pid: u64) -> bool {
-    matches!(u64::from(pid as u32), 0 | PID)
+/// A process number, an int in a register, in which 0 is the process that asks.
+fn number(process: &Process, pid: u64) -> Result<u32, Errno> {
+    match pid as i32 {
+        ..0 => Err(Errno::ESRCH),
+        0 => Ok(process.pid()),
+        pid => Ok(pid as u32),
+    }
+}
+
+fn getpgid(process: &mut Process, &[pid, ..]: &Arguments) -> Outcome {
+    Ok(family().group(number(process, pid)?)?.into())
+}
+
+fn getsid(process: &mut Process, &[pid, ..]: &Arguments) -> Outcome {
+    Ok(family().session(number(process, pid)?)?.into())
+}
+
+fn setpgid(process: &mut Process, &[pid, group, ..]: &Arguments) -> Outcome {
+    let pid = number(process, pid)?;
+    let group = match group as i32 {
+        ..0 => return Err(Errno::EINVAL),
+        0 => pid,
+        group => group as u32,
+    };
+    family().set_group(process.pid(), pid, group)?;
+    Ok(0)
+}
+
+fn setsid(process: &mut Process, _: &Arguments) -> Outcome {
+    Ok(family().new_session(process.pid())?.into())
+}
+
+/// Whether a process number, an int in a register, is 0 or the process that asks.
+fn is_self(process: &Process, pid: u64) -> bool {
+    number(process, pid) == Ok(process.pid())
 }
 
 /// The address is where the kernel would clear a word at the thread's end, for other threads; there are none.
-fn set_tid_address(_: &mut Process, _: &Arguments) -> Outcome {
-    Ok(PID)
+fn set_tid_address(process: &mut Process, _: &Arguments) -> Outcome {
+    Ok(process.pid().into())
 }
 
 /// The list is for the thread's end, to free locks that others wait for; nobody waits.
@@ -96,8 +131,10 @@ fn futex(process: &mut Process, &[address, operation, value, timeout, ..]: &Argu
                 // Nobody else could ever wake it.
                 return Err(missing_part(process, "futex that waits for ever"));
             }
-            time::sleep(time::read_span(timeout)?);
-            Err(Errno::ETIMEDOUT)
+            match time::sleep(process, time::read_span(timeout)?) {
+                NoUse::TimedOut => Err(Errno::ETIMEDOUT),
+                NoUse::Signal => Err(Errno::EINTR),
+            }
         }
         WAKE => Ok(0),
         other => Err(missing_part(process, &format!("futex operation {other}"))),
@@ -107,8 +144,8 @@ fn futex(process: &mut Process, &[address, operation, value, timeout, ..]: &Argu
 /// One CPU, number 0: bytes of the mask that are written.
 const MASK: u64 = 8;
 
-fn sched_getaffinity(_: &mut Process, &[pid, size, to, ..]: &Arguments) -> Outcome {
-    if !is_self(pid) {
+fn sched_getaffinity(process: &mut Process, &[pid, size, to, ..]: &Arguments) -> Outcome {
+    if !is_self(process, pid) {
         return Err(Errno::ESRCH);
     }
     if size < MASK || size % MASK != 0 {
@@ -118,8 +155,8 @@ fn sched_getaffinity(_: &mut Process, &[pid, size, to, ..]: &Arguments) -> Outco
     Ok(MASK)
 }
 
-fn sched_setaffinity(_: &mut Process, &[pid, size, from, ..]: &Arguments) -> Outcome {
-    if !is_self(pid) {
+fn sched_setaffinity(process: &mut Process, &[pid, size, from, ..]: &Arguments) -> Outcome {
+    if !is_self(process, pid) {
         return Err(Errno::ESRCH);
     }
     let mut byte = [0];
@@ -165,18 +202,15 @@ fn prctl(process: &mut Process, &[operation, argument, ..]: &Arguments) -> Outco
     }
 }
 
-fn wait4(_: &mut Process, _: &Arguments) -> Outcome {
-    Err(Errno::ECHILD)
-}
-
 /// The limits that there are; none can be changed.
 fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) -> Outcome {
     const KINDS: u32 = 16;
     const INFINITE: u64 = u64::MAX;
     const STACK: u32 = 3;
     const CORE: u32 = 4;
+    const PROCESSES: u32 = 6;
     const FILES: u32 = 7;
-    if !is_self(pid) {
+    if !is_self(process, pid) {
         return Err(Errno::ESRCH);
     }
     let resource = resource as u32;
@@ -190,7 +224,8 @@ fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) 
     let limit = match resource {
         STACK => crate::task::STACK_SIZE,
         CORE => 0,
-        FILES => crate::task::files::Files::MOST as u64,
+        PROCESSES => schedule::most_tasks() as u64,
+        FILES => files::MOST as u64,
         _ => INFINITE,
     };
     if old != 0 {

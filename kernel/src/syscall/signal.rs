@@ -1,60 +1,126 @@
-//! Signals that a program sends to itself, and what it asks for about them.
+//! Signals that processes send to each other, and what one asks for about its own.
+
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use mm::Errno;
 
-use super::process::is_self;
-use super::{Arguments, Call, Outcome, call, missing_part, user};
-use crate::task::signals::{Action, AlternateStack};
+use super::{Arguments, Call, Outcome, call, ended_wait, missing_part, time, user};
+use crate::arch::timer;
+use crate::task::family::FIRST;
+use crate::task::handle::{Handle, family};
+use crate::task::signals::{Action, AlternateStack, Info};
 use crate::task::status::Signal;
-use crate::task::{ExitStatus, PID, Process, deliver};
+use crate::task::{ExitStatus, NoUse, Process, deliver};
 
 pub const CALLS: &[Call] = &[
     call(129, kill),
     call(130, tkill),
     call(131, tgkill),
     call(132, sigaltstack),
+    call(133, rt_sigsuspend),
     call(134, rt_sigaction),
     call(135, rt_sigprocmask),
     call(136, rt_sigpending),
+    call(137, rt_sigtimedwait),
     call(139, rt_sigreturn),
 ];
 
 /// Bytes of a set of signals.
 const SET: u64 = 8;
 
-/// Sends signal `number`, an int in a register, to the program itself; 0 only asks whether that could be done.
-fn send(process: &mut Process, number: u64) -> Outcome {
+/// The signal of this number, an int in a register; `None` for 0, which only asks whether one could be sent.
+fn signal(process: &mut Process, number: u64) -> Result<Option<Signal>, Errno> {
     if number as u32 == 0 {
-        return Ok(0);
+        return Ok(None);
     }
     let signal = Signal::from_number(u64::from(number as u32)).ok_or(Errno::EINVAL)?;
     if signal.is_stop() {
-        return Err(missing_part(process, "a signal that stops it"));
+        return Err(missing_part(process, "a signal that stops a process"));
     }
-    process.signals.raise(signal);
-    Ok(0)
+    Ok(Some(signal))
 }
 
 fn kill(process: &mut Process, &[pid, number, ..]: &Arguments) -> Outcome {
-    // 0 and -PID name its process group, -1 all but itself and init.
-    let own_group = (pid as i32).unsigned_abs() == PID as u32;
-    if is_self(pid) || own_group { send(process, number) } else { Err(Errno::ESRCH) }
+    let signal = signal(process, number)?;
+    let own = process.pid();
+    let processes = family();
+    let targets: Vec<Arc<Handle>> = match pid as i32 {
+        0 => processes.alive_in(processes.group(own)?),
+        -1 => processes.alive().into_iter().filter(|target| target.pid != own && target.pid != FIRST).collect(),
+        group @ ..=-2 => processes.alive_in(group.unsigned_abs()),
+        pid => match processes.get(pid as u32) {
+            Some(target) => vec![target],
+            // One that has ended, and was not asked for, takes any signal.
+            None if processes.exists(pid as u32) => return Ok(0),
+            None => vec![],
+        },
+    };
+    drop(processes);
+    if targets.is_empty() {
+        return Err(Errno::ESRCH);
+    }
+    if let Some(signal) = signal {
+        targets.iter().for_each(|target| target.send(Info::sent_by(signal, own)));
+    }
+    Ok(0)
 }
 
 fn tkill(process: &mut Process, &[thread, number, ..]: &Arguments) -> Outcome {
-    match thread as i32 {
-        ..=0 => Err(Errno::EINVAL),
-        thread if thread as u64 == PID => send(process, number),
-        _ => Err(Errno::ESRCH),
+    if thread as i32 <= 0 {
+        return Err(Errno::EINVAL);
     }
+    let signal = signal(process, number)?;
+    let target = family().get(thread as u32).ok_or(Errno::ESRCH)?;
+    if let Some(signal) = signal {
+        target.send(Info::sent_to_thread(signal, process.pid()));
+    }
+    Ok(0)
 }
 
 fn tgkill(process: &mut Process, &[group, thread, number, ..]: &Arguments) -> Outcome {
     match (group as i32, thread as i32) {
         (..=0, _) | (_, ..=0) => Err(Errno::EINVAL),
-        (group, thread) if group as u64 == PID && thread as u64 == PID => send(process, number),
+        (group, thread) if group == thread => tkill(process, &[thread as u64, number, 0, 0, 0, 0]),
         _ => Err(Errno::ESRCH),
     }
+}
+
+/// Sleeps until a signal comes, with others blocked meanwhile.
+fn rt_sigsuspend(process: &mut Process, &[set, size, ..]: &Arguments) -> Outcome {
+    if size != SET {
+        return Err(Errno::EINVAL);
+    }
+    let [set] = user::read_words(set)?;
+    process.signals().begin_wait(set);
+    // It ends by a signal: nothing else is waited for. It is not made again after the handler.
+    match process.sleep(&[], "for a signal", None, || None::<()>) {
+        Ok(()) | Err(_) => Err(Errno::EINTR),
+    }
+}
+
+/// Sleeps until one of a set of signals comes, which the process blocks; its number.
+fn rt_sigtimedwait(process: &mut Process, &[set, info_at, timeout, size, ..]: &Arguments) -> Outcome {
+    if size != SET {
+        return Err(Errno::EINVAL);
+    }
+    let [set] = user::read_words(set)?;
+    let deadline = match timeout {
+        0 => None,
+        timeout => Some(timer::now_ns().saturating_add(time::read_span(timeout)?)),
+    };
+    let handle = process.handle.clone();
+    let take = || handle.take_signal(set);
+    let info = match process.sleep(&[], "for a signal", deadline, take) {
+        Ok(info) => info,
+        Err(NoUse::Signal) => return Err(Errno::EINTR),
+        Err(end @ NoUse::TimedOut) => return Err(ended_wait(process, end)),
+    };
+    if info_at != 0 {
+        user::write_bytes(info_at, &info.bytes())?;
+    }
+    Ok(info.signal.0.into())
 }
 
 fn rt_sigaction(process: &mut Process, &[number, new, old, size, ..]: &Arguments) -> Outcome {
@@ -62,10 +128,10 @@ fn rt_sigaction(process: &mut Process, &[number, new, old, size, ..]: &Arguments
     if size != SET {
         return Err(Errno::EINVAL);
     }
-    let before = process.signals.action(signal);
+    let before = process.signals().action(signal);
     if new != 0 {
         let [handler, flags, restorer, mask] = user::read_words(new)?;
-        if !process.signals.set_action(signal, Action { handler, flags, restorer, mask }) {
+        if !process.signals().set_action(signal, Action { handler, flags, restorer, mask }) {
             return Err(Errno::EINVAL);
         }
     }
@@ -82,10 +148,10 @@ fn rt_sigprocmask(process: &mut Process, &[how, new, old, size, ..]: &Arguments)
     if size != SET {
         return Err(Errno::EINVAL);
     }
-    let before = process.signals.blocked();
+    let before = process.signals().blocked();
     if new != 0 {
         let [set] = user::read_words(new)?;
-        process.signals.set_blocked(match how as u32 {
+        process.signals().set_blocked(match how as u32 {
             BLOCK => before | set,
             UNBLOCK => before & !set,
             SET_MASK => set,
@@ -102,7 +168,9 @@ fn rt_sigpending(process: &mut Process, &[to, size, ..]: &Arguments) -> Outcome 
     if size > SET {
         return Err(Errno::EINVAL);
     }
-    let pending = process.signals.pending() & process.signals.blocked();
+    let signals = process.signals();
+    let pending = signals.pending() & signals.blocked();
+    drop(signals);
     user::write_bytes(to, &pending.to_le_bytes()[..size as usize])?;
     Ok(0)
 }
@@ -112,7 +180,7 @@ fn rt_sigreturn(process: &mut Process, _: &Arguments) -> Outcome {
     if deliver::sigreturn(process) {
         return Ok(process.context.x[0]);
     }
-    log::info!("{}: rt_sigreturn, and its stack has no frame of a signal", process.name);
+    log::info!("{}: rt_sigreturn, and its stack has no frame of a signal", process.label());
     process.end(ExitStatus::Killed(Signal::SEGV));
     Ok(0)
 }
@@ -121,14 +189,14 @@ fn sigaltstack(process: &mut Process, &[new, old, ..]: &Arguments) -> Outcome {
     const SMALLEST: u64 = 5120;
     const AUTODISARM: u32 = 1 << 31;
     const ON_STACK: u32 = 1;
-    let before = process.signals.stack;
+    let before = process.signals().stack;
     if new != 0 {
         let [address, flags, size] = user::read_words(new)?;
         let flags = flags as u32;
         match flags & !AUTODISARM {
-            AlternateStack::DISABLED => process.signals.stack = AlternateStack { address: 0, flags, size: 0 },
+            AlternateStack::DISABLED => process.signals().stack = AlternateStack { address: 0, flags, size: 0 },
             0 | ON_STACK if size < SMALLEST => return Err(Errno::ENOMEM),
-            0 | ON_STACK => process.signals.stack = AlternateStack { address, flags: flags & AUTODISARM, size },
+            0 | ON_STACK => process.signals().stack = AlternateStack { address, flags: flags & AUTODISARM, size },
             _ => return Err(Errno::EINVAL),
         }
     }

@@ -5,7 +5,7 @@ use mm::Errno;
 
 use super::{Arguments, Call, Outcome, call, user};
 use crate::arch::timer;
-use crate::task::Process;
+use crate::task::{NoUse, Process, schedule};
 
 pub const CALLS: &[Call] = &[
     call(101, nanosleep),
@@ -19,24 +19,24 @@ pub const CALLS: &[Call] = &[
 const SECOND: u64 = 1_000_000_000;
 
 /// The time of a clock, in nanoseconds.
-fn clock(process: &Process, id: u64) -> Result<u64, Errno> {
+fn clock(id: u64) -> Result<u64, Errno> {
     match id as u32 {
         // REALTIME, MONOTONIC, MONOTONIC_RAW, REALTIME_COARSE, MONOTONIC_COARSE, BOOTTIME, TAI.
         0 | 1 | 4..=7 | 11 => Ok(timer::now_ns()),
-        // PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID: the program has the CPU to itself.
-        2 | 3 => Ok(timer::now_ns() - process.started),
+        // PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID.
+        2 | 3 => Ok(schedule::run_time()),
         _ => Err(Errno::EINVAL),
     }
 }
 
-fn clock_gettime(process: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
-    let now = clock(process, id)?;
+fn clock_gettime(_: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
+    let now = clock(id)?;
     user::write_words(to, [now / SECOND, now % SECOND])?;
     Ok(0)
 }
 
-fn clock_getres(process: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
-    clock(process, id)?;
+fn clock_getres(_: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
+    clock(id)?;
     if to != 0 {
         user::write_words(to, [0, SECOND.div_ceil(timer::frequency())])?;
     }
@@ -54,12 +54,12 @@ fn gettimeofday(_: &mut Process, &[to, zone, ..]: &Arguments) -> Outcome {
     Ok(0)
 }
 
-/// All time is the program's own, in hundredths of a second.
-fn times(process: &mut Process, &[to, ..]: &Arguments) -> Outcome {
+/// All time is the program's own, in hundredths of a second; that of its children is not known.
+fn times(_: &mut Process, &[to, ..]: &Arguments) -> Outcome {
     const TICK: u64 = SECOND / 100;
     let now = timer::now_ns();
     if to != 0 {
-        user::write_words(to, [(now - process.started) / TICK, 0, 0, 0])?;
+        user::write_words(to, [schedule::run_time() / TICK, 0, 0, 0])?;
     }
     Ok(now / TICK)
 }
@@ -73,20 +73,39 @@ pub fn read_span(from: u64) -> Result<u64, Errno> {
     Ok(seconds.saturating_mul(SECOND).saturating_add(nanoseconds))
 }
 
-/// Waits that many nanoseconds.
-pub fn sleep(nanoseconds: u64) {
-    timer::sleep_until(timer::now_ns().saturating_add(nanoseconds));
+/// Waits that many nanoseconds, or until a signal comes.
+pub fn sleep(process: &Process, nanoseconds: u64) -> NoUse {
+    let end = timer::now_ns().saturating_add(nanoseconds);
+    match process.sleep(&[], "for a time", Some(end), || None::<()>) {
+        Ok(()) | Err(NoUse::TimedOut) => NoUse::TimedOut,
+        Err(NoUse::Signal) => NoUse::Signal,
+    }
 }
 
-fn nanosleep(_: &mut Process, &[span, ..]: &Arguments) -> Outcome {
-    sleep(read_span(span)?);
-    Ok(0)
+/// Sleeps, and says at `rest` how much of it was left when a signal came.
+fn sleep_or_tell(process: &Process, span: u64, rest: u64) -> Outcome {
+    let end = timer::now_ns().saturating_add(span);
+    if sleep(process, span) == NoUse::TimedOut {
+        return Ok(0);
+    }
+    if rest != 0 {
+        let left = end.saturating_sub(timer::now_ns());
+        user::write_words(rest, [left / SECOND, left % SECOND])?;
+    }
+    Err(Errno::EINTR)
 }
 
-fn clock_nanosleep(process: &mut Process, &[id, flags, span, ..]: &Arguments) -> Outcome {
+fn nanosleep(process: &mut Process, &[span, rest, ..]: &Arguments) -> Outcome {
+    sleep_or_tell(process, read_span(span)?, rest)
+}
+
+fn clock_nanosleep(process: &mut Process, &[id, flags, span, rest, ..]: &Arguments) -> Outcome {
     const TIMER_ABSTIME: u64 = 1;
-    let now = clock(process, id)?;
+    let now = clock(id)?;
     let span = read_span(span)?;
-    sleep(if flags & TIMER_ABSTIME != 0 { span.saturating_sub(now) } else { span });
-    Ok(0)
+    if flags & TIMER_ABSTIME != 0 {
+        sleep_or_tell(process, span.saturating_sub(now), 0)
+    } else {
+        sleep_or_tell(process, span, rest)
+    }
 }

@@ -32,14 +32,41 @@ pub fn write_words<const N: usize>(to: u64, words: [u64; N]) -> Result<(), Errno
 /// Reads a path: bytes up to a zero.
 pub fn read_path(from: u64) -> Result<String, Errno> {
     const LONGEST: usize = 4096;
-    let mut path = Vec::new();
-    let mut byte = [0];
-    while path.len() < LONGEST {
-        read_bytes(&mut byte, from.wrapping_add(path.len() as u64))?;
-        if byte == [0] {
-            return Ok(String::from_utf8_lossy(&path).into_owned());
-        }
-        path.extend(byte);
+    let path = read_text(from, LONGEST)?.ok_or(Errno::ENAMETOOLONG)?;
+    Ok(String::from_utf8_lossy(&path).into_owned())
+}
+
+/// Bytes that the arguments and the environment of a new program may take: they pass through the kernel's heap.
+pub const TEXTS: usize = 128 << 10;
+
+/// Reads a list of pointers to texts, up to a null pointer; a null list is empty. What they take goes from `room`.
+pub fn read_texts(from: u64, room: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
+    const POINTER: u64 = 8;
+    let mut texts = Vec::new();
+    if from == 0 {
+        return Ok(texts);
     }
-    Err(Errno::ENAMETOOLONG)
+    loop {
+        let [text] = read_words(from.wrapping_add(texts.len() as u64 * POINTER))?;
+        if text == 0 {
+            return Ok(texts);
+        }
+        let text = read_text(text, *room)?.ok_or(Errno::E2BIG)?;
+        *room = room.checked_sub(text.len() + 1 + POINTER as usize).ok_or(Errno::E2BIG)?;
+        texts.push(text);
+    }
+}
+
+/// Reads bytes up to a zero; `None` if there are `limit` without one.
+fn read_text(from: u64, limit: usize) -> Result<Option<Vec<u8>>, Errno> {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while text.len() < limit {
+        read_bytes(&mut byte, from.wrapping_add(text.len() as u64))?;
+        if byte == [0] {
+            return Ok(Some(text));
+        }
+        text.extend(byte);
+    }
+    Ok(None)
 }

@@ -1,9 +1,9 @@
 //! Signals reach their program: a handler is called, or the program ends.
 
-use super::process::Process;
+use super::process::{Interrupted, Process};
 use super::report;
-use super::signal_frame::{self, CONTEXT, Frame, Info, RECORD, Registers, SIZE};
-use super::signals::{Action, AlternateStack, DEFAULT, IGNORE};
+use super::signal_frame::{self, CONTEXT, Frame, RECORD, Registers, SIZE};
+use super::signals::{Action, AlternateStack, DEFAULT, IGNORE, Info};
 use super::space::Map;
 use super::stack::STACK_TOP;
 use super::status::ExitStatus;
@@ -14,6 +14,7 @@ mod flag {
     pub const SIGINFO: u64 = 4;
     pub const RESTORER: u64 = 0x0400_0000;
     pub const ONSTACK: u64 = 0x0800_0000;
+    pub const RESTART: u64 = 0x1000_0000;
     pub const NODEFER: u64 = 0x4000_0000;
     pub const RESETHAND: u64 = 0x8000_0000;
 }
@@ -25,14 +26,25 @@ const TRAMPOLINE_CODE: [u32; 2] = [0xD280_1168, 0xD400_0001];
 
 /// Delivers every signal that waits and is not blocked.
 pub fn pending(process: &mut Process) {
-    const SI_USER: i32 = 0;
     while process.ended().is_none() {
-        let Some(signal) = process.signals.take() else { return };
-        let action = process.signals.action(signal);
-        let info = Info { signal, code: SI_USER, value: super::PID };
+        let Some((info, action)) = next(process) else { break };
         if matches!(action.handler, DEFAULT | IGNORE) || !call(process, action, info) {
-            report::signalled(process, signal);
-            process.end(ExitStatus::Killed(signal));
+            report::signalled(process, info);
+            process.end(ExitStatus::Killed(info.signal));
+        }
+    }
+    // Nobody has a handler that would have the call made again.
+    process.interrupted = None;
+    process.signals().end_wait();
+}
+
+/// Takes the next signal that is not ignored, with what the program wants done about it.
+fn next(process: &Process) -> Option<(Info, Action)> {
+    let mut signals = process.signals();
+    loop {
+        let info = signals.take()?;
+        if !signals.is_ignored(info.signal) {
+            return Some((info, signals.action(info.signal)));
         }
     }
 }
@@ -40,15 +52,18 @@ pub fn pending(process: &mut Process) {
 /// Delivers the signal of a bug, if the program has a handler that may run. False if it has not: the bug ends the program.
 #[must_use]
 pub fn bug(process: &mut Process, info: Info) -> bool {
-    let action = process.signals.action(info.signal);
-    let blocked = process.signals.blocked() & info.signal.bit() != 0;
+    let action = process.signals().action(info.signal);
+    let blocked = process.signals().blocked() & info.signal.bit() != 0;
     !blocked && !matches!(action.handler, DEFAULT | IGNORE) && call(process, action, info)
 }
 
 /// Makes the program go on in its handler. False if its stack has no room.
 fn call(process: &mut Process, action: Action, info: Info) -> bool {
-    let signals = &process.signals;
-    let frame = Frame { registers: registers(process), mask: signals.blocked(), stack: signals.stack };
+    finish_interrupted_call(process, action);
+    let mut signals = process.signals();
+    let (mask, stack) = (signals.after_handler(), signals.stack);
+    drop(signals);
+    let frame = Frame { registers: registers(process), mask, stack };
     let top = stack_for(process, action) & !15;
     let Some(bottom) = top.checked_sub((SIZE + RECORD) as u64) else { return false };
     if uaccess::copy_out(bottom, &signal_frame::build(&frame, info)).is_err() || !return_path(process, action) {
@@ -65,17 +80,26 @@ fn call(process: &mut Process, action: Action, info: Info) -> bool {
     context.sp = bottom;
     context.pc = action.handler;
     let itself = if action.flags & flag::NODEFER != 0 { 0 } else { info.signal.bit() };
-    process.signals.set_blocked(frame.mask | action.mask | itself);
+    process.signals().set_blocked(frame.mask | action.mask | itself);
     if action.flags & flag::RESETHAND != 0 {
         // It was accepted for this signal before, so it is again.
-        let _ = process.signals.set_action(info.signal, Action { handler: DEFAULT, ..action });
+        let _ = process.signals().set_action(info.signal, Action { handler: DEFAULT, ..action });
     }
     true
 }
 
+/// Has the system call that the signal has interrupted made again after the handler, if that says so; it returns EINTR otherwise.
+fn finish_interrupted_call(process: &mut Process, action: Action) {
+    const INSTRUCTION: u64 = 4;
+    if let Some(Interrupted { argument }) = process.interrupted.take().filter(|_| action.flags & flag::RESTART != 0) {
+        process.context.x[0] = argument;
+        process.context.pc -= INSTRUCTION;
+    }
+}
+
 /// The top of the stack that the handler runs on.
 fn stack_for(process: &Process, action: Action) -> u64 {
-    let AlternateStack { address, flags, size } = process.signals.stack;
+    let AlternateStack { address, flags, size } = process.signals().stack;
     let sp = process.context.sp;
     let on_it = sp > address && sp - address <= size;
     let wanted = action.flags & flag::ONSTACK != 0 && flags & AlternateStack::DISABLED == 0;
@@ -107,7 +131,7 @@ pub fn sigreturn(process: &mut Process) -> bool {
     }
     let Some(frame) = signal_frame::parse(&bytes) else { return false };
     set_registers(process, &frame.registers);
-    process.signals.set_blocked(frame.mask);
+    process.signals().set_blocked(frame.mask);
     true
 }
 

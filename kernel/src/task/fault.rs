@@ -5,7 +5,7 @@ use mm::fault::FaultError;
 use mmu::USER_END;
 
 use super::process::Process;
-use super::signal_frame::Info;
+use super::signals::Info;
 use super::stack::{STACK_GUARD, STACK_SIZE, STACK_TOP};
 use super::status::Signal;
 use crate::arch::user::{Access, FaultKind, Trap, UserFault};
@@ -49,7 +49,8 @@ impl Bug {
 
     /// What a handler of that signal is told; `pc` is where the program is.
     pub fn info(&self, pc: u64) -> Info {
-        Info { signal: self.kind.0, code: self.kind.1, value: self.access.map_or(pc, |(_, address)| address) }
+        let value = self.access.map_or(pc, |(_, address)| address);
+        Info { signal: self.kind.0, code: self.kind.1, value, status: 0 }
     }
 }
 

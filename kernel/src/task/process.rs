@@ -2,60 +2,159 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 
+use spin::mutex::SpinMutexGuard;
+
+use super::family::{FIRST, Pid};
 use super::files::Files;
+use super::handle::Handle;
 use super::missing::Missing;
 use super::random::Random;
 use super::signals::Signals;
 use super::space::UserSpace;
 use super::status::ExitStatus;
+use super::stream::{self, Stream};
+use super::wait::{WaitQueue, sleep_on};
+use crate::arch::cpu::Yield;
 use crate::arch::user::UserContext;
 
-/// One program, of one thread.
+/// What is the same for all programs of a run.
+#[derive(Clone, Copy)]
+pub struct World {
+    /// The archive that has the programs.
+    pub initrd: &'static [u8],
+    /// Does the system call that a program has just made.
+    pub system_call: fn(&mut Process),
+}
+
+/// One program, of one thread. Its task alone uses it; what others may reach is in its handle.
 pub struct Process {
-    /// Its name, for reports.
+    /// Its program's name, for reports.
     pub name: String,
     /// Its registers.
     pub context: Box<UserContext>,
-    /// Its memory.
-    pub space: UserSpace,
+    /// Its memory, which a child may borrow until it runs a program of its own.
+    pub space: Arc<UserSpace>,
     /// Its open descriptors.
-    pub files: Files,
-    /// Its signals.
-    pub signals: Signals,
+    pub files: Files<Stream>,
     /// Its source of random numbers.
     pub random: Random,
     /// What it asked for in vain.
     pub missing: Missing,
-    /// When it started, in nanoseconds.
-    pub started: u64,
     /// What it calls its thread (PR_SET_NAME).
     pub thread_name: [u8; 16],
+    /// What others have of it.
+    pub handle: Arc<Handle>,
+    /// What is the same for all.
+    pub world: World,
+    /// The system call under way that a signal has interrupted.
+    pub(super) interrupted: Option<Interrupted>,
     /// Whether its space has the code that handlers return to.
     pub(super) has_trampoline: bool,
     ended: Option<ExitStatus>,
 }
 
+/// A system call that a signal has interrupted: it returns EINTR, or is made again after the handler if that says so (SA_RESTART).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interrupted {
+    /// What x0 was.
+    pub(super) argument: u64,
+}
+
+/// Why a wait ended without what it was for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoUse {
+    /// A signal has come.
+    Signal,
+    /// The time is over.
+    TimedOut,
+}
+
 impl Process {
     /// A program that is loaded and has not run yet.
-    pub(super) fn new(name: &str, context: UserContext, space: UserSpace, random: Random) -> Self {
-        let mut thread_name = [0; 16];
-        for (to, from) in thread_name[..15].iter_mut().zip(name.bytes()) {
-            *to = from;
-        }
+    pub(super) fn new(name: &str, context: UserContext, space: UserSpace, random: Random, world: World) -> Self {
         Self {
             name: name.into(),
             context: Box::new(context),
-            space,
-            files: Files::new(),
-            signals: Signals::new(),
+            space: Arc::new(space),
+            files: Files::new(stream::STANDARD),
             random,
             missing: Missing::default(),
-            started: crate::arch::timer::now_ns(),
-            thread_name,
+            thread_name: thread_name(name),
+            handle: Arc::new(Handle::new(FIRST, Signals::new())),
+            world,
+            interrupted: None,
             has_trampoline: false,
             ended: None,
         }
+    }
+
+    /// A copy of it, with this memory and handle, which goes on behind the system call that makes it.
+    pub(super) fn child(&mut self, space: Arc<UserSpace>, handle: Arc<Handle>) -> Self {
+        let mut context = self.context.clone();
+        context.x[0] = 0;
+        Self {
+            name: self.name.clone(),
+            context,
+            space,
+            files: self.files.clone(),
+            random: self.random.of_child(),
+            missing: Missing::default(),
+            thread_name: self.thread_name,
+            handle,
+            world: self.world,
+            interrupted: None,
+            has_trampoline: self.has_trampoline,
+            ended: None,
+        }
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        self.handle.pid
+    }
+
+    /// Its signals.
+    pub fn signals(&self) -> SpinMutexGuard<'_, Signals, Yield> {
+        self.handle.signals.lock()
+    }
+
+    /// Its name in reports: with its number, but for the first.
+    pub fn label(&self) -> String {
+        label(&self.name, self.pid())
+    }
+
+    /// Takes another program's name.
+    pub(super) fn set_name(&mut self, name: &str) {
+        self.name = name.into();
+        self.thread_name = thread_name(name);
+        self.handle.set_task_name(&self.label());
+    }
+
+    /// Sleeps until `ready` gives something, in `queues`; or until the time `deadline`.
+    ///
+    /// # Errors
+    /// [`NoUse`], if it gave nothing up to then, or a signal has come.
+    pub fn sleep<R>(
+        &self,
+        queues: &[&WaitQueue],
+        what: &'static str,
+        deadline: Option<u64>,
+        mut ready: impl FnMut() -> Option<R>,
+    ) -> Result<R, NoUse> {
+        let interrupted = || self.signals().interrupts().then_some(Err(NoUse::Signal));
+        sleep_on(queues, what, deadline, || ready().map(Ok).or_else(interrupted)).unwrap_or(Err(NoUse::TimedOut))
+    }
+
+    /// Says that the system call under way was interrupted, and may be made again after the handler of the signal.
+    pub fn note_interrupted(&mut self) {
+        self.interrupted = Some(Interrupted { argument: self.context.x[0] });
+    }
+
+    /// Says that the system call under way was interrupted, but has done some of its work, which it returns.
+    pub fn note_finished(&mut self) {
+        self.interrupted = None;
     }
 
     /// Ends it. The first end counts.
@@ -67,4 +166,17 @@ impl Process {
     pub(super) fn ended(&self) -> Option<ExitStatus> {
         self.ended
     }
+}
+
+/// A process's name in reports.
+pub(super) fn label(name: &str, pid: Pid) -> String {
+    if pid == FIRST { name.into() } else { alloc::format!("{name}, process {pid}") }
+}
+
+fn thread_name(name: &str) -> [u8; 16] {
+    let mut thread_name = [0; 16];
+    for (to, from) in thread_name[..15].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    thread_name
 }

@@ -13,12 +13,24 @@ impl Random {
         Self(0x756E_666F_6C64)
     }
 
+    /// A generator for a child, whose numbers are others.
+    pub fn of_child(&mut self) -> Self {
+        Self(self.word())
+    }
+
     /// The next 64 bits.
     pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
+    }
+
+    /// What a new program finds at AT_RANDOM.
+    pub fn sixteen(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        bytes
     }
 
     /// Fills `bytes`.

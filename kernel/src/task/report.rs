@@ -7,7 +7,7 @@ use mmu::USER_END;
 
 use super::fault::Bug;
 use super::process::Process;
-use super::status::Signal;
+use super::signals::Info;
 
 /// Reports a bug: what, where, the registers, and the way of the address through the tables.
 pub fn bug(process: &Process, bug: &Bug) {
@@ -20,7 +20,7 @@ pub fn bug(process: &Process, bug: &Bug) {
 }
 
 fn describe(out: &mut String, process: &Process, bug: &Bug) {
-    let _ = write!(out, "{}: {}: {}", process.name, bug.signal(), bug.what);
+    let _ = write!(out, "{}: {}: {}", process.label(), bug.signal(), bug.what);
     if let Some((access, address)) = bug.access {
         let _ = write!(out, ": {access} at {address:#x}");
     }
@@ -50,9 +50,15 @@ fn registers(out: &mut String, process: &Process) {
     }
 }
 
-/// Reports a signal that the program sent to itself and did not handle.
-pub fn signalled(process: &Process, signal: Signal) {
-    log::info!("{}: ended by {signal}, which it sent to itself", process.name);
+/// Reports a signal that was sent to the program, which did not handle it. The kernel's own need no words: it has said why.
+pub fn signalled(process: &Process, info: Info) {
+    const SI_KERNEL: i32 = 0x80;
+    let (name, signal) = (process.label(), info.signal);
+    if info.value == process.pid().into() {
+        log::info!("{name}: ended by {signal}, which it sent to itself");
+    } else if info.code != SI_KERNEL {
+        log::info!("{name}: ended by {signal}, sent by process {}", info.value);
+    }
 }
 
 /// Lists what the program asked for in vain.
@@ -60,6 +66,6 @@ pub fn missing(process: &Process) {
     let mut text = String::new();
     let _ = write!(text, "{}", process.missing);
     if !text.is_empty() {
-        log::info!("{}: {}", process.name, text.trim_end());
+        log::info!("{}: {}", process.label(), text.trim_end());
     }
 }

@@ -1,43 +1,48 @@
-//! Runs one program of the initrd to its end.
+//! Runs a program of the initrd, and the processes that it makes, to their ends.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::process::Process;
+use super::load::{self, Program};
+use super::process::{Process, World};
+use super::random::Random;
 use super::status::ExitStatus;
-use super::{deliver, fault, initrd, load, report};
+use super::{deliver, fault, handle, initrd, report, schedule, writeback};
 use crate::arch::user::{self, Trap};
-use crate::swap_clock;
 
 /// What to run.
 #[derive(Clone, Copy)]
 pub struct Launch<'a> {
-    /// The archive that has the program.
-    pub initrd: &'a [u8],
+    /// The programs that there are, and their system calls.
+    pub world: World,
     /// Its path in the archive; what it may leave out is `bin/`.
     pub path: &'a str,
     /// Its arguments, without its own name.
     pub arguments: &'a [&'a str],
     /// Its environment.
     pub environment: &'a [&'a str],
-    /// Does the system call that the program has just made.
-    pub system_call: fn(&mut Process),
 }
 
 impl<'a> Launch<'a> {
     /// The program's name: the last part of its path.
     pub fn name(&self) -> &'a str {
-        self.path.rsplit('/').next().unwrap_or(self.path)
+        name(self.path)
     }
 }
 
-/// Runs a program to its end.
+/// The last part of a path.
+pub(super) fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Runs a program to its end, and those that it has started: they are killed when it ends.
 pub fn run(launch: &Launch<'_>) -> ExitStatus {
     let file = match find(launch) {
         Ok(Some(file)) => file,
         Ok(None) => {
-            log::error!("{}: there is no such program; there are: {}", launch.path, names(launch.initrd));
+            log::error!("{}: there is no such program; there are: {}", launch.path, names(launch.world.initrd));
             return ExitStatus::NotFound;
         }
         Err(damaged) => {
@@ -45,25 +50,20 @@ pub fn run(launch: &Launch<'_>) -> ExitStatus {
             return ExitStatus::NotFound;
         }
     };
-    match load::load(launch, file.data) {
-        Ok(mut process) => {
-            let status = run_to_end(&mut process, launch.system_call);
-            report::missing(&process);
-            status
-        }
-        Err(why) => {
-            log::error!("{}: can not be run: {why}", launch.name());
-            ExitStatus::NotExecutable
-        }
+    let started = writeback::start().and_then(|()| load(launch, file.data)).and_then(start);
+    if let Err(why) = &started {
+        log::error!("{}: can not be run: {why}", launch.name());
+        return ExitStatus::NotExecutable;
     }
+    handle::outlive(super::family::FIRST)
 }
 
 fn find<'a>(launch: &Launch<'a>) -> Result<Option<initrd::File<'a>>, initrd::Damaged> {
-    let file = initrd::find(launch.initrd, launch.path)?;
+    let file = initrd::find(launch.world.initrd, launch.path)?;
     if file.is_some() {
         return Ok(file);
     }
-    initrd::find(launch.initrd, &format!("bin/{}", launch.path))
+    initrd::find(launch.world.initrd, &format!("bin/{}", launch.path))
 }
 
 fn names(archive: &[u8]) -> String {
@@ -71,22 +71,74 @@ fn names(archive: &[u8]) -> String {
     names.join(" ")
 }
 
-fn run_to_end(process: &mut Process, system_call: fn(&mut Process)) -> ExitStatus {
-    loop {
-        let trap = user::enter(&mut process.context);
-        if trap == Trap::Syscall {
-            system_call(process);
-        } else if let Err(bug) = fault::handle(process, trap) {
-            let info = bug.info(process.context.pc);
-            if !deliver::bug(process, info) {
-                report::bug(process, &bug);
-                return ExitStatus::Killed(bug.signal());
-            }
+/// Makes a process of the ELF file `file`.
+fn load(launch: &Launch<'_>, file: &[u8]) -> Result<Process, String> {
+    let mut random = Random::new();
+    let path = format!("/{}", launch.path.trim_start_matches('/'));
+    let arguments = core::iter::once(launch.name()).chain(launch.arguments.iter().copied());
+    let arguments: Vec<&[u8]> = arguments.map(str::as_bytes).collect();
+    let environment: Vec<&[u8]> = launch.environment.iter().map(|text| text.as_bytes()).collect();
+    let program = Program {
+        file,
+        path: path.as_bytes(),
+        arguments: &arguments,
+        environment: &environment,
+        random: random.sixteen(),
+    };
+    let (space, context) = load::load(&program).map_err(|why| format!("{why}"))?;
+    Ok(Process::new(launch.name(), context, space, random, launch.world))
+}
+
+/// Has the first process run.
+fn start(process: Process) -> Result<(), String> {
+    let first = process.handle.clone();
+    handle::family().found(|_| first.clone());
+    let (label, space) = (process.label(), process.space.inner().clone());
+    let task = schedule::spawn(&label, Some(space), Box::new(|| live(process)));
+    // The task that has loaded it runs in no space of its own.
+    schedule::set_space(None);
+    match task {
+        Ok(task) => first.set_task(task),
+        Err(schedule::TooMany) => {
+            handle::family().forget(first.pid);
+            return Err("the heap has no room for its kernel stack: give the machine more memory (--mem)".into());
         }
-        swap_clock::poll();
+    }
+    Ok(())
+}
+
+/// The life of a process, in its own task.
+pub(super) fn live(mut process: Process) {
+    let status = run_to_end(&mut process);
+    report::missing(&process);
+    let handle = process.handle.clone();
+    // Everything is given back before anybody hears of the end.
+    schedule::set_space(None);
+    drop(process);
+    handle.give_back_memory();
+    handle::end(&handle, status);
+}
+
+fn run_to_end(process: &mut Process) -> ExitStatus {
+    let system_call = process.world.system_call;
+    loop {
         deliver::pending(process);
         if let Some(status) = process.ended() {
             return status;
         }
+        match user::enter(&mut process.context) {
+            Trap::Syscall => system_call(process),
+            Trap::Interrupt => schedule::tick(),
+            trap => {
+                if let Err(bug) = fault::handle(process, trap) {
+                    let info = bug.info(process.context.pc);
+                    if !deliver::bug(process, info) {
+                        report::bug(process, &bug);
+                        return ExitStatus::Killed(bug.signal());
+                    }
+                }
+            }
+        }
+        writeback::notice();
     }
 }

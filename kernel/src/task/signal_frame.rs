@@ -3,8 +3,7 @@
 //! From the bottom up: `siginfo` (128 bytes), `ucontext` with the registers, then a frame record, so that a backtrace leads on into
 //! the interrupted code. Pure: bytes in, bytes out.
 
-use super::signals::AlternateStack;
-use super::status::Signal;
+use super::signals::{AlternateStack, Info};
 
 /// Bytes of `siginfo` and `ucontext`.
 pub const SIZE: usize = CONTEXT + MACHINE + RESERVED + 4096;
@@ -12,7 +11,7 @@ pub const SIZE: usize = CONTEXT + MACHINE + RESERVED + 4096;
 pub const RECORD: usize = 16;
 
 /// Where `ucontext` starts in the frame.
-pub const CONTEXT: usize = 128;
+pub const CONTEXT: usize = Info::SIZE;
 /// Offsets in `ucontext`.
 const STACK: usize = 16;
 const MASK: usize = 40;
@@ -34,17 +33,6 @@ pub struct Registers {
     pub vectors: [u128; 32],
 }
 
-/// Why a signal was sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Info {
-    /// The signal.
-    pub signal: Signal,
-    /// `si_code`.
-    pub code: i32,
-    /// `si_addr`, or the process that sent it.
-    pub value: u64,
-}
-
 /// All that a frame holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
@@ -60,9 +48,7 @@ pub struct Frame {
 pub fn build(frame: &Frame, info: Info) -> [u8; SIZE + RECORD] {
     let mut bytes = [0; SIZE + RECORD];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-    put(0, &i32::from(info.signal.0).to_le_bytes());
-    put(8, &info.code.to_le_bytes());
-    put(16, &info.value.to_le_bytes());
+    put(0, &info.bytes());
     put(CONTEXT + STACK, &frame.stack.address.to_le_bytes());
     put(CONTEXT + STACK + 8, &frame.stack.flags.to_le_bytes());
     put(CONTEXT + STACK + 16, &frame.stack.size.to_le_bytes());
@@ -103,6 +89,7 @@ pub fn parse(bytes: &[u8; SIZE]) -> Option<Frame> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::{ExitStatus, Signal};
     use super::*;
 
     fn example() -> Frame {
@@ -117,19 +104,23 @@ mod tests {
         }
     }
 
+    const SEGV: Info = Info { signal: Signal::SEGV, code: 1, value: 0xABC, status: 0 };
+
     #[test]
     fn what_is_built_is_taken_back() {
         let frame = example();
-        let bytes = build(&frame, Info { signal: Signal::SEGV, code: 1, value: 0xABC });
+        let bytes = build(&frame, SEGV);
         assert_eq!(parse(bytes.first_chunk().unwrap()), Some(frame));
     }
 
     #[test]
     fn offsets_are_linuxs() {
-        let bytes = build(&example(), Info { signal: Signal::SEGV, code: 1, value: 0xABC });
+        let bytes = build(&example(), SEGV);
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         assert_eq!(SIZE, 4688);
         assert_eq!((word(0), word(8), word(16)), (11, 1, 0xABC));
+        let child = build(&example(), Info::of_child(101, ExitStatus::Exited(7)));
+        assert_eq!((child[0], child[8], child[16], child[24]), (17, 1, 101, 7));
         // uc_mcontext.pc: 128 + 176 + 8 + 31 * 8 + 8.
         assert_eq!(word(128 + 176 + 264), 0x1000 + 32);
         assert_eq!((word(SIZE), word(SIZE + 8)), (0x1000 + 29, 0x1000 + 30));

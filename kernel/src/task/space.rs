@@ -9,10 +9,10 @@ use mm::vma::Prot;
 use mm::{Errno, Space};
 use mmu::VirtAddr;
 
+use super::{schedule, writeback};
 use crate::arch::cpu::SpinLock;
 use crate::arch::uaccess;
 use crate::arch::user::{Access, UserFault};
-use crate::swap_clock;
 use crate::walk::{Tables, Walk};
 
 /// An address space; its memory goes when it is dropped.
@@ -59,27 +59,51 @@ fn kernel_copy_fault(fault: UserFault) -> bool {
     space.is_some_and(|space| resolve(&space, fault.address, fault.access).is_ok())
 }
 
+/// Makes this CPU run in `space`, if it does not yet.
+pub(super) fn run_in(space: &Arc<Space>) {
+    let mut current = current().lock();
+    if current.as_ref().is_none_or(|active| !Arc::ptr_eq(active, space)) {
+        crate::memory().activate(space);
+        *current = Some(space.clone());
+    }
+}
+
 /// Memory that is short now may come free when the swap device has written what it is writing.
 fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
     loop {
         match crate::memory().fault(space, VirtAddr::new(address), access) {
-            Err(FaultError::OutOfMemory) if swap_clock::wait() => {}
+            Err(FaultError::OutOfMemory) if writeback::wait() => {}
             result => return result,
         }
     }
 }
 
 impl UserSpace {
-    /// A new, empty space, which this CPU runs in from now on.
+    /// A new, empty space.
     ///
     /// # Errors
     /// When there is no memory for its tables.
-    pub fn enter_new() -> Result<Self, Errno> {
-        let space = crate::memory().create_space()?;
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self(crate::memory().create_space()?))
+    }
+
+    /// A space with the same areas and the same pages, shared until one of the two writes.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn fork(&self) -> Result<Self, Errno> {
+        Ok(Self(crate::memory().fork_space(&self.0)?))
+    }
+
+    /// The task that asks runs in it from now on.
+    pub fn enter(&self) {
         uaccess::set_fault_hook(kernel_copy_fault);
-        *current().lock() = Some(space.clone());
-        crate::memory().activate(&space);
-        Ok(Self(space))
+        schedule::set_space(Some(&self.0));
+    }
+
+    /// What a task that is to run in it needs.
+    pub(super) fn inner(&self) -> &Arc<Space> {
+        &self.0
     }
 
     /// Makes the access possible, if the program may make it.
@@ -167,8 +191,10 @@ impl UserSpace {
 impl Drop for UserSpace {
     fn drop(&mut self) {
         let memory = crate::memory();
-        memory.deactivate();
-        *current().lock() = None;
+        let is_active = current().lock().take_if(|active| Arc::ptr_eq(active, &self.0)).is_some();
+        if is_active {
+            memory.deactivate();
+        }
         memory.destroy_space(&self.0);
     }
 }

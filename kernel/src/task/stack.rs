@@ -41,11 +41,11 @@ pub mod at {
 #[derive(Clone, Debug)]
 pub struct Start<'a> {
     /// The program's path.
-    pub path: &'a str,
+    pub path: &'a [u8],
     /// Its arguments, its name the first.
-    pub arguments: &'a [&'a str],
+    pub arguments: &'a [&'a [u8]],
     /// Its environment, `NAME=VALUE` each.
-    pub environment: &'a [&'a str],
+    pub environment: &'a [&'a [u8]],
     /// The bytes that AT_RANDOM points at.
     pub random: [u8; 16],
     /// The program headers in its memory, and how many there are.
@@ -83,7 +83,7 @@ pub fn build(start: &Start<'_>, top: u64, limit: usize) -> Result<Stack, TooLarg
     let path = strings.push_text(start.path);
     let environment: Vec<u64> = start.environment.iter().map(|text| strings.push_text(text)).collect();
     let arguments: Vec<u64> = start.arguments.iter().map(|text| strings.push_text(text)).collect();
-    let platform = strings.push_text("aarch64");
+    let platform = strings.push_text(b"aarch64");
     let random = strings.push(&start.random);
 
     let mut words = Vec::new();
@@ -143,9 +143,9 @@ impl Strings {
         self.top - self.bytes.len() as u64
     }
 
-    fn push_text(&mut self, text: &str) -> u64 {
+    fn push_text(&mut self, text: &[u8]) -> u64 {
         self.push(&[0]);
-        self.push(text.as_bytes())
+        self.push(text)
     }
 }
 
@@ -183,9 +183,9 @@ mod tests {
         }
     }
 
-    fn start<'a>(arguments: &'a [&'a str], environment: &'a [&'a str]) -> Start<'a> {
+    fn start<'a>(arguments: &'a [&'a [u8]], environment: &'a [&'a [u8]]) -> Start<'a> {
         Start {
-            path: "/swapout",
+            path: b"/swapout",
             arguments,
             environment,
             random: *b"0123456789abcdef",
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_program_finds_all_it_is_told() {
-        let stack = build(&start(&["swapout", "", "64K"], &["HOME=/", "A=b c"]), TOP, 4096).unwrap();
+        let stack = build(&start(&[b"swapout", b"", b"64K"], &[b"HOME=/", b"A=b c"]), TOP, 4096).unwrap();
         assert_eq!(stack.pointer % 16, 0);
         assert_eq!(stack.pointer + stack.bytes.len() as u64, TOP);
         let reader = Reader(stack);
@@ -227,7 +227,7 @@ mod tests {
         for length in 0..40 {
             let text = "x".repeat(length);
             for count in 0..4 {
-                let arguments = vec![text.as_str(); count];
+                let arguments = vec![text.as_bytes(); count];
                 let stack = build(&start(&arguments, &[]), TOP, 1 << 16).unwrap();
                 assert_eq!(stack.pointer % 16, 0);
                 assert_eq!(stack.pointer + stack.bytes.len() as u64, TOP);
@@ -238,6 +238,6 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let text = "x".repeat(4096);
-        assert_eq!(build(&start(&[&text], &[]), TOP, 4096), Err(TooLarge { limit: 4096 }));
+        assert_eq!(build(&start(&[text.as_bytes()], &[]), TOP, 4096), Err(TooLarge { limit: 4096 }));
     }
 }

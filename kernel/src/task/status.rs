@@ -15,6 +15,8 @@ impl Signal {
     pub const FPE: Self = Self(8);
     pub const KILL: Self = Self(9);
     pub const SEGV: Self = Self(11);
+    pub const PIPE: Self = Self(13);
+    pub const CHLD: Self = Self(17);
     pub const STOP: Self = Self(19);
 }
 
@@ -86,6 +88,14 @@ impl ExitStatus {
             Self::NotExecutable => 126,
         }
     }
+
+    /// The status as `wait4` gives it. Nobody writes a core.
+    pub fn wait_status(self) -> u32 {
+        match self {
+            Self::Killed(signal) => signal.0.into(),
+            other => u32::from(other.code()) << 8,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +110,8 @@ mod tests {
         assert_eq!(ExitStatus::Killed(Signal::ABRT).code(), 134);
         assert_eq!(ExitStatus::NotExecutable.code(), 126);
         assert_eq!(ExitStatus::NotFound.code(), 127);
+        assert_eq!(ExitStatus::Exited(3).wait_status(), 0x300);
+        assert_eq!(ExitStatus::Killed(Signal::SEGV).wait_status(), 11);
     }
 
     #[test]

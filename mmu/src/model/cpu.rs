@@ -11,6 +11,8 @@ use crate::fact::Operation;
 
 /// Operations inside each other that are told apart.
 const DEPTH: usize = 6;
+/// Tasks that wait in the middle of an operation, that are told apart.
+const WAITING: usize = 16;
 /// Flushes of whole ASIDs, completed by one DSB, that are told apart.
 const FLUSHES: usize = 4;
 
@@ -20,6 +22,13 @@ pub(super) struct Op {
     pub(super) operation: Operation,
     /// The event with which it began.
     pub(super) began: u64,
+}
+
+/// The operations of one task, each inside the one before.
+#[derive(Clone, Copy, Default, Debug)]
+struct Operations {
+    ops: [Option<Op>; DEPTH],
+    depth: usize,
 }
 
 /// One CPU.
@@ -37,8 +46,11 @@ pub(super) struct Cpu {
     pub(super) leaving: Option<Asid>,
     /// What an ISB has to make effective.
     pub(super) needs_isb: Option<When>,
-    ops: [Option<Op>; DEPTH],
-    depth: usize,
+    /// The task that it runs, and what that has under way.
+    task: u64,
+    running: Operations,
+    /// Tasks that wait in the middle of an operation.
+    waiting: [Option<(u64, Operations)>; WAITING],
     /// ASIDs that are being flushed whole; `None` stands for all.
     flushes: [Option<Asid>; FLUSHES],
     flush_count: usize,
@@ -60,8 +72,9 @@ impl Default for Cpu {
             observed: [0; MAX_CPUS],
             leaving: None,
             needs_isb: None,
-            ops: [None; DEPTH],
-            depth: 0,
+            task: 0,
+            running: Operations::default(),
+            waiting: [None; WAITING],
             flushes: [None; FLUSHES],
             flush_count: 0,
             touched: Touched::default(),
@@ -74,33 +87,47 @@ impl Default for Cpu {
 }
 
 impl Cpu {
+    /// Another task runs from now on. False if there is no room for what the one before has under way.
+    #[must_use]
+    pub(super) fn change_task(&mut self, task: u64) -> bool {
+        let left = (self.task, core::mem::take(&mut self.running));
+        let resumed = self.waiting.iter_mut().find(|waiting| waiting.is_some_and(|(number, _)| number == task));
+        if let Some((_, operations)) = resumed.and_then(Option::take) {
+            self.running = operations;
+        }
+        self.task = task;
+        let free = self.waiting.iter_mut().find(|waiting| waiting.is_none());
+        left.1.depth == 0 || free.map(|free| *free = Some(left)).is_some()
+    }
+
     /// An operation begins inside the others. False if there is no room for it.
     #[must_use]
     pub(super) fn begin(&mut self, op: Op) -> bool {
-        let place = self.ops.get_mut(self.depth);
-        self.depth += 1;
-        place.map(|free| *free = Some(op)).is_some()
+        let Operations { ops, depth } = &mut self.running;
+        *depth += 1;
+        ops.get_mut(*depth - 1).map(|free| *free = Some(op)).is_some()
     }
 
     /// The innermost operation ends.
     pub(super) fn end(&mut self) -> Option<Op> {
-        self.depth = self.depth.saturating_sub(1);
-        self.ops.get_mut(self.depth)?.take()
+        let Operations { ops, depth } = &mut self.running;
+        *depth = depth.saturating_sub(1);
+        ops.get_mut(*depth)?.take()
     }
 
     /// The operation that it is in.
     pub(super) fn innermost(&self) -> Option<Op> {
-        self.ops.get(self.depth.checked_sub(1)?).copied().flatten()
+        self.running.ops.get(self.running.depth.checked_sub(1)?).copied().flatten()
     }
 
     /// The operation that all others are part of.
     pub(super) fn outermost(&self) -> Option<Op> {
-        self.ops[0]
+        self.running.ops[0]
     }
 
     /// Whether it is in an operation of this kind, at whatever depth.
     pub(super) fn is_in(&self, operation: Operation) -> bool {
-        self.ops.iter().flatten().any(|op| op.operation == operation)
+        self.running.ops.iter().flatten().any(|op| op.operation == operation)
     }
 
     /// A flush of a whole ASID was issued. Where there is no room for it, all ASIDs are looked at in the end.
@@ -121,5 +148,27 @@ impl Cpu {
             self.flush_count = 0;
         }
         self.flushes.into_iter().take(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_belong_to_tasks() {
+        let op = |operation, began| Op { operation, began };
+        let mut cpu = Cpu::default();
+        assert!(cpu.begin(op(Operation::Advise, 1)) && cpu.begin(op(Operation::Reclaim, 2)));
+        assert!(cpu.change_task(7) && cpu.innermost().is_none());
+        assert!(cpu.begin(op(Operation::Fault, 3)));
+        assert!(cpu.change_task(0) && !cpu.is_in(Operation::Fault));
+        assert_eq!(cpu.end().map(|op| op.began), Some(2));
+        assert!(cpu.change_task(7));
+        assert_eq!(cpu.end().map(|op| op.began), Some(3));
+        // It has nothing under way, so there is nothing to keep.
+        assert!(cpu.change_task(8) && cpu.change_task(0));
+        assert_eq!(cpu.outermost().map(|op| op.began), Some(1));
+        assert_eq!(cpu.waiting.iter().flatten().count(), 0);
     }
 }

@@ -38,6 +38,12 @@ impl Model {
             }
             Fact::SnapshotBegin(slot) => self.begin_snapshot(cpu, slot),
             Fact::SnapshotEnd(slot, value) => self.end_snapshot(cpu, slot, value),
+            Fact::Task(task) => {
+                if !self.cpus[cpu].change_task(task) {
+                    self.lose("more tasks with operations under way than there is room for");
+                }
+                Ok(())
+            }
             Fact::Defect(_) => Ok(()),
         }
     }

@@ -19,7 +19,7 @@ mod program {
     use user::numbers::size;
     use user::pattern::Fill;
     use user::sys::{self, Error, PAGE, advice, number};
-    use user::{eprintln, println};
+    use user::{eprintln, println, process};
 
     const WORDS: usize = PAGE as usize / 8;
     const SIGBUS: u64 = 7;
@@ -107,9 +107,7 @@ mod program {
     }
 
     fn handle_sigbus() -> Result<(), Error> {
-        let action = [on_sigbus as *const () as usize as u64, SA_SIGINFO, 0, 0];
-        // SAFETY: a `sigaction` as the kernel has it: handler, flags, restorer, mask of 8 bytes.
-        unsafe { sys::call(number::RT_SIGACTION, [SIGBUS, action.as_ptr().addr() as u64, 0, 8, 0, 0]) }.map(|_| ())
+        process::handle(SIGBUS, on_sigbus as *const () as usize as u64, SA_SIGINFO).map(|_| ())
     }
 
     /// Notes the signal, and has the program go on behind the instruction.

@@ -32,6 +32,7 @@ pub fn run(bench: &Bench, toolchain: &Toolchain, tally: &Tally) {
     guest::run_on(&checked, tally, NAME, MACHINES);
     tally.run("checked: the whole main job", || clean(&checked, MAIN_JOB));
     tally.run("checked: a program", || clean(&checked, &program()));
+    tally.run("checked: processes", || clean(&checked, &processes()));
 }
 
 /// One of the machines, by the number of the round, and the main job: for long runs.
@@ -48,6 +49,13 @@ fn program() -> String {
     let actions =
         ["1M", "write", "pageout", "check", "protect-read:0-7", "protect-write", "write", "drop:3-12", "check:16-31"];
     words.extend(jobs::argument_words(&actions.map(Into::into)));
+    words.join(" ")
+}
+
+/// Several programs at once, whose ASIDs run out again and again.
+fn processes() -> String {
+    let mut words = jobs::run_words("procs");
+    words.push("swap=512M thp=64K=always unmap=gather asid_bits=4".to_owned());
     words.join(" ")
 }
 

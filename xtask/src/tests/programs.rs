@@ -77,6 +77,27 @@ static CASES: &[Case] = &[
         "touch: drop and free",
         &["touch", "1M", "write", "drop:3-40", "check", "pageout", "write:9", "check", "unmap"],
     ),
+    // Many programs at once.
+    good("processes, pipes and signals", &["procs"]),
+    Case { machine: A72, ..good("processes, pipes and signals on cortex-a72", &["procs"]) },
+    Case { machine: N1, ..good("processes, pipes and signals on neoverse-n1", &["procs"]) },
+    Case {
+        words: "asid_bits=4 thp=64K=always unmap=gather",
+        ..good("processes with large folios, and fewer ASIDs than processes", &["procs"])
+    },
+    bad("a program that leaves its children behind", &["procs", "leave"], 5, &[]),
+    bad("a program that ends while others make processes", &["procs", "bomb"], 6, &[]),
+    Case {
+        machine: Machine { memory: "128M", ..Machine::cpu("max") },
+        swap: "0",
+        ..bad("a program that ends while others make processes, in little memory", &["procs", "bomb"], 6, &[])
+    },
+    bad(
+        "processes that wait for each other",
+        &["procs", "deadlock"],
+        137,
+        &["deadlock", "procs: for a child to end", "procs, process 101: for bytes in a pipe"],
+    ),
     // The other CPUs come up, and are in nobody's way.
     Case {
         machine: Machine { smp: 4, ..Machine::cpu("max") },

@@ -1,0 +1,130 @@
+//! Processes making others: clone in its form that makes a process, execve, and the parent's wait.
+
+use alloc::vec::Vec;
+
+use mm::Errno;
+
+use super::{Arguments, Call, Outcome, call, ended_wait, missing_part, user};
+use crate::task::exec::{Exec, exec};
+use crate::task::family::Which;
+use crate::task::fork::{Fork, fork};
+use crate::task::handle::family;
+use crate::task::status::Signal;
+use crate::task::{ExitStatus, Process};
+
+pub const CALLS: &[Call] = &[call(220, clone), call(221, execve), call(260, wait4), call(435, clone3)];
+
+/// Flags of clone, with Linux's values.
+mod flag {
+    pub const SIGNAL: u64 = 0xff;
+    pub const VM: u64 = 0x100;
+    pub const VFORK: u64 = 0x4000;
+    pub const SETTLS: u64 = 0x8_0000;
+    pub const PARENT_SETTID: u64 = 0x10_0000;
+    pub const CHILD_CLEARTID: u64 = 0x20_0000;
+    pub const DETACHED: u64 = 0x40_0000;
+    pub const CHILD_SETTID: u64 = 0x100_0000;
+
+    /// What a process can be made with. CHILD_CLEARTID is for other threads of the child, of which there are none.
+    pub const KNOWN: u64 = SIGNAL | VM | VFORK | SETTLS | PARENT_SETTID | CHILD_CLEARTID | DETACHED | CHILD_SETTID;
+}
+
+fn clone(
+    process: &mut Process,
+    &[flags, stack, parent_number, thread_pointer, child_number, _]: &Arguments,
+) -> Outcome {
+    let is_set = |flag: u64| flags & flag != 0;
+    if flags & !flag::KNOWN != 0 || is_set(flag::VM) != is_set(flag::VFORK) {
+        return Err(missing_part(
+            process,
+            "clone of a thread, or of a process that shares more than memory until it runs another program",
+        ));
+    }
+    if flags & flag::SIGNAL != Signal::CHLD.0.into() {
+        return Err(missing_part(process, "clone of a process that ends with another signal than SIGCHLD"));
+    }
+    let how = Fork {
+        stack: (stack != 0).then_some(stack),
+        thread_pointer: is_set(flag::SETTLS).then_some(thread_pointer),
+        number_at: is_set(flag::CHILD_SETTID).then_some(child_number),
+        borrows: is_set(flag::VM),
+    };
+    let pid = fork(process, &how)?;
+    if is_set(flag::PARENT_SETTID) {
+        // The child is there, so it is too late for an error.
+        let _ = user::write_bytes(parent_number, &pid.to_le_bytes());
+    }
+    Ok(pid.into())
+}
+
+/// Declined, as kernels built without it do: libc then takes clone. Every libc asks, so it is not worth noting.
+fn clone3(_: &mut Process, _: &Arguments) -> Outcome {
+    Err(Errno::ENOSYS)
+}
+
+fn execve(process: &mut Process, &[path, arguments, environment, ..]: &Arguments) -> Outcome {
+    let path = user::read_path(path)?;
+    let mut room = user::TEXTS;
+    let mut arguments = user::read_texts(arguments, &mut room)?;
+    let environment = user::read_texts(environment, &mut room)?;
+    if arguments.is_empty() {
+        // As on Linux, a program always has a name.
+        arguments.push(Vec::new());
+    }
+    match exec(process, &Exec { path: &path, arguments: &arguments, environment: &environment }) {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            if error == Errno::ENOENT && !path.is_empty() {
+                process.missing.note(alloc::format!("the program {}", path.escape_debug()));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Bytes of a `rusage`, which is all zero.
+const USAGE: usize = 144;
+
+fn wait4(process: &mut Process, &[pid, status_at, options, usage, ..]: &Arguments) -> Outcome {
+    const NOHANG: u32 = 1;
+    const UNTRACED: u32 = 2;
+    const CONTINUED: u32 = 8;
+    /// __WNOTHREAD and __WALL; __WCLONE would ask for children of another signal than SIGCHLD.
+    const ANY_KIND: u32 = 0x2000_0000 | 0x4000_0000;
+    let options = options as u32;
+    if options & !(NOHANG | UNTRACED | CONTINUED | ANY_KIND) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let own = process.pid();
+    let which = match pid as i32 {
+        i32::MIN => return Err(Errno::ESRCH),
+        -1 => Which::Any,
+        0 => Which::Group(family().group(own)?),
+        pid @ ..=-2 => Which::Group(pid.unsigned_abs()),
+        pid => Which::Child(pid as u32),
+    };
+    let ask = || family().ask_for(own, which, false).transpose();
+    let found = if options & NOHANG != 0 {
+        match ask() {
+            Some(found) => found?,
+            None => return Ok(0),
+        }
+    } else {
+        let handle = process.handle.clone();
+        match process.sleep(&[&handle.children], "for a child to end", None, ask) {
+            Ok(found) => found?,
+            Err(end) => return Err(ended_wait(process, end)),
+        }
+    };
+    tell(found, status_at, usage)
+}
+
+fn tell((pid, status): (u32, ExitStatus), status_at: u64, usage: u64) -> Outcome {
+    if status_at != 0 {
+        user::write_bytes(status_at, &status.wait_status().to_le_bytes())?;
+    }
+    if usage != 0 {
+        user::write_bytes(usage, &[0; USAGE])?;
+    }
+    Ok(pid.into())
+}
