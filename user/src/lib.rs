@@ -12,6 +12,8 @@ pub mod pattern;
 #[cfg(target_os = "none")]
 pub mod args;
 #[cfg(target_os = "none")]
+pub mod filled;
+#[cfg(target_os = "none")]
 pub mod print;
 #[cfg(target_os = "none")]
 pub mod process;

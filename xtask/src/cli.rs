@@ -37,7 +37,7 @@ pub enum Verb {
         #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
         command: Vec<OsString>,
     },
-    /// What each step costs of 256 MiB with data in it, beside Linux: page-out, swap-in, protection, munmap
+    /// What each step costs of 256 MiB with data in it, beside Linux: page-out, swap-in, fork, moves, munmap
     Steps,
     /// Play sequences of events, right and wrong ones for every rule of the MMU, and compare the verdicts with what is recorded
     Scenarios {

@@ -1,7 +1,7 @@
-//! `steps [SIZE]`: a map of SIZE bytes (256M) with data in every page, taken through what memory management does with it: out to swap,
-//! in again by reading, protected and made writable again, unmapped while it is there and while it is out.
+//! `steps [SIZE]`: SIZE bytes (256M) with data in every page, taken through what memory management does with them; and an eighth of
+//! that, shared with a child, freed lazily, unmapped in part.
 //!
-//! unfold measures each step under its name (`user::sys::measured`): `./qemu-run.sh steps` makes a table of them. Every byte is compared
+//! unfold measures each step under its name (`user::sys::measured`): `./qemu-run.sh steps` makes a table of them. Contents are compared
 //! in between, where it is not measured.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -16,20 +16,26 @@ fn main() {}
 mod program {
     use user::args::Args;
     use user::eprintln;
+    use user::filled::{Failure, Map};
     use user::numbers::size;
     use user::pattern::Fill;
-    use user::sys::{self, PAGE, advice, measured};
+    use user::process::{self, End};
+    use user::sys::{self, advice, measured};
 
-    /// What is said of a step that failed.
-    type Failure = (&'static str, sys::Error);
+    /// Every size is a multiple of this: the smaller maps are in whole folios too.
+    const UNIT: u64 = 512 << 10;
+    /// Bytes of a folio, as the table has them.
+    const FOLIO: u64 = 64 << 10;
+    const SHIFT: u64 = 2 << 20;
 
     pub fn main(args: &Args) -> u8 {
-        let Some(size) = args.iter().next().map_or(Some(256 << 20), size).filter(|&size| size > 0 && size % PAGE == 0)
+        let Some(size) = args.iter().next().map_or(Some(256 << 20), size).filter(|&size| size > 0 && size % UNIT == 0)
         else {
-            eprintln!("usage: steps [SIZE]");
+            eprintln!("usage: steps [SIZE], in multiples of 512K");
             return 2;
         };
-        match present(size).and_then(|()| swapped_out(size)) {
+        let steps = [present, swapped_out, |size| relatives(size / 8), |size| lazy(size / 8), |size| partial(size / 8)];
+        match steps.iter().try_for_each(|step| step(size)) {
             Ok(()) => 0,
             Err((what, error)) => {
                 eprintln!("steps: {what} failed with error {}", error.0);
@@ -38,78 +44,93 @@ mod program {
         }
     }
 
-    /// The steps of memory that comes back.
+    fn page_out(map: &Map) -> Result<(), Failure> {
+        map.advise("MADV_PAGEOUT", advice::PAGEOUT)
+    }
+
+    /// Memory that comes back.
     fn present(size: u64) -> Result<(), Failure> {
         let mut map = Map::filled(size, 1)?;
-        measured(c"page-out", || map.advise("MADV_PAGEOUT", advice::PAGEOUT))?;
+        measured(c"page-out", || page_out(&map))?;
         measured(c"swap-in by reading", || map.read_each_page());
         map.check(1)?;
+        let child = measured(c"fork", || process::spawn(|| 0)).map_err(|error| ("fork", error))?;
+        ended(child)?;
         measured(c"mprotect, read-only", || map.protect(sys::PROT_READ))?;
         measured(c"mprotect, writable", || map.protect(sys::PROT_READ | sys::PROT_WRITE))?;
+        let place = reserve(size)?;
+        measured(c"mremap, whole tables", || map.relocate(place))?;
+        let place = reserve(size)? + FOLIO;
+        measured(c"mremap, entries", || map.relocate(place))?;
         map.check(1)?;
         measured(c"munmap, present", || map.unmap())
     }
 
-    /// The steps of memory that does not.
+    /// Memory that does not.
     fn swapped_out(size: u64) -> Result<(), Failure> {
         let map = Map::filled(size, 2)?;
-        map.advise("MADV_PAGEOUT", advice::PAGEOUT)?;
+        page_out(&map)?;
         measured(c"munmap, swapped out", || map.unmap())
     }
 
-    /// A private anonymous map.
-    struct Map {
-        address: u64,
-        size: u64,
+    /// Memory that a child has too: shared it stays, copied it goes in both.
+    fn relatives(size: u64) -> Result<(), Failure> {
+        let mut map = Map::filled(size, 3)?;
+        let child = process::spawn(|| match child(&mut map) {
+            Ok(()) => 0,
+            Err(_) => 1,
+        });
+        ended(child.map_err(|error| ("fork", error))?)?;
+        measured(c"page-out, the parent's own", || page_out(&map))?;
+        map.check(3)?;
+        map.unmap()
     }
 
-    impl Map {
-        /// A new one, full of the pattern of a round.
-        fn filled(size: u64, round: u64) -> Result<Self, Failure> {
-            let address = sys::map(size, sys::PROT_READ | sys::PROT_WRITE).map_err(|error| ("mmap", error))?;
-            let mut map = Self { address, size };
-            Fill::Pattern.write(map.words(), 0, round);
-            Ok(map)
-        }
+    fn child(map: &mut Map) -> Result<(), Failure> {
+        measured(c"page-out, shared with a parent", || page_out(map))?;
+        measured(c"copy on write", || map.pages().for_each(|page| page[0] = !page[0]));
+        measured(c"page-out, a child's copies", || page_out(map))?;
+        map.pages().for_each(|page| page[0] = !page[0]);
+        map.check(3)
+    }
 
-        fn words(&mut self) -> &mut [u64] {
-            // SAFETY: the map is this long and may be read and written whenever this is called, and nothing else uses it.
-            unsafe { core::slice::from_raw_parts_mut(self.address as *mut u64, self.size as usize / 8) }
-        }
+    /// Memory that is given up, and written again in every fourth folio before reclaim comes.
+    fn lazy(size: u64) -> Result<(), Failure> {
+        let mut map = Map::filled(size, 4)?;
+        measured(c"MADV_FREE", || map.advise("MADV_FREE", advice::FREE))?;
+        let in_folio = (FOLIO / sys::PAGE) as usize;
+        measured(c"a page written again in each fourth folio", || {
+            map.pages().step_by(4 * in_folio).for_each(|page| page[1] = Fill::Pattern.word(1, 5));
+        });
+        measured(c"page-out, freed lazily", || page_out(&map))?;
+        // What was written stays; of the others all or nothing is there.
+        let kept = map.pages().step_by(4 * in_folio).all(|page| page[1] == Fill::Pattern.word(1, 5));
+        if kept { map.unmap() } else { Err(("the comparison", sys::Error(0))) }
+    }
 
-        /// One word of each page.
-        fn read_each_page(&self) {
-            for page in (self.address..self.address + self.size).step_by(PAGE as usize) {
-                // SAFETY: inside of the map, which may be read.
-                let _ = unsafe { (page as *const u64).read_volatile() };
-            }
-        }
+    /// Memory of which half of each folio is given up.
+    fn partial(size: u64) -> Result<(), Failure> {
+        let map = Map::filled(size, 6)?;
+        measured(c"MADV_DONTNEED, half of each folio", || {
+            let mut folios = (0..size).step_by(FOLIO as usize);
+            folios.try_for_each(|folio| map.advise_part("MADV_DONTNEED", advice::DONTNEED, folio, FOLIO / 2))
+        })?;
+        measured(c"page-out, the other halves", || page_out(&map))?;
+        map.unmap()
+    }
 
-        fn check(&mut self, round: u64) -> Result<(), Failure> {
-            match Fill::Pattern.first_wrong(self.words(), 0, round) {
-                None => Ok(()),
-                Some((place, expected, found)) => {
-                    eprintln!("steps: byte {place:#x} is {found:#04x}, must be {expected:#04x}");
-                    Err(("the comparison", sys::Error(0)))
-                }
-            }
-        }
+    /// Room for `size` bytes and a folio more, at a multiple of 2 MiB; its pages are never touched.
+    fn reserve(size: u64) -> Result<u64, Failure> {
+        let place = sys::map(size + 2 * SHIFT, 0).map_err(|error| ("mmap", error))?;
+        Ok(place.next_multiple_of(SHIFT))
+    }
 
-        fn advise(&self, what: &'static str, advice: u64) -> Result<(), Failure> {
-            // SAFETY: the advice used here changes no contents.
-            unsafe { sys::advise(self.address, self.size, advice) }.map(|_| ()).map_err(|error| (what, error))
-        }
-
-        fn protect(&self, protection: u64) -> Result<(), Failure> {
-            // SAFETY: it is used again only when it may be.
-            unsafe { sys::protect(self.address, self.size, protection) }
-                .map(|_| ())
-                .map_err(|error| ("mprotect", error))
-        }
-
-        fn unmap(self) -> Result<(), Failure> {
-            // SAFETY: the map is given up.
-            unsafe { sys::unmap(self.address, self.size) }.map(|_| ()).map_err(|error| ("munmap", error))
+    /// Waits for a child, which must have ended well.
+    fn ended(child: u64) -> Result<(), Failure> {
+        match process::wait_for(child) {
+            Ok(End::Exited(0)) => Ok(()),
+            Ok(_) => Err(("a child", sys::Error(0))),
+            Err(error) => Err(("wait4", error)),
         }
     }
 }
