@@ -43,16 +43,18 @@ pub const TEXTS: usize = 128 << 10;
 pub fn read_texts(from: u64, room: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
     const POINTER: u64 = 8;
     let mut texts = Vec::new();
-    while from != 0 {
+    if from == 0 {
+        return Ok(texts);
+    }
+    loop {
         let [text] = read_words(from.wrapping_add(texts.len() as u64 * POINTER))?;
         if text == 0 {
-            break;
+            return Ok(texts);
         }
         let text = read_text(text, *room)?.ok_or(Errno::E2BIG)?;
         *room = room.checked_sub(text.len() + 1 + POINTER as usize).ok_or(Errno::E2BIG)?;
         texts.push(text);
     }
-    Ok(texts)
 }
 
 /// Reads bytes up to a zero; `None` if there are `limit` without one.

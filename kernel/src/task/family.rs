@@ -253,6 +253,12 @@ impl<T: Clone> Family<T> {
     }
 }
 
+impl<T: Clone> Default for Family<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 #[path = "family_tests.rs"]
 mod tests;

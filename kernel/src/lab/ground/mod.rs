@@ -1,4 +1,4 @@
-//! The kernel testing its own ground: protection of its map, entry to EL0, access to user memory, time.
+//! The kernel testing its own ground: protection of its map, entry to EL0, access to user memory, time, tasks.
 //!
 //! Each check is a plain function that says what it found wrong; `tests` runs them by [`ALL`] and [`FIRST_CPU`], `other_cpu` those of
 //! [`ALL`] on the other CPUs.
@@ -7,6 +7,7 @@ use alloc::string::String;
 
 mod protection;
 mod space;
+mod tasks;
 mod time;
 mod uaccess;
 mod user;
@@ -36,9 +37,14 @@ pub const ALL: &[(&str, Check)] = &[
     ("arch/uaccess-asks-the-hook-and-goes-on", uaccess::hook),
 ];
 
-/// The checks of what the first CPU alone has: the timer's interrupt, and the count of instructions.
-pub const FIRST_CPU: &[(&str, Check)] =
-    &[("arch/time-goes-on-and-sleep-ends", time::sleep), ("arch/instructions-are-counted-exactly", time::instructions)];
+/// The checks of what the first CPU alone has: the timer's interrupt, the count of instructions, tasks.
+pub const FIRST_CPU: &[(&str, Check)] = &[
+    ("arch/time-goes-on-and-sleep-ends", time::sleep),
+    ("arch/instructions-are-counted-exactly", time::instructions),
+    ("task/kernel-tasks-take-turns", tasks::turns),
+    ("task/sleepers-wake-in-the-order-of-their-times", tasks::deadlines),
+    ("task/who-waits-for-a-lock-gives-way-to-its-holder", tasks::held_over_a_wait),
+];
 
 /// `Err` with a message unless the condition holds.
 macro_rules! ensure {

@@ -34,8 +34,10 @@ const SLICE: u64 = 10_000_000;
 /// Stacks may take this part of the heap.
 const STACKS_SHARE: u64 = 4;
 const MOST_TASKS: usize = 128;
-/// How often each task may give way, with nothing else happening and no deadline, until it is clear that none will get on.
-const FRUITLESS: usize = 1000;
+/// How often each task gives way, with nothing else happening, until they all wait for the first deadline.
+const FRUITLESS: usize = 8;
+/// The same where there is no deadline, until it is clear that none will get on.
+const HOPELESS: usize = 1000;
 
 static SCHEDULER: Once<SpinLock<Queue>, Yield> = Once::new();
 
@@ -118,7 +120,7 @@ pub fn set_space(space: Option<&Arc<Space>>) {
 pub fn yield_now() {
     let mut queue = scheduler().lock();
     queue.fruitless = 0;
-    queue.to_the_back();
+    queue.requeue();
     drop(queue);
     leave();
 }
@@ -132,11 +134,11 @@ fn give_way() {
     let mut queue = scheduler().lock();
     queue.fruitless += 1;
     let (rounds, deadline) = (queue.fruitless / (queue.ready.len() + 1), queue.first_deadline());
-    queue.to_the_back();
+    queue.requeue();
     drop(queue);
     match deadline {
-        Some(deadline) if rounds > 0 => sleep_until(deadline),
-        None if rounds > FRUITLESS => stuck::in_vain(&tasks()),
+        Some(deadline) if rounds > FRUITLESS => sleep_until(deadline),
+        None if rounds > HOPELESS => stuck::in_vain(&tasks()),
         _ => {}
     }
     leave();
@@ -156,18 +158,10 @@ pub fn wake(task: &Arc<Task>) {
     scheduler().lock().wake(task);
 }
 
-/// Ends the wait of every task.
-pub fn wake_all() {
-    let mut queue = scheduler().lock();
-    for task in queue.tasks() {
-        queue.wake(&task);
-    }
-}
-
 /// The timer has come while a program ran: it goes to the back if its time is over.
 pub fn tick() {
     let mut queue = scheduler().lock();
-    queue.armed = None;
+    (queue.armed, queue.fruitless) = (None, 0);
     queue.wake_sleepers(timer::now_ns());
     let is_over = !queue.ready.is_empty() && timer::now_ns() >= queue.slice_end;
     queue.arm();

@@ -82,7 +82,7 @@ impl Queue {
     }
 
     /// The task that runs is ready, behind all others.
-    pub(super) fn to_the_back(&mut self) {
+    pub(super) fn requeue(&mut self) {
         self.ready.push_back(self.current.clone());
     }
 

@@ -98,7 +98,7 @@ fn waits() -> Result<bool, Error> {
         process::read(read, &mut [0]).map_or(1, |count| 3 + count as u8)
     })?;
     let quick = spawn(|| 4)?;
-    let not_yet = wait(slow as i64, NOHANG)? == None;
+    let not_yet = wait(slow as i64, NOHANG)?.is_none();
     let of_another = wait(1, 0) == Err(Error(error::ECHILD));
     let found = wait_for(quick)? == End::Exited(4);
     let again = wait(quick as i64, 0) == Err(Error(error::ECHILD));
