@@ -2,9 +2,13 @@
 //!
 //! All keys stand in [`KEYS`]; those of memory management are passed on as they are (`mm::policy`).
 
+mod swap;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+pub use swap::SwapOption;
 
 /// What the kernel shall do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,8 +62,8 @@ pub struct Options {
     pub init: Option<String>,
     /// What follows ` -- `, percent-decoded.
     pub arguments: Vec<String>,
-    /// `swap=`: bytes of the swap device.
-    pub swap: u64,
+    /// `swap=`
+    pub swap: SwapOption,
     /// `tests=`
     pub tests: Option<String>,
     /// `counters=on`
@@ -88,7 +92,7 @@ impl Default for Options {
             log: LogTarget::Uart,
             init: None,
             arguments: Vec::new(),
-            swap: 0,
+            swap: SwapOption::default(),
             tests: None,
             counters: false,
             quick: false,
@@ -131,7 +135,7 @@ const KEYS: &[(&str, &str, Setter)] = &[
         choose(&[("uart", LogTarget::Uart), ("host", LogTarget::Host)], value, &mut options.log)
     }),
     ("init", "the name of a program in the initrd", |options, value| text(value, &mut options.init)),
-    ("swap", "a size such as 512M, or 0", |options, value| size(value).map(|size| options.swap = size).is_some()),
+    ("swap", swap::RIGHT, |options, value| swap::parse(value).map(|swap| options.swap = swap).is_some()),
     ("tests", "a part of a test's name, percent-encoded", |options, value| {
         decode(value).is_ok_and(|name| text(&name, &mut options.tests))
     }),
@@ -250,7 +254,7 @@ mod tests {
     fn keys_policy_and_arguments() {
         let line = "job=run  init=hello swap=512M unmap=folio qemu=7.2.22%20(Debian) -- a%20b % %25 --";
         let options = parse(line, &["unmap"]).unwrap();
-        assert_eq!((options.job, options.swap), (Job::Run, 512 << 20));
+        assert_eq!((options.job, options.swap.bytes), (Job::Run, 512 << 20));
         assert_eq!(options.init.as_deref(), Some("hello"));
         assert_eq!(options.qemu.as_deref(), Some("7.2.22 (Debian)"));
         assert_eq!(options.arguments, ["a b", "", "%", "--"]);

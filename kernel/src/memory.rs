@@ -3,19 +3,21 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use mm::Memory;
 use mm::policy::Bbm;
-use mm::swap::RamDevice;
+use mm::swap::{Drive, RamDevice};
 use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
 
 use crate::arch::cpu::Yield;
-use crate::command_line::Options;
+use crate::command_line::{Options, SwapOption};
 use crate::machine::machine;
 
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
+static DRIVE: spin::once::Once<Arc<Drive>, Yield> = spin::once::Once::new();
 
 /// Memory management.
 ///
@@ -23,6 +25,11 @@ static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
 /// Before [`start`].
 pub fn memory() -> &'static Memory {
     MEMORY.get().expect("asked for before memory management has started")
+}
+
+/// The swap device, if there is one.
+pub fn drive() -> Option<&'static Drive> {
+    DRIVE.get().map(|drive| &**drive)
 }
 
 /// Starts memory management as the command line says.
@@ -43,7 +50,7 @@ pub fn start(options: &Options) -> Result<(), String> {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }
     check_elision(&memory)?;
-    add_swap(&memory, options.swap)?;
+    add_swap(&memory, &options.swap)?;
     MEMORY.call_once(|| memory);
     Ok(())
 }
@@ -70,19 +77,27 @@ fn mebibytes(frames: &[Range<Pfn>]) -> u64 {
     frames.iter().map(|range| (range.end.as_u64() - range.start.as_u64()) * PAGE_SIZE).sum::<u64>() >> 20
 }
 
+/// Ticks of its clock that a write to an asynchronous swap device takes.
+const LATENCY: u64 = 3;
+
 /// The swap device in memory, if there shall be one.
-fn add_swap(memory: &Memory, bytes: u64) -> Result<(), String> {
-    let slots = (bytes / PAGE_SIZE) as usize;
+fn add_swap(memory: &Memory, option: &SwapOption) -> Result<(), String> {
+    let slots = (option.bytes / PAGE_SIZE) as usize;
     if slots == 0 {
         return Ok(());
     }
     let free = (memory.frames.free_count() as u64 * PAGE_SIZE) >> 20;
     let no_room = |_| {
-        let wanted = bytes >> 20;
+        let wanted = option.bytes >> 20;
         format!(
             "a swap device of {wanted} MiB does not fit into {free} MiB of free memory: give the machine more (--mem) or the device less (--swap)"
         )
     };
-    let device = RamDevice::new(&memory.frames, slots).map_err(no_room)?;
-    memory.swap.add_device(Box::new(device)).map(|_| ()).map_err(no_room)
+    let drive = Arc::new(Drive::new(RamDevice::new(&memory.frames, slots).map_err(no_room)?));
+    drive.set_latency(if option.is_async { LATENCY } else { 0 });
+    drive.set_unreadable(option.unreadable.clone());
+    drive.set_unwritable(option.unwritable.clone());
+    memory.swap.add_device(Box::new(drive.clone())).map_err(no_room)?;
+    DRIVE.call_once(|| drive);
+    Ok(())
 }

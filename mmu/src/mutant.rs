@@ -92,6 +92,8 @@ mutants! {
         "mprotect takes a permission away and issues no TLBI.";
     UnflushedMove = "no-tlbi-in-mremap", "", "MS-07", "T-Z-8",
         "mremap moves entries and issues no TLBI for where they were.";
+    UnflushedFork = "no-tlbi-in-fork", "", "MS-07", "T-C-4",
+        "fork write-protects the parent's entries and issues no TLBI.";
     UnflushedAccess = "no-tlbi-after-access-flags", "", "", "T-U-12",
         "Access flags of a contiguous block change, and no TLBI follows.";
     UnflushedAdvise = "no-tlbi-in-madvise", "", "MS-07", "T-L-2",
@@ -179,6 +181,22 @@ mutants! {
         "A deferred flush is not recorded, so nobody completes it.";
     MapcountIgnored = "mapcount-ignored", "M44", "", "T-C-3",
         "A folio that others map too is paged out.";
+    ForkKeepsSwapExclusive = "fork-keeps-swap-exclusive", "M8", "", "T-I-6",
+        "Swap entries still say after a fork that their pages are exclusive.";
+    ForkLeavesWritable = "fork-leaves-writable", "M48", "MS-42", "T-C-1",
+        "The parent's entries stay writable after a fork.";
+    PinnedPageShared = "pinned-page-shared", "", "", "T-C-5",
+        "fork shares a page that is pinned instead of copying it.";
+    PinnedWithoutUnsharing = "pinned-without-unsharing", "", "", "4.23 a page pinned to be read",
+        "A page that others map too is pinned to be read as it is.";
+    PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "interleaving::a_pin_comes_too_late",
+        "A pin is taken on what an entry said before, without another look at it.";
+    ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",
+        "A page is taken for the space's alone though others map pages of its folio.";
+    ChildNotInAncestors = "child-not-in-ancestors", "", "", "4.1 four spaces",
+        "A child's area is not entered in the anon_vmas of its ancestors.";
+    SharedPageInOwnAnonVma = "shared-page-in-own-anon-vma", "", "", "4.1 a shared page that comes back",
+        "A shared page that is read back belongs to the anon_vma of whoever came first.";
     LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
         "Pages of a locked area are paged out.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
@@ -237,7 +255,7 @@ mutants! {
         "A lazily freed folio is discarded although it was written since.";
     DirtyBeforeReferences = "dirty-before-references", "", "", "interleaving::a_write_through_a_reference_is_not_discarded",
         "Whether a lazily freed folio was written is asked before who refers to it: who writes, and lets go in between, is missed.";
-    RestoreReadOnly = "restore-read-only", "", "", "T-L-2",
+    RestoreReadOnly = "restore-read-only", "", "MS-44", "T-L-2",
         "Entries that an unmap cleared come back read-only.";
     DiscardNotAwaited = "discard-not-awaited", "", "MS-21", "interleaving::a_first_touch_after_a_discard_waits_for_its_flush",
         "An entry that was discarded can be filled before its TLBI is complete.";
@@ -252,6 +270,16 @@ mutants! {
         "A large folio is read for slots that do not lie as its addresses do.";
     ZeroMarkKept = "zero-mark-kept", "M37", "", "4.8",
         "A slot keeps its zero mark when it is written.";
+    FreedUnderWriteback = "freed-under-writeback", "", "MS-40", "4.9 bytes, however long the device takes",
+        "A folio leaves the swap cache, and its slots and frames are free, while the device writes it.";
+    PendingTakenForDone = "pending-taken-for-done", "", "MS-40", "4.9 bytes, however long the device takes",
+        "Reclaim frees a folio as soon as the device has accepted it.";
+    WrittenTwice = "written-twice", "", "", "4.9 reclaim leaves a folio under writeback alone",
+        "Reclaim writes a folio that is being written already.";
+    WriteErrorForgotten = "write-error-forgotten", "", "", "4.9 a write that fails later",
+        "A folio whose write has failed is taken for written.";
+    ReadErrorIgnored = "read-error-ignored", "", "", "6 the device fails to read",
+        "What was in the frame before is mapped when the device fails to read.";
     SpuriousIsFatal = "spurious-is-fatal", "M42", "",
         "interleaving::a_fault_in_the_window_of_an_unfold_is_spurious",
         "A fault at an entry that allows the access, as after an unfold, is taken for a bad access.";

@@ -78,8 +78,8 @@ pub struct Options {
     /// Memory of the machine
     #[arg(long, global = true, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     pub mem: String,
-    /// Size of the swap device; 0 for none
-    #[arg(long, global = true, value_name = "SIZE", default_value = "512M", value_parser = parse_size)]
+    /// Size of the swap device; 0 for none. Behind a comma how it behaves: `512M,async`, `512M,unreadable=19-20`
+    #[arg(long, global = true, value_name = "SIZE[,...]", default_value = "512M", value_parser = parse_swap)]
     pub swap: String,
     /// Folio size to use whenever it fits: 16K, 32K, 64K ... 2M, or Linux's `64K=always;128K=madvise` form
     #[arg(long, global = true, value_name = "SIZE")]
@@ -187,6 +187,17 @@ fn parse_size(text: &str) -> Result<String, String> {
         return Err(format!("say which unit: {digits}M or {digits}G"));
     }
     Ok(text.to_uppercase())
+}
+
+/// A size, and words that the kernel knows.
+fn parse_swap(text: &str) -> Result<String, String> {
+    match text.split_once(',') {
+        None => parse_size(text),
+        Some((_, behaviour)) if behaviour.contains(char::is_whitespace) => {
+            Err("how the device behaves is one word, as in async,unreadable=19-20".to_owned())
+        }
+        Some((size, behaviour)) => Ok(format!("{},{behaviour}", parse_size(size)?)),
+    }
 }
 
 fn parse_policy(text: &str) -> Result<String, String> {

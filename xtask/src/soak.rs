@@ -1,8 +1,9 @@
-//! `soak`: the long random runs. A round is a million random operations on the model, every known defect with ten more seeds, and the guest
-//! with its checker; no two have the same seed. How far it has come is kept in a file, so that the next call goes on from there.
+//! `soak`: the long random runs. A round is a million random operations on the model in each form, the one that holds the three ways
+//! against each other among them; every known defect with ten more seeds; and the guest with its checker. It is done in stages, no two
+//! with the same seed. How far it has come is kept in a file after each, so that the next call goes on from there.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,16 +19,21 @@ use crate::qemu::Qemu;
 use crate::tests::{Tally, checked};
 use crate::toolchain::{self, Toolchain};
 
-/// Random operations of one round, roughly: a million at least.
-const OPERATIONS: u64 = 1_100_000;
-/// Seeds with which each defect has to be caught, in one round.
-const SEEDS: u64 = 10;
+/// Stages of a round before the last, which is the guest's.
+const STAGES: u64 = 10;
+/// Random operations of a stage in each form, roughly: a million in a round at least.
+const OPERATIONS: u64 = 110_000;
+/// The forms, each the beginning of the names of its tests.
+const FORMS: [&str; 3] = ["alone", "together", "differential"];
 
 /// What all rounds together have done.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Progress {
-    /// The number of the last round that is complete; also its seed.
+    /// Rounds that are complete.
     rounds: u64,
+    /// Stages of the next that are.
+    stages: u64,
     /// Random operations on simulated machines.
     operations: u64,
     /// Times that a defect was switched on and caught.
@@ -51,6 +57,15 @@ impl Progress {
         }
     }
 
+    /// The stage is over.
+    fn pass(&mut self, failures: usize) {
+        self.failures += failures;
+        self.stages += 1;
+        if self.stages > STAGES {
+            (self.rounds, self.stages) = (self.rounds + 1, 0);
+        }
+    }
+
     fn keep(&self) -> Result<()> {
         let file = Self::file();
         fs::write(&file, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", file.display()))
@@ -61,42 +76,49 @@ impl Progress {
 pub fn run(options: &Options, qemu: &Qemu, toolchain: &Toolchain, interrupt: &Interrupt, hours: f64) -> Result<u8> {
     let end = Instant::now() + Duration::from_secs_f64(hours * 3600.0);
     let mut progress = Progress::resume()?;
-    println!("building; {} rounds are done already", progress.rounds);
+    println!("building; {} rounds and {} stages are done already", progress.rounds, progress.stages);
     let mutants = OnHost::build()?;
     let random = random_operations()?;
     let build = build::build(toolchain, &["check"])?;
     let bench = Bench { options, qemu, build: &build, compiler: &toolchain.version, interrupt };
     let tally = Tally::new("", interrupt);
     loop {
-        let seed = progress.rounds + 1;
-        let failed = tally.failures();
-        tally.run(&format!("round {seed}: {OPERATIONS} random operations"), || {
-            progress.operations += operate(&random, seed)?;
-            Ok(())
-        });
-        tally.run(&format!("round {seed}: every known defect, with {SEEDS} seeds"), || {
-            for number in 0..SEEDS {
-                progress.mutants += mutants.all(seed * SEEDS + number)?;
-            }
-            Ok(())
-        });
-        checked::soak(&bench, &tally, seed);
+        let (round, failed) = (progress.rounds + 1, tally.failures());
+        if progress.stages < STAGES {
+            on_host(&mut progress, &tally, &random, &mutants);
+        } else {
+            checked::soak(&bench, &tally, round);
+        }
         if interrupt.status().is_some() {
             break;
         }
-        progress.rounds = seed;
-        progress.failures += tally.failures() - failed;
+        progress.pass(tally.failures() - failed);
         progress.keep()?;
-        if Instant::now() >= end {
+        if progress.stages == 0 && Instant::now() >= end {
             break;
         }
     }
-    let Progress { rounds, operations, mutants, failures } = progress;
+    let Progress { rounds, operations, mutants, failures, .. } = progress;
     println!(
         "in {rounds} rounds: {operations} random operations, {mutants} times a defect was caught, {failures} failures"
     );
     let good = tally.close();
     Ok(interrupt.status().unwrap_or(u8::from(!good)))
+}
+
+/// A stage on the host: random operations in each form, and every defect once. Its number is its seed.
+fn on_host(progress: &mut Progress, tally: &Tally, random: &Path, mutants: &OnHost) {
+    let stage = progress.rounds * STAGES + progress.stages + 1;
+    for form in FORMS {
+        tally.run(&format!("stage {stage}: {OPERATIONS} random operations, {form}"), || {
+            progress.operations += operate(random, form, stage)?;
+            Ok(())
+        });
+    }
+    tally.run(&format!("stage {stage}: every known defect"), || {
+        progress.mutants += mutants.all(stage)?;
+        Ok(())
+    });
 }
 
 /// Builds the test program of random operations.
@@ -109,9 +131,10 @@ fn random_operations() -> Result<PathBuf> {
     Ok(found.context("the build made no program of random operations")?.1)
 }
 
-/// Runs it; returns how many operations it did.
-fn operate(program: &PathBuf, seed: u64) -> Result<u64> {
+/// Runs its tests of a form; returns how many operations they did.
+fn operate(program: &Path, form: &str, seed: u64) -> Result<u64> {
     let mut command = Command::new(program);
+    command.arg(form);
     command.env("UNFOLD_STEPS", OPERATIONS.to_string()).env("UNFOLD_SEED", seed.to_string()).stdin(Stdio::null());
     let output = command.output().with_context(|| format!("cannot start {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);

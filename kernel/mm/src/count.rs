@@ -74,6 +74,12 @@ counters! {
     pages_zero_marked,
     /// Pages swapped in.
     pages_swapped_in,
+    /// Writes that a swap device has completed some time after they were asked for.
+    writes_completed,
+    /// Writes that a swap device failed at.
+    swap_write_errors,
+    /// Reads that a swap device failed at.
+    swap_read_errors,
     /// Folios that found no run of swap slots of their size and were split for it.
     swap_fallbacks,
     /// Folios split into single pages.

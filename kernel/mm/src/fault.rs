@@ -90,6 +90,8 @@ struct Fault<'a> {
     /// The page.
     address: VirtAddr,
     access: Access,
+    /// Whether the page must be the space's alone afterwards, though it is only read: somebody is about to remember where it is.
+    unshare: bool,
 }
 
 impl Memory {
@@ -98,6 +100,15 @@ impl Memory {
     /// # Errors
     /// If the program must not do that, or memory or the swap device fail.
     pub fn fault(&self, space: &Arc<Space>, address: VirtAddr, access: Access) -> Result<(), FaultError> {
+        self.resolve(space, address, access, false)
+    }
+
+    /// Makes a page readable that is the space's alone, with a copy if need be (Linux's FAULT_FLAG_UNSHARE).
+    pub(crate) fn unshare(&self, space: &Arc<Space>, address: VirtAddr) -> Result<(), FaultError> {
+        self.resolve(space, address, Access::Read, true)
+    }
+
+    fn resolve(&self, space: &Arc<Space>, address: VirtAddr, access: Access, unshare: bool) -> Result<(), FaultError> {
         let _underway = self.begin(Operation::Fault);
         let address = address.page();
         loop {
@@ -106,7 +117,7 @@ impl Memory {
             if !is_allowed(access, area) {
                 return Err(FaultError::Denied);
             }
-            let fault = Fault { memory: self, space, area, address, access };
+            let fault = Fault { memory: self, space, area, address, access, unshare };
             match fault.handle() {
                 Ok(Outcome::Resolved) => return Ok(()),
                 Ok(Outcome::Again) => {}
@@ -171,8 +182,8 @@ impl<'a> Fault<'a> {
         } else if !entry.is_valid() {
             // No access at all, in an area that allows some: protections change under the areas' lock, so this can not be.
             Err(FaultError::Denied)
-        } else if self.access == Access::Write && !entry.is_writable() {
-            self.write_protected(table, entry)
+        } else if (self.access == Access::Write && !entry.is_writable()) || (self.unshare && self.is_shared(entry)) {
+            self.take_alone(table, entry)
         } else if mutant::is(Mutant::SpuriousIsFatal) && entry.is_young() {
             Err(FaultError::Denied)
         } else {

@@ -202,6 +202,11 @@ impl<'m> Folio<'m> {
         if self.is_large() { self.pins().load(Ordering::Relaxed) > 0 } else { self.refs() >= PIN_REFS }
     }
 
+    /// The references that pins account for.
+    pub fn pin_refs(&self) -> usize {
+        if self.is_large() { self.pins().load(Ordering::Relaxed) as usize } else { self.refs() / PIN_REFS * PIN_REFS }
+    }
+
     #[inline(always)]
     fn pins(&self) -> &AtomicU32 {
         &self.page_frame(1).swap

@@ -10,6 +10,7 @@
 
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Descriptor, Operation, Slot, TABLE_SPAN, VirtAddr};
 
 use crate::contpte::BatchRules;
@@ -211,19 +212,17 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Makes exclusive pages ready to be shared: read-only in the parent, and not marked any more. False if the folio is pinned; then
-    /// the pages are the parent's as before.
-    ///
-    /// Who pins without the table's lock takes the pin, then looks at the entry and the mark again. Here the entries change first and
-    /// pins are looked for afterwards, so that one of the two sees the other.
+    /// Makes pages of which some are exclusive ready to be shared: not marked any more, and read-only in the parent. False if the folio
+    /// is pinned; then they are the parent's as before. Nobody pins meanwhile, as that takes the areas' lock.
     fn take_marks(&self, tables: &Pair<'_>, run: Run<'_>) -> bool {
-        if run.folio.maybe_pinned() {
+        let pinned_too = mutant::is(Mutant::PinnedPageShared);
+        if !pinned_too && !unmap::share(self.memory, &run.folio, tables.parent.count, run.page, run.count) {
             return false;
         }
-        if run.entry.is_writable() {
+        if mutant::or(Mutant::ForkLeavesWritable, run.entry.is_writable(), false) {
             tables.parent.write_protect(run.slot, run.count);
         }
-        unmap::share(self.memory, &run.folio, tables.parent.count, run.page, run.count)
+        true
     }
 
     /// Maps shared pages in the child: read-only, old, and as dirty as in the parent.
@@ -260,8 +259,9 @@ impl<'a> Copy<'a> {
         }
         self.child.prepare_for_swap();
         self.child.add_swap(count as i64);
-        let shared = swapped.entry.to_descriptor(false, swapped.uffd);
-        let copy = swapped.entry.to_descriptor(false, false);
+        let exclusive = mutant::or(Mutant::ForkKeepsSwapExclusive, false, swapped.exclusive);
+        let shared = swapped.entry.to_descriptor(exclusive, swapped.uffd);
+        let copy = swapped.entry.to_descriptor(exclusive, false);
         let to = tables.child_slot(slot);
         for index in 0..count {
             if swapped.exclusive {

@@ -44,9 +44,9 @@ pub(crate) const NIL: u32 = u32::MAX;
 pub(crate) struct Frame {
     /// The kind with its order or place, and the flags of a folio.
     pub(crate) state: AtomicU32,
-    /// References, of a head. The lock, of a table page.
+    /// References, of a head. 0 of all else: who has looked at an entry too late gets none.
     pub(crate) refs: AtomicU32,
-    /// Mappings of this page by itself.
+    /// Mappings of this page by itself. The lock, of a table page.
     pub(crate) maps: AtomicU32,
     /// Swap entry, of a head. Pins, of the first tail.
     pub(crate) swap: AtomicU32,
@@ -121,7 +121,7 @@ impl Frames {
     pub fn alloc_table(&self) -> Option<PhysAddr> {
         let index = self.take(0)?;
         let frame = self.frame(index);
-        frame.refs.store(0, Ordering::Relaxed);
+        frame.maps.store(0, Ordering::Relaxed);
         frame.state.store(state::TABLE, Ordering::Release);
         Some(self.pfn(index).start())
     }
@@ -144,7 +144,7 @@ impl Frames {
     pub fn free_table(&self, table: Flushed<Table>) {
         let index = self.index(table.into_inner().address().frame());
         debug_assert_eq!(self.frame(index).state.load(Ordering::Relaxed), state::TABLE);
-        debug_assert_eq!(self.frame(index).refs.load(Ordering::Relaxed), 0, "a locked table is freed");
+        debug_assert_eq!(self.frame(index).maps.load(Ordering::Relaxed), 0, "a locked table is freed");
         self.give(index, 0);
     }
 
@@ -164,7 +164,7 @@ impl Frames {
     /// The lock of a table page: 0 free, 1 held.
     #[inline]
     pub fn lock_word(&self, table: Pfn) -> &AtomicU32 {
-        &self.frame(self.index(table)).refs
+        &self.frame(self.index(table)).maps
     }
 
     /// Frames under management.

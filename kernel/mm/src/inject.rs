@@ -19,6 +19,8 @@ pub enum Point {
     DeviceWrite,
     /// A read from the swap device.
     DeviceRead,
+    /// A write that the swap device has accepted and completes later.
+    DeviceComplete,
     /// Getting a folio of order 0.
     FolioAlloc,
     /// Getting a folio of an order above 0.
@@ -31,7 +33,7 @@ pub enum Point {
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -39,6 +41,7 @@ impl Point {
         Self::SwapAlloc,
         Self::DeviceWrite,
         Self::DeviceRead,
+        Self::DeviceComplete,
         Self::FolioAlloc,
         Self::LargeFolioAlloc,
         Self::TableAlloc,
@@ -113,6 +116,12 @@ impl Inject {
     #[inline(always)]
     pub fn strikes(&self, point: Point, units: usize) -> bool {
         self.armed.load(Ordering::Relaxed) != 0 && self.strikes_armed(point, units as u64)
+    }
+
+    /// The same where it takes work to find out how many units there are.
+    #[inline(always)]
+    pub fn strikes_counted(&self, point: Point, units: impl FnOnce() -> usize) -> bool {
+        self.armed.load(Ordering::Relaxed) != 0 && self.strikes_armed(point, units() as u64)
     }
 
     #[cold]

@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod audit;
 mod cold;
+mod completion;
 pub mod contpte;
 pub mod count;
 pub mod deferred;
@@ -30,9 +31,10 @@ pub mod memory;
 mod moving;
 pub mod pageout;
 pub mod pgtable;
+pub mod pin;
 pub mod policy;
 mod protect;
-mod reclaim;
+pub mod reclaim;
 pub mod remap;
 pub mod rmap;
 pub mod space;
@@ -48,6 +50,7 @@ mod zap;
 pub use errno::Errno;
 pub use frame::Orphan;
 pub use memory::Memory;
+pub use pin::Pinned;
 pub use space::Space;
 pub use tlb::Flushed;
 

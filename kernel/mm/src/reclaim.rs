@@ -3,6 +3,9 @@
 //! One isolation list is reclaimed in one of two orders. `page` and `folio` take a folio at a time: unmap, complete the flush, write,
 //! free. `gather` takes the list in steps: unmap all with one flush, write all, free all. In both, data is copied
 //! only after every translation through which a CPU could still write it is gone (rule MS-42).
+//!
+//! A device that takes its time has the folio under writeback meanwhile: nothing of it is freed, and the pass after its completion
+//! takes up where this one has left off.
 
 use alloc::vec::Vec;
 
@@ -15,6 +18,7 @@ use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::policy::Unmap;
 use crate::split::split_folio;
+use crate::swap::Written;
 use crate::tlb::{BatchFlush, Deferred};
 use crate::unmap::{try_to_unmap, unmap_batch};
 
@@ -23,7 +27,7 @@ const FREE_BATCH: usize = 31;
 
 /// Reclaims the folios of `list`: they were isolated from the LRU lists, each with a reference of the list's own. Those that can not
 /// be reclaimed go back to the lists. Returns the pages freed.
-pub(crate) fn reclaim_folios(memory: &Memory, list: &mut FolioList) -> usize {
+pub fn reclaim_folios(memory: &Memory, list: &mut FolioList) -> usize {
     let _underway = memory.begin(Operation::Reclaim);
     let mut batch = Vec::new();
     let together = memory.policy().unmap() == Unmap::Gather && batch.try_reserve_exact(list.len()).is_ok();
@@ -35,7 +39,7 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
     let mut owed = Owed::default();
     while let Some(folio) = list.pop_front(&memory.frames) {
         let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
-        if !try_to_unmap(memory, &locked, &mut deferred) {
+        if locked.is_mapped() && !try_to_unmap(memory, &locked, &mut deferred) {
             owed.keep(memory, locked);
             continue;
         }
@@ -61,7 +65,9 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
     while let Some(folio) = list.pop_front(&memory.frames) {
         let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
         // A folio that was split has become many.
-        if batch.try_reserve(1).is_ok() {
+        if !locked.is_mapped() {
+            write_and_detach(memory, locked, &mut owed);
+        } else if batch.try_reserve(1).is_ok() {
             batch.push(locked);
         } else {
             owed.keep(memory, locked);
@@ -95,11 +101,15 @@ impl Owed {
         self.orphans.push(memory, orphan);
     }
 
-    /// The folio is in use, as far as was seen: it goes to the active list, unless all that needed it has gone meanwhile.
+    /// The folio is in use, as far as was seen: it goes to the active list.
     fn keep(&mut self, memory: &Memory, folio: FolioLock<'_>) {
         folio.set_active(true);
-        let plain = folio.folio();
-        drop(folio);
+        self.wait(memory, folio);
+    }
+
+    /// The folio has to wait, for a device say: it goes to its list, unless all that needed it has gone meanwhile.
+    fn wait(&mut self, memory: &Memory, folio: FolioLock<'_>) {
+        let plain = folio.unlock();
         memory.swap.free_unneeded(plain);
         // Lazily freed pages that went before the unmap failed left no swap entry.
         memory.defer_split(plain);
@@ -115,8 +125,9 @@ impl Owed {
     }
 }
 
-/// Locks an isolated folio and, if it is swap-backed, gives it swap slots (reference A14). It is split first if it is mapped in part, or there is no run of slots
-/// for all of it; the other pages join `list`, isolated like it. A folio that is busy, pinned or finds no slots goes back to its list.
+/// Locks an isolated folio and, if it is swap-backed, gives it swap slots (reference A14). It is split first if it is mapped in part, or
+/// there is no run of slots for all of it; the other pages join `list`, isolated like it. A folio that is busy, pinned, being written or
+/// finds no slots goes back to its list.
 fn make_ready<'m>(
     memory: &'m Memory,
     folio: Folio<'m>,
@@ -127,14 +138,11 @@ fn make_ready<'m>(
         owed.put_back(memory, folio);
         return None;
     };
+    let is_busy = locked.maybe_pinned() || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
     let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache();
-    if locked.maybe_pinned() || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {
+    if is_busy || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {
         owed.keep(memory, locked);
         return None;
-    }
-    if locked.is_swap_backed() {
-        // Written even if no entry says so: a page may have been dirtied through an entry that is gone.
-        locked.set_dirty(true);
     }
     Some(locked)
 }
@@ -165,7 +173,12 @@ fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, 
 /// Takes slots; where there are none, those of folios that are in memory and only cached are freed first.
 fn take_slots(memory: &Memory, folio: &FolioLock<'_>, owed: &mut Owed) -> bool {
     let take = || memory.swap.alloc(memory, folio).is_ok();
-    take() || (memory.swap.free_cached(memory, |orphan| owed.orphans.push(memory, orphan)) > 0 && take())
+    let taken = take() || (memory.swap.free_cached(memory, |orphan| owed.orphans.push(memory, orphan)) > 0 && take());
+    if taken {
+        // The slots have nothing of it yet, whatever its entries say. A folio that is in the cache already is as clean as it says.
+        folio.set_dirty(true);
+    }
+    taken
 }
 
 /// Splits the folio; its other pages join the list. False if it is in use.
@@ -189,16 +202,21 @@ fn dispose(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
     }
 }
 
-/// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or somebody
-/// has got hold of it meanwhile.
+/// Writes an unmapped folio to the device and takes it out of the swap cache, to be freed. It stays if the device refuses or takes its
+/// time, or somebody has got hold of it.
 fn write_and_detach(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
+    if folio.refs() != 1 + folio.pages() {
+        // Nothing is gained by a write. And who took its entries out may hold it until a flush is complete.
+        return owed.keep(memory, folio);
+    }
     if folio.is_dirty() {
-        if memory.swap.write_out(memory, &folio).is_err() {
-            return owed.keep(memory, folio);
-        }
+        let Ok(written) = memory.swap.write_out(memory, &folio) else { return owed.keep(memory, folio) };
         let count = memory.count();
         count.folios_swapped_out.add(1);
         count.pages_swapped_out.add(folio.pages() as u64);
+        if mutant::or(Mutant::PendingTakenForDone, written == Written::Later, false) {
+            return owed.wait(memory, folio);
+        }
     }
     if folio.is_dirty() || !folio.freeze(1 + folio.pages()) {
         return owed.keep(memory, folio);

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::ops::Deref;
 
 use mmu::VirtAddr;
+use mmu::mutant::{self, Mutant};
 
 use crate::errno::Errno;
 use crate::inject::Point;
@@ -255,7 +256,7 @@ pub fn replace(memory: &Memory, space: &Arc<Space>, removed: &[Area], added: &[A
 /// and not owned afterwards is gone.
 fn in_chain(memory: &Memory, area: &Area, mut change: impl FnMut(bool, &mut Members)) {
     let Some((owned, chain)) = area.anon.and_then(|id| Some((id, memory.anon.get(id)?.chain()))) else { return };
-    for &id in chain.iter() {
+    for &id in chain.iter().filter(|&&id| mutant::or(Mutant::ChildNotInAncestors, true, id == owned)) {
         let Some(anon) = memory.anon.get(id) else { continue };
         memory.anon.change(id, &anon, |members| change(id == owned, members));
     }

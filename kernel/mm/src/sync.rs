@@ -24,6 +24,8 @@ pub enum Rank {
     Table,
     /// A cluster of the swap device.
     Cluster,
+    /// The queue of a swap device.
+    Device,
     /// The map counts of a folio.
     MapCount,
     /// The LRU lists.
@@ -294,7 +296,7 @@ mod ranks {
     //! How many locks of each rank each CPU holds.
 
     /// How many ranks there are.
-    pub(super) const COUNT: usize = 8;
+    pub(super) const COUNT: usize = super::Rank::Frames as usize + 1;
 
     #[cfg(not(target_os = "none"))]
     pub(super) fn with<R>(look: impl FnOnce(&mut [u32; COUNT]) -> R) -> R {

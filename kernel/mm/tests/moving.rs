@@ -1,5 +1,5 @@
 //! mremap while another CPU reclaims what it moves. Reclaim comes from the folio and holds no lock of the areas, so it may come in at
-//! any moment: it must find each page at its old address or at its new one.
+//! any moment: it must find each page at its old address or at its new one. And mremap where there are too many areas.
 
 mod common;
 
@@ -7,6 +7,7 @@ use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use common::{Bench, RW};
+use mm::Errno;
 use mm::fault::Access;
 use mm::folio::Folio;
 use mm::policy::Unmap;
@@ -33,11 +34,15 @@ fn bench(way: &str) -> Bench {
     bench
 }
 
-fn move_pages(bench: &Bench, from: u64, pages: u64, to: u64) {
+fn try_to_move(bench: &Bench, from: u64, pages: u64, to: u64) -> Result<u64, Errno> {
     let (old, new_address) = (bench.at(from).as_u64(), bench.at(to).as_u64());
     let (length, flags) = (pages * PAGE_SIZE, MoveFlags::MAYMOVE | MoveFlags::FIXED);
     let request = MoveRequest { old, old_length: length, new_length: length, flags, new_address };
-    assert_eq!(bench.memory.mremap(&bench.space, request), Ok(new_address));
+    bench.memory.mremap(&bench.space, request)
+}
+
+fn move_pages(bench: &Bench, from: u64, pages: u64, to: u64) {
+    assert_eq!(try_to_move(bench, from, pages, to), Ok(bench.at(to).as_u64()));
 }
 
 /// Takes the folio that has a frame out of its space and writes it to the device, as reclaim from the lists does; it stays in the swap
@@ -195,4 +200,26 @@ fn reclaim_folio_by_folio_finds_what_moves() {
 #[test]
 fn reclaim_in_a_batch_finds_what_moves() {
     found_wherever_it_is("gather");
+}
+
+/// A move may split the old area twice and adds one: where three more are too many it is refused before anything is done.
+#[test]
+fn a_move_needs_room_for_three_areas() {
+    let bench = Bench::new("64K=always");
+    bench.map(0, BLOCK, RW);
+    bench.fill(0, BLOCK);
+    let limit = bench.space.layout().read().areas.limit() as u64;
+    let far = 2 * TABLE;
+    for area in 1..limit - 4 {
+        bench.map(far + 2 * area, 1, RW);
+    }
+    bench.map(TABLE, 1, RW);
+    assert_eq!(try_to_move(&bench, 4, 8, TABLE), Err(Errno::ENOMEM));
+    assert_eq!(bench.shape(0, BLOCK), [16, 0, 0, 0]);
+    assert!(bench.space.layout().read().areas.find(bench.at(TABLE)).is_some(), "the target was unmapped");
+    bench.unmap(far + 2, 1);
+    move_pages(&bench, 4, 8, TABLE);
+    assert_eq!(bench.shape(0, BLOCK), [0, 8, 0, 8]);
+    (0..8).for_each(|page| assert_eq!(bench.read(TABLE + page), Ok((page + 4) ^ 0xABCD)));
+    bench.audit();
 }

@@ -221,9 +221,10 @@ fn swapin_by_page_brings_one_page() {
 fn a_page_that_can_not_be_read_stays_swapped() {
     let bench = swapped("64K=always", 16);
     let before = bench.stock();
-    bench.memory.inject.fail(Point::DeviceRead, 0);
+    bench.memory.inject.arm(Point::DeviceRead, 0, Times::Always);
     assert_eq!(bench.read(5), Err(FaultError::SwapRead));
     assert_eq!((bench.shape(0, 16), bench.stock()), ([0, 0, 16, 0], before));
+    bench.memory.inject.clear();
     bench.verify(0, 16);
 }
 

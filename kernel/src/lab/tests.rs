@@ -48,7 +48,7 @@ pub fn run(options: &Options) -> bool {
         runner.case(name, test);
     }
     other_cpu::run(&mut runner);
-    let bench = Bench::new(crate::memory(), &Mmu, LARGE_CASE);
+    let bench = Bench::new(crate::memory(), &Mmu, LARGE_CASE).with_drive(crate::memory::drive());
     for case in cases::all() {
         let run = || bench.run(case.run);
         let measured = || interval::measure(case.name, run);

@@ -51,6 +51,8 @@ pub mod space;
 pub mod stream;
 #[cfg(target_os = "none")]
 pub mod wait;
+#[cfg(target_os = "none")]
+mod writeback;
 
 pub use stack::STACK_SIZE;
 pub use status::ExitStatus;

@@ -9,7 +9,7 @@ use mm::vma::Prot;
 use mm::{Errno, Space};
 use mmu::VirtAddr;
 
-use super::schedule;
+use super::{schedule, writeback};
 use crate::arch::cpu::SpinLock;
 use crate::arch::uaccess;
 use crate::arch::user::{Access, UserFault};
@@ -68,8 +68,14 @@ pub(super) fn run_in(space: &Arc<Space>) {
     }
 }
 
+/// Memory that is short now may come free when the swap device has written what it is writing.
 fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
-    crate::memory().fault(space, VirtAddr::new(address), access)
+    loop {
+        match crate::memory().fault(space, VirtAddr::new(address), access) {
+            Err(FaultError::OutOfMemory) if writeback::wait() => {}
+            result => return result,
+        }
+    }
 }
 
 impl UserSpace {

@@ -18,7 +18,7 @@
 //! | `tlbi vale1is 5`, `tlbi rvale1is 0-15 level 3`, `tlbi aside1is asid 2`, `tlbi vaae1is operand 0x1234` | invalidations, by the manual's names; for ASID 1 if no other is given |
 //! | `dsb ishst`, `dsb ish`, `dsb nsh`, `isb` | barriers |
 //! | `read 5`, `write 5`, `execute 5` | a program's access |
-//! | `new frame 7`, `free frame 7`, `zero frame 7`, `copy frame 7 to 9`, `write out frame 7` | frames: given out, given back, written, copied, written to a device |
+//! | `new frame 7`, `free frame 7`, `zero frame 7`, `copy frame 7 to 9`, `write out frame 7`, `device copies frame 7 to 9` | frames: given out, given back, written, copied, looked at to be written to a device, written by it |
 //! | `begin munmap`, `end munmap`; `lock`, `unlock`; `batch 0-7`; `resolved 5 write`; `assume no abort`; `snapshot 5 begins`, `snapshot 5 returns frame 7 rw` | what memory management says of itself |
 //! | `miscount tlbi vale1is 5`, `lose an event` | a checker that is cheated |
 //!

@@ -138,6 +138,7 @@ impl Stage {
         match *verb {
             Verb::Role(Run { first, count }, role) => door.fact(Fact::FrameRole(frame(first), count, role)),
             Verb::Zero(Run { first, count }) => door.clear_pages(frame(first), count),
+            Verb::Transfer(Run { first, count }, to) => door.transfer_pages(frame(to), frame(first), count),
             Verb::Copy(Run { first, count }, to) => door.copy_pages(frame(to), frame(first), count),
             Verb::WriteOut(Run { first, count }) => {
                 door.fact(Fact::DataRead(frame(first), count));

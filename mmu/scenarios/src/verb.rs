@@ -74,6 +74,8 @@ pub enum Verb {
     Zero(Run),
     /// Copies the first frames to those from the second on.
     Copy(Run, usize),
+    /// A device copies the first frames to those from the second on.
+    Transfer(Run, usize),
     /// Writes frames to a device, relying on their contents.
     WriteOut(Run),
     /// A program's access to a page.
@@ -153,6 +155,12 @@ pub fn parse(words: &mut Words<'_>, frames: Pfn) -> Result<Verb, Wrong> {
             words.expect("to")?;
             Verb::Copy(from, words.small()?)
         }
+        "device" => {
+            words.expect("copies")?;
+            let from = frame_run(words)?;
+            words.expect("to")?;
+            Verb::Transfer(from, words.small()?)
+        }
         "write" if words.eat("out") => Verb::WriteOut(frame_run(words)?),
         "read" => Verb::Access(words.small()?, Access::Read),
         "write" => Verb::Access(words.small()?, Access::Write),
@@ -180,7 +188,7 @@ pub fn parse(words: &mut Words<'_>, frames: Pfn) -> Result<Verb, Wrong> {
 }
 
 const VERBS: &str = "the verbs are space, run, load, store, swap, update, poke, tlbi, dsb, isb, new, free, link, unlink, \
-    zero, copy, write out, read, write, execute, begin, end, lock, unlock, batch, discard, resolved, assume, snapshot, miscount, lose";
+    zero, copy, write out, device copies, read, write, execute, begin, end, lock, unlock, batch, discard, resolved, assume, snapshot, miscount, lose";
 
 fn operation(words: &mut Words<'_>) -> Result<Operation, Wrong> {
     words.choose(&Operation::ALL.map(|operation| (operation.name(), operation)))

@@ -240,6 +240,10 @@ impl Machine {
         unsafe { page_data::copy(pointer(to.start()).cast(), pointer(from.start()).cast(), count) };
     }
 
+    pub(super) fn transfer_pages(&self, to: Pfn, from: Pfn, count: usize) {
+        self.copy_pages(to, from, count);
+    }
+
     pub(super) fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {
         // SAFETY: as `clear_pages`.
         unsafe { page_data::is_zero(pointer(frame.start()).cast(), count) }

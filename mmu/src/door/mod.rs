@@ -318,6 +318,13 @@ impl Door {
         self.machine.copy_pages(to, from, count);
     }
 
+    /// Copies `count` frames as a device does that was told to earlier: when it likes, whoever writes them meanwhile. What it has got
+    /// is right only for what was not written since.
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
+    pub fn transfer_pages(&self, to: Pfn, from: Pfn, count: usize) {
+        self.machine.transfer_pages(to, from, count);
+    }
+
     /// Whether `count` frames hold nothing but zero.
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {

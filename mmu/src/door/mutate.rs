@@ -14,12 +14,13 @@ const ASID: u32 = 48;
 const RANGE_PAGE: u64 = (1 << RANGE_LEVEL) - 1;
 
 /// The causes whose operations can be left out, and the defect that does.
-const LEFT_OUT: [(Cause, Mutant); 10] = [
+const LEFT_OUT: [(Cause, Mutant); 11] = [
     (Cause::Convert, Mutant::UnflushedConvert),
     (Cause::Unmap, Mutant::UnflushedUnmap),
     (Cause::Zap, Mutant::UnflushedZap),
     (Cause::Protect, Mutant::UnflushedProtect),
     (Cause::Move, Mutant::UnflushedMove),
+    (Cause::Fork, Mutant::UnflushedFork),
     (Cause::Access, Mutant::UnflushedAccess),
     (Cause::Advise, Mutant::UnflushedAdvise),
     (Cause::Replace, Mutant::UnflushedReplace),

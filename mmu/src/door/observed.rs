@@ -231,6 +231,15 @@ impl Machine {
     }
 
     #[track_caller]
+    pub(super) fn transfer_pages(&self, to: Pfn, from: Pfn, count: usize) {
+        self.observed(|hardware, tell| {
+            tell.event(|model, cpu| model.pages_transferred(cpu, from, count));
+            tell.event(|model, cpu| model.pages_written(cpu, to, count));
+            hardware.transfer_pages(to, from, count);
+        });
+    }
+
+    #[track_caller]
     pub(super) fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {
         self.observed(|hardware, tell| {
             tell.event(|model, cpu| model.pages_read(cpu, frame, count));

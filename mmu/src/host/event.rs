@@ -39,6 +39,8 @@ pub enum Event {
     ClearPages(Pfn, usize),
     /// The kernel copies frames: to, from, how many.
     CopyPages(Pfn, Pfn, usize),
+    /// A device copies frames: to, from, how many.
+    TransferPages(Pfn, Pfn, usize),
     /// The kernel looks whether frames are zero.
     ScanPages(Pfn, usize),
     /// The kernel reads bytes.

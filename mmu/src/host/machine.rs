@@ -440,6 +440,16 @@ impl Machine {
     }
 
     #[track_caller]
+    pub(crate) fn transfer_pages(&self, to: Pfn, from: Pfn, count: usize) {
+        let line = Location::caller();
+        self.step(line, Event::TransferPages(to, from, count), || {
+            self.tell(line, |model, cpu| model.pages_transferred(cpu, from, count));
+            self.tell(line, |model, cpu| model.pages_written(cpu, to, count));
+            self.0.memory.copy(to, from, count);
+        });
+    }
+
+    #[track_caller]
     pub(crate) fn pages_are_zero(&self, frame: Pfn, count: usize) -> bool {
         let line = Location::caller();
         self.step(line, Event::ScanPages(frame, count), || {

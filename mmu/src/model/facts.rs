@@ -129,6 +129,18 @@ impl Model {
         })
     }
 
+    /// A device reads pages that it was given to write. Programs may write them meanwhile; nobody may have them back.
+    pub(crate) fn pages_transferred(&mut self, cpu: usize, first: Pfn, count: usize) -> Judged {
+        let is_freed = |frame: &Pfn| self.frames.get(*frame).is_some_and(|known| known.role == Role::Freed);
+        match (0..count).map(|page| first.add(page)).find(is_freed) {
+            None => Ok(()),
+            Some(frame) => {
+                let what = "a device reads a frame that was given back";
+                Err(self.breach_in_memory(cpu, Rule::UsedTooEarly, what, frame.start()))
+            }
+        }
+    }
+
     /// Whether a store to `page` goes through by what is held of a run. A page of a folded block may be held by the attributes of any
     /// member (R_JQQTC).
     fn may_store_through(&self, stale: &Stale, page: u64) -> bool {

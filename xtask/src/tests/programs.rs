@@ -23,6 +23,13 @@ const BAD_COMMAND_LINE: u8 = 2;
 const NOT_STARTED: u8 = 1;
 const PANIC: u8 = 101;
 
+/// What `badswap` prints when its fourth page can not be read back. 2 is BUS_ADRERR, 14 EFAULT.
+const BAD_PAGE: &str = "page 3: SIGBUS with code 2 and its address
+page 3: write ends with error 14
+page 3: empty when it was given up
+15 pages are as they were written
+";
+
 /// A program of ours that must end well.
 const fn good(name: &'static str, command: &'static [&'static str]) -> Case {
     Case::new(name, Ours(command))
@@ -114,6 +121,58 @@ static CASES: &[Case] = &[
     Case { machine: A72, ..swapped("gather, 64K, cortex-a72", "unmap=gather thp=64K=always") },
     Case { machine: N1, ..swapped("folio, 64K, neoverse-n1", "unmap=folio thp=64K=always") },
     Case { machine: A72, ..swapped("page, 64K, cortex-a72", "unmap=page thp=64K=always") },
+    Case { swap: "512M,async", ..swapped("folio, 64K, asynchronous", "unmap=folio thp=64K=always") },
+    Case { swap: "512M,async", ..swapped("gather, 64K, asynchronous", "unmap=gather thp=64K=always") },
+    Case { swap: "512M,async", ..swapped("page, 4K, asynchronous", "unmap=page") },
+    // What was written out comes free only when the device is done: a program that needs it waits for that.
+    Case {
+        machine: Machine { memory: "256M", ..Machine::cpu("max") },
+        swap: "128M,async",
+        words: "thp=64K=always",
+        output: &["right after swap-in"],
+        ..good(
+            "more than memory holds, asynchronous",
+            &["swapout", "64M", "--fill", "pattern", "--repeat", "3", "--verify"],
+        )
+    },
+    // A swap device with bad slots: the first 64K folio has slots 16 to 31.
+    Case {
+        swap: "512M,unreadable=19-19",
+        words: "thp=64K=always",
+        exactly: Some(BAD_PAGE),
+        ..good("a page that can not be read back, SIGBUS handled", &["badswap"])
+    },
+    Case {
+        swap: "512M,async,unreadable=19-19",
+        words: "thp=64K=always",
+        exactly: Some("16 pages are as they were written\n"),
+        ..good("a page that is not on a bad slot yet", &["badswap"])
+    },
+    Case {
+        swap: "512M,unreadable=19-19",
+        words: "thp=64K=always",
+        ..bad(
+            "a page that can not be read back",
+            &["touch", "64K", "write", "pageout", "read:2", "read:3"],
+            BUS,
+            &["SIGBUS"],
+        )
+    },
+    Case {
+        swap: "512M,unwritable=19-19",
+        words: "thp=64K=always",
+        exactly: Some("16 pages are as they were written\n"),
+        ..good("a page that can not be written out", &["badswap"])
+    },
+    Case {
+        swap: "512M,async,unwritable=16-600",
+        words: "thp=64K=always",
+        output: &["right after swap-in"],
+        ..good(
+            "pages that can not be written out, asynchronous",
+            &["swapout", "4M", "--fill", "pattern", "--repeat", "2", "--verify"],
+        )
+    },
     // A program's bugs are its own.
     bad("null pointer", &["bad", "null"], SEGV, &["SIGSEGV", "0x0"]),
     bad("wild write", &["bad", "write"], SEGV, &["SIGSEGV", "0x123456789000"]),
@@ -167,6 +226,7 @@ static CASES: &[Case] = &[
     wrong("unknown value of contpte", "contpte=maybe", &["maybe", "on", "off"]),
     wrong("unknown folio size", "thp=65K=always", &["65K"]),
     wrong("wrong swap size", "swap=lots", &["lots"]),
+    wrong("wrong behaviour of the swap device", "swap=4M,slow", &["slow", "async", "unreadable"]),
     // Too little.
     Case {
         swap: "0",

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use mm::policy::{Enabled, KEYS, MAX_ORDER, MIN_ORDER};
+use mm::swap::Drive;
 use mm::{Memory, Space, audit};
 
 use crate::check::{Outcome, failed, same, within};
@@ -19,6 +20,7 @@ pub struct Bench<'m> {
     memory: &'m Memory,
     cpu: &'m dyn Cpu,
     megabytes: usize,
+    drive: Option<&'m Drive>,
     spaces: RefCell<Vec<Arc<Space>>>,
 }
 
@@ -29,7 +31,29 @@ impl<'m> Bench<'m> {
     /// A bench over `memory`, whose programs access it through `cpu`. Cases that take as much memory as they can get take
     /// `megabytes`, of memory and of swap.
     pub fn new(memory: &'m Memory, cpu: &'m dyn Cpu, megabytes: usize) -> Self {
-        Self { memory, cpu, megabytes, spaces: RefCell::new(Vec::new()) }
+        Self { memory, cpu, megabytes, drive: None, spaces: RefCell::new(Vec::new()) }
+    }
+
+    /// The same with a hold of the swap device.
+    pub fn with_drive(self, drive: Option<&'m Drive>) -> Self {
+        Self { drive, ..self }
+    }
+
+    /// The swap device.
+    ///
+    /// # Errors
+    /// If the bench has no hold of it.
+    pub fn drive(&self) -> Result<&'m Drive, String> {
+        self.drive.ok_or_else(|| "the bench has no hold of a swap device".into())
+    }
+
+    /// Time goes on until the swap device has completed everything.
+    pub fn complete(&self) {
+        let Some(drive) = self.drive else { return };
+        while drive.pending() > 0 {
+            drive.tick();
+            self.memory.run_completions();
+        }
     }
 
     /// What is tested.
@@ -152,8 +176,11 @@ impl<'m> Bench<'m> {
     pub fn run(&self, case: fn(&Bench<'m>) -> Outcome) -> Outcome {
         let policy = self.policy();
         let before = self.stock();
+        let latency = self.drive.map_or(0, Drive::latency);
         let found = case(self);
         self.memory.inject.clear();
+        self.complete();
+        self.restore_drive(latency);
         self.restore(&policy);
         let audited = within("audit", self.audit());
         self.cpu.leave(self.memory);
@@ -168,6 +195,14 @@ impl<'m> Bench<'m> {
     fn stock(&self) -> [usize; 4] {
         let memory = self.memory;
         [memory.frames.free_count(), memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
+    }
+
+    fn restore_drive(&self, latency: u64) {
+        if let Some(drive) = self.drive {
+            drive.set_latency(latency);
+            drive.set_unreadable(0..0);
+            drive.set_unwritable(0..0);
+        }
     }
 
     fn policy(&self) -> Policy {

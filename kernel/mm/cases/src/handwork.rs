@@ -1,5 +1,5 @@
-//! States that no call of this kernel makes yet, made by hand under the tables' locks: folios at odd addresses, for which mremap is
-//! missing, and pages that are not exclusive, for which fork is.
+//! States that no call of this kernel makes, or none alone, made by hand under the tables' locks: folios and swap entries in other
+//! places of one area, and pages that are not exclusive.
 
 use alloc::string::String;
 

@@ -3,6 +3,7 @@
 use super::{Finding, Place, Rule, Seen, SeenFolio, is, same};
 use crate::deferred::DeferredSplits;
 use crate::folio::Folio;
+use crate::lru::LruList;
 use crate::memory::Memory;
 
 /// Compares every folio that was seen with what was seen of it.
@@ -36,9 +37,14 @@ fn check(folio: &Folio<'_>, seen: &SeenFolio) -> Result<(), Finding> {
     }
     let cached = if folio.is_swap_cache() { folio.pages() as u64 } else { 0 };
     same(Rule::Ms43, "slots of a folio in the swap cache", place, seen.cached, cached)?;
-    same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached)?;
+    same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached + folio.pin_refs() as u64)?;
     let wanted = DeferredSplits::has_place_for(folio);
     is(Rule::Rest, "on the queue for a split", place, folio.is_partially_mapped(), wanted)?;
     is(Rule::Rest, "locked", place, folio.is_locked(), false)?;
-    is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), true)
+    is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), true)?;
+    // Whether it is dirty says nothing: who writes through a reference says so, and leaves the decision to reclaim.
+    let lazily_freed = !folio.is_swap_backed();
+    is(Rule::Ms43, "lazily freed and in the swap cache", place, lazily_freed && folio.is_swap_cache(), false)?;
+    let listed = folio.lru_list() == Some(LruList::LazyFree as usize);
+    is(Rule::Rest, "on the list of lazily freed memory", place, listed, lazily_freed && !folio.is_unevictable())
 }

@@ -413,3 +413,17 @@ fn a_folio_at_rest() {
     std::thread::scope(|scope| scope.spawn(forgotten).join()).unwrap();
     ground.must_find(Rule::Rest, "locked", 1, 0);
 }
+
+#[test]
+fn lazily_freed_folios() {
+    let ground = Ground::new();
+    ground.folio(0).set_swap_backed(false);
+    ground.must_find(Rule::Rest, "on the list of lazily freed memory", 0, 1);
+    ground.memory.lru.refile(ground.folio(0));
+    assert_eq!(ground.audit(), Ok(()));
+    ground.folio(0).set_swap_backed(true);
+    ground.must_find(Rule::Rest, "on the list of lazily freed memory", 1, 0);
+    let ground = Ground::cached();
+    ground.cached_folio().set_swap_backed(false);
+    ground.must_find(Rule::Ms43, "lazily freed and in the swap cache", 1, 0);
+}

@@ -98,9 +98,10 @@ impl<'a> Fault<'a> {
         (0..count).all(|index| self.memory.door.load(slot.add(index)).is_none())
     }
 
-    /// Maps a new folio, whose contents are ready, for the write that faulted.
+    /// Maps a new folio, whose contents are ready, for the access that faulted.
     pub(super) fn map_fresh(&self, table: &TableGuard<'_>, slot: Slot, folio: FreshFolio<'a>, anon: AnonVmaId) {
-        let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young().make_dirty();
+        let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young();
+        let entry = if self.access == Access::Write { entry.make_dirty() } else { entry.write_protect() };
         map_fresh(self.memory, table, slot, folio, entry, (anon, self.area));
     }
 }

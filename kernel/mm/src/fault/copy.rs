@@ -1,10 +1,10 @@
 //! Writes to pages that are mapped read-only in a writable area: made writable in place where the page is this space's alone, copied
-//! where it may be shared (reference 4.5, A16).
+//! where it may be shared (reference 4.5, A16). Pages about to be pinned for reading are taken alone the same way, and stay read-only.
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Cause, Depth, Descriptor, Fact};
+use mmu::{Cause, Depth, Descriptor, Fact, Slot};
 
-use super::{Fault, FaultError, Handled, Outcome};
+use super::{Access, Fault, FaultError, Handled, Outcome};
 use crate::folio::Folio;
 use crate::frame::FreshFolio;
 use crate::pgtable::TableGuard;
@@ -13,7 +13,13 @@ use crate::tlb::{self, Gather};
 use crate::zap;
 
 impl<'a> Fault<'a> {
-    pub(super) fn write_protected(&self, table: TableGuard<'a>, entry: Descriptor) -> Handled {
+    /// Whether the page of an entry may be mapped by others too.
+    pub(super) fn is_shared(&self, entry: Descriptor) -> bool {
+        let is_exclusive = |folio: Folio<'_>| folio.is_exclusive(folio.index_of(entry.frame()));
+        !entry.is_special() && !is_exclusive(self.memory.frames.folio_of(entry.frame()))
+    }
+
+    pub(super) fn take_alone(&self, table: TableGuard<'a>, entry: Descriptor) -> Handled {
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         if entry.is_special() {
             drop(table);
@@ -21,7 +27,7 @@ impl<'a> Fault<'a> {
         }
         let folio = self.memory.frames.folio_of(entry.frame());
         let index = folio.index_of(entry.frame());
-        if folio.is_exclusive(index) || self.make_exclusive(folio, index, anon) {
+        if folio.is_exclusive(index) || self.make_exclusive(&table, folio, index, anon) {
             self.reuse(&table, entry);
             return Ok(Outcome::Resolved);
         }
@@ -33,16 +39,18 @@ impl<'a> Fault<'a> {
     }
 
     fn reuse(&self, table: &TableGuard<'_>, entry: Descriptor) {
-        let wanted = entry.make_young().make_writable().make_dirty();
-        table.set_access_flags(table.slot(self.address), wanted, true);
+        if self.access == Access::Write {
+            let wanted = entry.make_young().make_writable().make_dirty();
+            table.set_access_flags(table.slot(self.address), wanted, true);
+            self.memory.count().faults_reuse.add(1);
+        }
         self.note_resolved(table);
-        self.memory.count().faults_reuse.add(1);
     }
 
-    /// Whether page `index` turns out to be this space's alone; it is marked so then, and only it. Nobody else maps it, and nobody
-    /// refers to the folio but its mappings: no pin, no swap cache. Who could map it anew would need the folio's lock, which is held,
-    /// or to copy this space's areas, which are locked.
-    fn make_exclusive(&self, folio: Folio<'_>, index: usize, anon: AnonVmaId) -> bool {
+    /// Whether the folio turns out to be this space's alone; page `index` is marked so then, and only it. All that refers to the folio
+    /// are entries of this table: no pin, no swap cache, no other space, which might find it through another anon_vma. Who could map it
+    /// anew would need the folio's lock, which is held, or to copy this space's areas, which are locked.
+    fn make_exclusive(&self, table: &TableGuard<'_>, folio: Folio<'_>, index: usize, anon: AnonVmaId) -> bool {
         if folio.page_maps(index) != 1 {
             return false;
         }
@@ -50,7 +58,8 @@ impl<'a> Fault<'a> {
         if locked.is_swap_cache() && self.memory.swap.free_if_unused(&locked) {
             self.memory.defer_split(locked.folio());
         }
-        if locked.refs() != locked.mapcount() || locked.page_maps(index) != 1 {
+        let is_alone = is_mapped_here_alone(table, folio, table.slot(self.address));
+        if locked.refs() != locked.mapcount() || !mutant::or(Mutant::ReusedWhileShared, is_alone, true) {
             return false;
         }
         if !locked.is_large() {
@@ -120,4 +129,17 @@ impl<'a> Fault<'a> {
         gather.finish();
         Ok(())
     }
+}
+
+/// Whether every mapping of the folio that `slot` maps a page of is an entry of this table.
+fn is_mapped_here_alone(table: &TableGuard<'_>, folio: Folio<'_>, slot: Slot) -> bool {
+    let door = &table.memory.door;
+    let page = folio.index_of(door.load(slot).frame());
+    let Some(first) = slot.sub(page) else { return false };
+    let count = folio.pages().min(first.left_in_table());
+    let maps = |&page: &usize| {
+        let entry = door.load(first.add(page));
+        entry.is_present() && !entry.is_special() && entry.frame() == folio.page(page)
+    };
+    (0..count).filter(maps).count() == folio.mapcount()
 }

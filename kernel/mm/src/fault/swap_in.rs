@@ -2,10 +2,11 @@
 //! else page by page (reference 4.10).
 //!
 //! What is read is in the swap cache from before the read on, under the folio's lock: a second fault for any of its slots finds it
-//! there and waits, and no two copies of one slot ever exist.
+//! there and waits, and no two copies of one slot ever exist. What could not be read leaves the cache before it is unlocked: whoever
+//! waited looks again, and reads for itself. So an error is told to those who need the bad page, and to nobody else.
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Cause, Descriptor, ENTRIES, NEXT_PAGE, Slot};
+use mmu::{Descriptor, ENTRIES, NEXT_PAGE, Slot};
 
 use super::anonymous::descending;
 use super::{Access, Fault, FaultError, Handled, Outcome};
@@ -14,7 +15,6 @@ use crate::pgtable::TableGuard;
 use crate::policy::Unit;
 use crate::rmap::AnonVmaId;
 use crate::swap::{SwapEntry, Swapped};
-use crate::tlb::Gather;
 use crate::vma::AreaFlags;
 
 /// The swap entry that was found.
@@ -34,48 +34,40 @@ impl<'a> Fault<'a> {
         let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::SwapRead)?;
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         // A page that relatives may have entries for too must be found through all of their areas.
-        let anon = if swapped.exclusive { anon } else { self.memory.anon.common(anon) };
+        let is_own = mutant::or(Mutant::SharedPageInOwnAnonVma, swapped.exclusive, true);
+        let anon = if is_own { anon } else { self.memory.anon.common(anon) };
         let found = Found { entry, swapped, anon, was_read: false };
         if let Some(folio) = self.memory.swap.lookup(self.memory, swapped.entry) {
             return self.map_cached(folio.lock(), found);
         }
-        match self.read(found)? {
-            Some(locked) => self.map_cached(locked, Found { was_read: true, ..found }),
-            None => Ok(Outcome::Again),
-        }
+        self.read(found, self.readable_orders(found))
     }
 
-    /// Reads the page, and as many around it as make a folio, into the swap cache. The folio comes locked, with a reference. `None` if
-    /// another fault was faster.
-    fn read(&self, found: Found) -> Result<Option<FolioLock<'a>>, FaultError> {
+    /// Reads the page, and as many around it as make a folio of the largest of `orders` that can be had, into the swap cache, and maps
+    /// what was read.
+    fn read(&self, found: Found, orders: u16) -> Handled {
         let memory = self.memory;
-        let folio = self.alloc(self.readable_orders(found)).ok_or(FaultError::OutOfMemory)?;
+        let folio = self.alloc(orders).ok_or(FaultError::OutOfMemory)?;
         let pages = folio.pages();
         let first = first_slot(found.swapped.entry, pages);
-        let Ok(locked) = memory.swap.add_to_cache(memory, first, folio) else { return Ok(None) };
+        // Another fault was faster.
+        let Ok(locked) = memory.swap.add_to_cache(memory, first, folio) else { return Ok(Outcome::Again) };
         if memory.swap.read_in(memory, &locked).is_err() {
-            self.drop_unread(locked)?;
-            return Err(FaultError::SwapRead);
+            self.drop_unused(locked)?;
+            // Of many pages one may be bad, which need not be this one.
+            return if pages > 1 { self.read(found, 1) } else { Err(FaultError::SwapRead) };
         }
         locked.set_swap_backed(true);
         locked.set_uptodate(true);
         memory.count().pages_swapped_in.add(pages as u64);
         memory.lru.add(locked.folio());
-        Ok(Some(locked))
+        self.map_cached(locked, Found { was_read: true, ..found })
     }
 
-    /// Takes a folio that nothing maps out of the cache again; its slots keep their counts. If others have found it meanwhile it stays,
-    /// and they see that it was never read.
-    fn drop_unread(&self, locked: FolioLock<'a>) -> Result<(), FaultError> {
-        match self.memory.swap.detach(self.memory, locked) {
-            Ok(orphan) => {
-                let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
-                gather.orphan(orphan);
-                gather.finish();
-                Ok(())
-            }
-            Err(locked) => self.unlock_and_put(locked),
-        }
+    /// Takes a folio that nothing maps, and that has only what its slots have, out of the cache again.
+    fn drop_unused(&self, locked: FolioLock<'a>) -> Result<(), FaultError> {
+        self.memory.swap.drop_unused(&locked);
+        self.unlock_and_put(locked)
     }
 
     /// The orders of folios that could be read: the area's pages and the slots are congruent, the entries follow each other with equal
@@ -135,26 +127,28 @@ impl<'a> Fault<'a> {
             self.unlock_and_put(locked)?;
             return Ok(Outcome::Again);
         }
-        if !locked.is_uptodate() {
-            drop(table);
-            self.unlock_and_put(locked)?;
-            return Err(FaultError::SwapRead);
-        }
+        debug_assert!(locked.is_uptodate(), "what could not be read leaves the cache");
         let (first, pages) = self.mappable(&table, &locked, found.entry, index);
         if pages < locked.pages() && locked.mapping().is_none() && locked.is_large() {
             // Read for entries of which some have changed since: no space maps it yet, and none could find all of it.
             drop(table);
-            self.drop_unread(locked)?;
+            self.drop_unused(locked)?;
             return Ok(Outcome::Again);
         }
         self.map_run(&table, &locked, found, (first, index, pages));
+        // A page that may be shared is mapped read-only: the write faults again, and copies.
+        let outcome = if self.access == Access::Write && !found.swapped.exclusive {
+            Outcome::Again
+        } else {
+            self.note_resolved(&table);
+            Outcome::Resolved
+        };
         // In this order: once the table is free the mapping may go again, and whoever takes it must not find the folio locked.
         drop(locked);
         drop(table);
         let count = self.memory.count();
         if found.was_read { &count.faults_swap_major } else { &count.faults_swap_minor }.add(1);
-        // A page that may be shared is mapped read-only: the write faults again, and copies.
-        Ok(if self.access == Access::Write && !found.swapped.exclusive { Outcome::Again } else { Outcome::Resolved })
+        Ok(outcome)
     }
 
     /// Which pages of the folio to map: first and number.

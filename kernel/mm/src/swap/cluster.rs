@@ -124,8 +124,11 @@ impl Cluster {
         self.order.map(usize::from)
     }
 
-    /// Says what order of folios it is for.
+    /// Says what order of folios it is for; none when it is empty.
     pub(crate) fn set_order(&mut self, order: Option<usize>) {
+        if order.is_none() {
+            self.counts.shrink();
+        }
         self.order = order.map(|order| order as u8);
         self.next = 0;
         self.hint = 0;

@@ -190,6 +190,11 @@ impl Counts {
         self.extension.get_or_insert(extension);
     }
 
+    /// All counts are 0: no extension is needed.
+    pub(super) fn shrink(&mut self) {
+        self.extension = None;
+    }
+
     /// Lowers each count of the run by 1. Shows `see` the slots that come to 0, as [`zeros`](Self::zeros) does.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use mmu::{Door, Pfn};
 
 use super::cluster::SLOTS;
-use super::device::{SwapDevice, SwapError};
+use super::device::{Completion, SwapDevice, SwapError};
 use crate::errno::Errno;
 use crate::frame::{Frames, MAX_ORDER};
 
@@ -32,8 +32,13 @@ impl RamDevice {
         Ok(Self { blocks: taken.into_iter().map(|block| block.publish().head()).collect(), slots })
     }
 
-    #[inline]
+    /// Takes pages over at a time of its own: programs may be writing them.
+    pub(super) fn transfer(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) {
+        door.transfer_pages(self.frame(slot), frame, pages);
+    }
+
     /// The frame that keeps slot `slot`.
+    #[inline]
     pub fn frame(&self, slot: usize) -> Pfn {
         self.blocks[slot / SLOTS].add(slot % SLOTS)
     }
@@ -44,9 +49,9 @@ impl SwapDevice for RamDevice {
         self.slots
     }
 
-    fn write(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
+    fn write(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<Completion, SwapError> {
         door.copy_pages(self.frame(slot), frame, pages);
-        Ok(())
+        Ok(Completion::Done)
     }
 
     fn read(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {

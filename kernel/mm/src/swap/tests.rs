@@ -31,7 +31,7 @@ impl SwapDevice for Watched {
         self.ram.slots()
     }
 
-    fn write(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
+    fn write(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<Completion, SwapError> {
         self.writes.lock().unwrap().push((slot, pages));
         self.ram.write(door, slot, frame, pages)
     }

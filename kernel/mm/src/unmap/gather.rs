@@ -347,7 +347,8 @@ impl<'a> Work<'a, '_> {
         let rest = Entries { slot: run.slot.add(shared), page: run.page + shared, count: run.count - shared, ..run };
         self.count.full_barriers.add(1);
         fence(Ordering::SeqCst);
-        if self.memory.inject.strikes(Point::Share, rest.count) || folio.maybe_pinned() {
+        let marked = || (rest.page..rest.page + rest.count).filter(|&page| folio.is_exclusive(page)).count();
+        if self.memory.inject.strikes_counted(Point::Share, marked) || folio.maybe_pinned() {
             self.put_back(table, folio, rest, old.advance(shared));
             return shared;
         }

@@ -28,8 +28,12 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::destroy(FIELD),
         1 => operation::map(FIELD),
         4 => operation::page_out(FIELD),
+        1 => operation::reclaim(FIELD),
         2 => operation::keep(FIELD),
+        1 => operation::relocate(FIELD),
+        2 => operation::family(),
         2 => operation::around(operation::setting()),
+        1 => operation::device(),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];
     (size, vec(operation, 1..=LONGEST))

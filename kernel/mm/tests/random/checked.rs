@@ -10,14 +10,19 @@ use mmu::Features;
 use crate::operation::{Operation, Pages};
 use crate::shadow::Shadow;
 use crate::view::{self, View};
-use crate::world::{PAGES, Size, WORDS, World, at, failed};
+use crate::world::{PAGES, SPACES, Size, WORDS, World, at, failed};
 
 /// Faults of one access after which it will never succeed.
 const TRIES: usize = 16;
 
+/// What an operation returned.
+type Returned = Result<(), Errno>;
+
+/// A world with its shadows.
 pub struct Checked {
     pub world: World,
-    shadows: [Shadow; 2],
+    /// Those of the spaces that are there, by number.
+    shadows: [Option<Shadow>; SPACES],
     /// The space that runs.
     running: usize,
 }
@@ -25,18 +30,25 @@ pub struct Checked {
 impl Checked {
     pub fn new(size: Size, features: Features) -> Self {
         let world = World::new(size, features, 1, 1);
-        world.memory.activate(&world.spaces[0]);
-        Self { world, shadows: [Shadow::new(), Shadow::new()], running: 0 }
+        world.memory.activate(world.space(0));
+        let shadows = world.spaces.each_ref().map(|space| space.as_ref().map(|_| Shadow::new()));
+        Self { world, shadows, running: 0 }
     }
 
     /// Carries an operation out. Returns what it returned.
-    pub fn step(&mut self, operation: &Operation) -> Result<Result<(), Errno>, String> {
+    pub fn step(&mut self, operation: &Operation) -> Result<Returned, String> {
         let result = match *operation {
             Operation::Write(pages, value) => self.write(pages, value).map(Ok)?,
             Operation::Read(pages) => self.read(pages).map(Ok)?,
+            Operation::Enter(space) if self.shadows[space].is_none() => Ok(()),
             Operation::Enter(space) => {
                 self.running = space;
                 self.call(operation)?
+            }
+            Operation::Fork(child) => self.fork(child)?,
+            Operation::Exit(space) => {
+                self.exit(space);
+                Ok(())
             }
             _ => self.call(operation)?,
         };
@@ -47,18 +59,18 @@ impl Checked {
     /// Empties a page of a space.
     pub fn empty(&mut self, space: usize, page: usize) -> Result<(), String> {
         let empty = Operation::Advise(Pages(page, 1), DONTNEED);
-        self.shadows[space].apply(&empty).map_err(failed("DONTNEED"))?;
-        self.world.call(&self.world.spaces[space], &empty).map_err(failed("DONTNEED"))
+        let right = self.shadows[space].as_mut().map(|shadow| shadow.apply(&empty));
+        let result = self.world.call(space, &empty);
+        if right == Some(result) { Ok(()) } else { Err(format!("DONTNEED: {result:?} instead of {right:?}")) }
     }
 
     /// Reads everything, counts everything, and takes all apart: nothing may be left.
     pub fn end(mut self) -> Result<(), String> {
         self.world.memory.inject.clear();
-        for space in 0..self.shadows.len() {
-            self.running = space;
-            self.call(&Operation::Enter(space))?.map_err(failed("a switch"))?;
-            self.call(&Operation::Forget)?.map_err(failed("a flush"))?;
-            self.read(Pages(0, PAGES))?;
+        for space in 0..SPACES {
+            for operation in [Operation::Enter(space), Operation::Forget, Operation::Read(Pages(0, PAGES))] {
+                self.step(&operation)?.map_err(failed("in the end"))?;
+            }
         }
         self.audit()?;
         self.world.end()
@@ -69,6 +81,7 @@ impl Checked {
         self.world.audit()?;
         let view = view::look(&self.world);
         for (space, (seen, shadow)) in view.spaces.iter().zip(&mut self.shadows).enumerate() {
+            let Some(shadow) = shadow else { continue };
             for (page, seen) in seen.pages.iter().enumerate() {
                 let right = shadow.words(page);
                 if !(seen.words.iter().enumerate()).all(|(word, &found)| shadow.sees(page, word, found)) {
@@ -81,26 +94,76 @@ impl Checked {
 
     /// An operation that is not an access returns what it must, unless a failure came in between: an injected one, or of memory where
     /// there is little.
-    fn call(&mut self, operation: &Operation) -> Result<Result<(), Errno>, String> {
+    fn call(&mut self, operation: &Operation) -> Result<Returned, String> {
         let before = self.world.struck();
-        let result = self.world.call(&self.world.spaces[self.running], operation);
-        let right = self.shadows[self.running].apply(operation);
-        let excused = match result {
-            Ok(()) => false,
-            Err(error) => self.world.struck() > before || error == Errno::ENOMEM && self.world.size.is_little(),
+        let refused = self.refusal(operation);
+        let result = self.world.call(self.running, operation);
+        let excused = self.excuses(result, before);
+        let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
+        let right = match (refused, operation) {
+            (Some(error), _) => Err(error),
+            // What was at the new place is gone, and all else is as before.
+            (None, &Operation::Move(pages, to, _)) if excused => shadow.apply(&Operation::Unmap(Pages(to, pages.1))),
+            (None, _) => shadow.apply(operation),
         };
-        let good = result == right || excused;
-        if good { Ok(result) } else { Err(format!("returns {result:?} instead of {right:?}")) }
+        if result == right || excused { Ok(result) } else { Err(format!("returns {result:?} instead of {right:?}")) }
+    }
+
+    /// Why an operation must be refused before it does anything, where the areas say so.
+    fn refusal(&self, operation: &Operation) -> Option<Errno> {
+        let &Operation::Move(pages, to, _) = operation else { return None };
+        if pages.overlaps(Pages(to, pages.1)) {
+            return Some(Errno::EINVAL);
+        }
+        (!self.world.is_one_area(self.running, pages)).then_some(Errno::EFAULT)
+    }
+
+    /// Whether something failed that need not have: by a failure injected since there were `before`, or for want of memory.
+    fn excuses(&self, result: Returned, before: u64) -> bool {
+        let little = result == Err(Errno::ENOMEM) && self.world.size.is_little();
+        result.is_err() && (self.world.struck() > before || little)
+    }
+
+    /// The program forks.
+    fn fork(&mut self, child: usize) -> Result<Returned, String> {
+        if child == self.running {
+            return Ok(Ok(()));
+        }
+        self.exit(child);
+        let before = self.world.struck();
+        let result = self.world.fork(self.running, child);
+        if result.is_ok() {
+            self.shadows[child] = Some(self.shadow().fork());
+        }
+        if result.is_ok() || self.excuses(result, before) { Ok(result) } else { Err(format!("returns {result:?}")) }
+    }
+
+    fn exit(&mut self, space: usize) {
+        if space != self.running {
+            self.world.exit(space);
+            self.shadows[space] = None;
+        }
+    }
+
+    /// That of the space that runs.
+    fn shadow(&self) -> &Shadow {
+        self.shadows[self.running].as_ref().expect("the space that runs")
+    }
+
+    fn shadow_mut(&mut self) -> &mut Shadow {
+        self.shadows[self.running].as_mut().expect("the space that runs")
     }
 
     fn write(&mut self, pages: Pages, value: u64) -> Result<(), String> {
         for page in pages.iter() {
             let word = page % WORDS;
+            // Another value in each page, but for 0.
+            let value = value.wrapping_mul(2 * page as u64 + 1);
             let written = self.access(page, word, Access::Write, |world| {
                 world.machine.user_write_u64(at(page, word), value).map(|()| value)
             })?;
-            if written.is_some() {
-                self.shadows[self.running].store(page, word, value);
+            if let (Some(value), Some(shadow)) = (written, &mut self.shadows[self.running]) {
+                shadow.store(page, word, value);
             }
         }
         Ok(())
@@ -122,12 +185,12 @@ impl Checked {
         access: Access,
         act: impl Fn(&World) -> Result<u64, mmu::host::Fault>,
     ) -> Result<Option<u64>, String> {
-        let right = self.shadows[self.running].access(page, access);
+        let right = self.shadow().access(page, access);
         for _ in 0..TRIES {
             if let Ok(value) = act(&self.world) {
                 return right.map(|()| Some(value)).map_err(failed(&format!("{access:?} of page {page} succeeds")));
             }
-            match self.world.fault(&self.world.spaces[self.running], at(page, word), access) {
+            match self.world.fault(self.running, at(page, word), access) {
                 None => {}
                 Some(Ok(())) if right.is_ok() => {}
                 Some(Err(error)) if right == Err(error) => return Ok(None),
@@ -145,7 +208,7 @@ impl Checked {
         for page in pages.widened().iter() {
             let word = page % WORDS;
             self.must_hold(page, word, self.world.machine.user_read_u64(at(page, word)).ok())?;
-            let writable = self.shadows[self.running].access(page, Access::Write);
+            let writable = self.shadow().access(page, Access::Write);
             if writable.is_err() && self.world.machine.user_write_u64(at(page, 0), u64::MAX).is_ok() {
                 return Err(format!("page {page} is written: {writable:?}"));
             }
@@ -154,7 +217,7 @@ impl Checked {
     }
 
     fn must_hold(&mut self, page: usize, word: usize, found: Option<u64>) -> Result<(), String> {
-        let shadow = &mut self.shadows[self.running];
+        let shadow = self.shadow_mut();
         match (found, shadow.access(page, Access::Read)) {
             (None, _) => Ok(()),
             (Some(_), Err(error @ (FaultError::NotMapped | FaultError::Denied))) => {

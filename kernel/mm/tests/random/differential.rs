@@ -27,16 +27,24 @@ pub type Case = Vec<Operation>;
 
 /// Sequences of any length. No switch chooses the way, which is what the machines differ in.
 pub fn cases() -> impl Strategy<Value = Case> {
-    let operation = prop_oneof![
+    let operations = prop_oneof![
         4 => operation::write(NEAR),
         2 => operation::read(NEAR),
         2 => operation::destroy(NEAR),
         1 => operation::map(NEAR),
         4 => operation::page_out(NEAR),
+        1 => operation::reclaim(NEAR),
         2 => operation::keep(NEAR),
+        1 => operation::relocate(NEAR),
+        2 => operation::family(),
         2 => operation::around(operation::other_setting()),
+        2 => operation::fail(),
     ];
-    vec(operation, 1..=LONGEST)
+    let operations = prop_oneof![
+        30 => operations.prop_map(|operation| std::vec![operation]),
+        1 => operation::patchwork(NEAR),
+    ];
+    vec(operations, 1..=LONGEST).prop_map(|groups| groups.concat())
 }
 
 /// Carries a sequence out in all three ways. Returns how many operations it had.

@@ -3,13 +3,15 @@
 use std::ops::Range;
 
 use mm::inject::Point;
+use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::Prot;
 use mmu::CONT_PTES;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::world::PAGES;
+use crate::world::{PAGES, SPACES};
 
 /// Readable and writable.
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -22,6 +24,11 @@ impl Pages {
     /// Each of them.
     pub fn iter(self) -> Range<usize> {
         self.0..self.0 + self.1
+    }
+
+    /// Whether any page is one of both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.0 < other.0 + other.1 && other.0 < self.0 + self.1
     }
 
     /// With a block's worth of neighbours on either side.
@@ -46,6 +53,16 @@ pub enum Operation {
     Protect(Pages, Prot),
     /// madvise.
     Advise(Pages, u32),
+    /// mremap to this page, in place of what is there.
+    Move(Pages, usize, MoveFlags),
+    /// Direct reclaim comes upon the folios of these pages.
+    Reclaim(Pages),
+    /// The program forks into the space of this number, from which one that is there goes first.
+    Fork(usize),
+    /// The program forks, and the child ends at once.
+    Child,
+    /// The space of this number goes.
+    Exit(usize),
     /// A switch gets another value.
     Set(&'static str, &'static str),
     /// The program of this space runs from now on.
@@ -57,20 +74,27 @@ pub enum Operation {
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
     /// longer the program's.
     Forget,
+    /// Writes to the swap device take so many ticks from now on.
+    Latency(u64),
+    /// The swap device's time goes on, and what it has completed is dealt with.
+    Tick,
     /// This point, and no other, lets so many units pass and then fails once.
     Fail(Point, usize),
 }
 
-use Operation::{Advise, Enter, Fail, Forget, Map, Protect, Read, Rollover, Set, Shrink, Unmap, Write};
+use Operation::{
+    Advise, Child, Enter, Exit, Fail, Forget, Fork, Latency, Map, Move, Protect, Read, Reclaim, Rollover, Set, Shrink,
+    Tick, Unmap, Write,
+};
 
 impl Operation {
     /// The pages that it is about; for one that is about none, the first.
     pub fn pages(&self) -> Pages {
         match *self {
-            Write(pages, _) | Read(pages) | Map(pages, _) | Unmap(pages) | Protect(pages, _) | Advise(pages, _) => {
-                pages
-            }
-            Set(..) | Enter(_) | Rollover(_) | Shrink(_) | Forget | Fail(..) => Pages(0, 1),
+            Write(pages, _) | Map(pages, _) | Protect(pages, _) | Advise(pages, _) | Move(pages, ..) => pages,
+            Read(pages) | Unmap(pages) | Reclaim(pages) => pages,
+            Fork(_) | Child | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Set(..) | Forget | Latency(_) | Tick
+            | Fail(..) => Pages(0, 1),
         }
     }
 }
@@ -100,9 +124,18 @@ const SETTINGS: [(&str, &str); 18] = [
     ("getter", "full"),
 ];
 
-/// Advices that take nothing away.
-const ADVICES: [u32; 5] =
-    [advice::HUGEPAGE, advice::NOHUGEPAGE, advice::POPULATE_READ, advice::POPULATE_WRITE, advice::COLD];
+/// Advices that take nothing away, and what a child gets.
+const ADVICES: [u32; 9] = [
+    advice::HUGEPAGE,
+    advice::NOHUGEPAGE,
+    advice::POPULATE_READ,
+    advice::POPULATE_WRITE,
+    advice::COLD,
+    advice::DONTFORK,
+    advice::DOFORK,
+    advice::WIPEONFORK,
+    advice::KEEPONFORK,
+];
 
 /// Protections; what was taken comes back about as often.
 const PROTECTIONS: [Prot; 4] = [RW, RW, Prot::READ, Prot::empty()];
@@ -146,6 +179,28 @@ pub fn page_out(of: Range<usize>) -> impl Strategy<Value = Operation> {
     pages(of).prop_map(|pages| Advise(pages, advice::PAGEOUT))
 }
 
+/// Direct reclaim, which does not ask whose the folios are.
+pub fn reclaim(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    pages(of).prop_map(Reclaim)
+}
+
+/// mremap; mostly by whole blocks, so that these stay folded.
+pub fn relocate(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let to = prop_oneof![1 => 0..PAGES, 3 => (0..PAGES / CONT_PTES).prop_map(|block| block * CONT_PTES)];
+    let flags = prop_oneof![3 => Just(MoveFlags::empty()), 1 => Just(MoveFlags::DONTUNMAP)];
+    (pages(of), to, flags).prop_map(|(pages, to, flags)| Move(pages, to.min(PAGES - pages.1), flags))
+}
+
+/// Spaces that come, run, and go.
+pub fn family() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        2 => (0..SPACES).prop_map(Fork),
+        1 => Just(Child),
+        1 => (0..SPACES).prop_map(Exit),
+        2 => (0..SPACES).prop_map(Enter),
+    ]
+}
+
 /// What neither takes contents away nor swaps them out.
 pub fn keep(of: Range<usize>) -> impl Strategy<Value = Operation> {
     prop_oneof![
@@ -162,8 +217,39 @@ pub fn around(setting: impl Strategy<Value = Operation>) -> impl Strategy<Value 
         1 => (1..=8usize).prop_map(Rollover),
         4 => Just(Forget),
         2 => (1..64usize).prop_map(Shrink),
-        3 => (select(&Point::ALL[..]), 0..24usize).prop_map(|(point, after)| Fail(point, after)),
+        3 => fail(),
     ]
+}
+
+/// A block of which some pages are exclusive and others not, all read-only, is taken out, and that fails in the middle.
+pub fn patchwork(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
+    let block = (of.start / CONT_PTES..of.end / CONT_PTES).prop_map(|block| Pages(block * CONT_PTES, CONT_PTES));
+    let written = vec((0..CONT_PTES, 1..=4usize), 1..=3);
+    let take_out = prop_oneof![1 => Just(None), 2 => fail_inside(CONT_PTES).prop_map(Some)];
+    (block, written, take_out).prop_map(|(block, written, failure)| {
+        let rewrite =
+            written.into_iter().map(|(first, count)| Write(Pages(block.0 + first, count.min(CONT_PTES - first)), 1));
+        // The child leaves all pages shared in name; a write makes one exclusive again.
+        let prepare = [Map(block, RW), Write(block, 1), Child].into_iter().chain(rewrite);
+        let reclaim = [Protect(block, Prot::READ)].into_iter().chain(failure).chain([Advise(block, advice::PAGEOUT)]);
+        prepare.chain(reclaim).collect()
+    })
+}
+
+/// A failure to come; often one inside a folio that is taken out.
+pub fn fail() -> impl Strategy<Value = Operation> {
+    let any = (select(&Point::ALL[..]), 0..24usize).prop_map(|(point, after)| Fail(point, after));
+    prop_oneof![any, fail_inside(24)]
+}
+
+/// A failure at one of the next `pages` pages that are taken out.
+fn fail_inside(pages: usize) -> impl Strategy<Value = Operation> {
+    (select(&[Point::SwapDup, Point::Share][..]), 0..pages).prop_map(|(point, after)| Fail(point, after))
+}
+
+/// What a swap device does that takes its time.
+pub fn device() -> impl Strategy<Value = Operation> {
+    prop_oneof![1 => (0..4u64).prop_map(Latency), 3 => Just(Tick)]
 }
 
 /// A switch gets another value.

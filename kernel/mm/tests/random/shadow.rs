@@ -2,6 +2,7 @@
 
 use mm::Errno;
 use mm::fault::{Access, FaultError};
+use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::Prot;
 
@@ -17,11 +18,15 @@ struct Page {
     given_up: [bool; WORDS],
     /// Whether any word was written since: then the others are what they were at that moment.
     settled: bool,
+    /// MADV_DONTFORK.
+    stays: bool,
+    /// MADV_WIPEONFORK.
+    wiped: bool,
 }
 
 impl Page {
     fn fresh(prot: Prot) -> Option<Self> {
-        Some(Self { prot, words: [0; WORDS], given_up: [false; WORDS], settled: true })
+        Some(Self { prot, words: [0; WORDS], given_up: [false; WORDS], settled: true, stays: false, wiped: false })
     }
 
     /// A word is seen to be `found`. Whether it may be.
@@ -41,6 +46,22 @@ impl Page {
         }
         true
     }
+
+    fn note(&mut self, advice: u32) {
+        match advice {
+            advice::DONTFORK => self.stays = true,
+            advice::DOFORK => self.stays = false,
+            advice::WIPEONFORK => self.wiped = true,
+            advice::KEEPONFORK => self.wiped = false,
+            _ => {}
+        }
+    }
+
+    /// What a child has of it.
+    fn inherited(self) -> Option<Self> {
+        let kept = if self.wiped { Self { words: [0; WORDS], given_up: [false; WORDS], ..self } } else { self };
+        (!self.stays).then_some(kept)
+    }
 }
 
 /// What a space must look like to its program.
@@ -53,6 +74,11 @@ impl Shadow {
     /// All mapped, nothing written.
     pub fn new() -> Self {
         Self { pages: [Page::fresh(RW); PAGES] }
+    }
+
+    /// That of a child.
+    pub fn fork(&self) -> Self {
+        Self { pages: self.pages.map(|page| page.and_then(Page::inherited)) }
     }
 
     /// How an access must end, faults resolved.
@@ -87,6 +113,7 @@ impl Shadow {
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
             Operation::Advise(pages, advice) => return self.advise(pages, advice),
+            Operation::Move(pages, to, flags) => self.relocate(pages, to, flags),
             _ => {}
         }
         Ok(())
@@ -100,13 +127,23 @@ impl Shadow {
         })
     }
 
+    fn relocate(&mut self, pages: Pages, to: usize, flags: MoveFlags) {
+        for (page, to) in pages.iter().zip(to..) {
+            self.pages[to] = self.pages[page];
+            self.empty(page);
+            if !flags.contains(MoveFlags::DONTUNMAP) {
+                self.pages[page] = None;
+            }
+        }
+    }
+
     fn advise(&mut self, pages: Pages, advice: u32) -> Result<(), Errno> {
         match advice {
             advice::POPULATE_READ => return self.populate(pages, Access::Read),
             advice::POPULATE_WRITE => return self.populate(pages, Access::Write),
             advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
             advice::FREE => pages.iter().for_each(|page| self.give_up(page)),
-            _ => {}
+            _ => self.pages[pages.iter()].iter_mut().flatten().for_each(|page| page.note(advice)),
         }
         // A hole stops nothing.
         if pages.iter().all(|page| self.pages[page].is_some()) { Ok(()) } else { Err(Errno::ENOMEM) }

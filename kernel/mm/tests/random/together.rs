@@ -64,13 +64,17 @@ pub fn cases() -> impl Strategy<Value = Case> {
         6 => operation::page_out(MEETING),
         2 => operation::keep(MEETING),
         2 => operation::destroy(VOLATILE),
+        1 => operation::reclaim(MEETING),
+        1 => Just(Operation::Child),
         2 => operation::around(operation::setting()),
+        2 => operation::device(),
     ];
     // Takes no access away, which the first could not give back where a hole came about meanwhile.
     let second = prop_oneof![
         3 => operation::page_out(MEETING),
         2 => operation::empty(VOLATILE),
         1 => operation::around(operation::setting()),
+        1 => operation::device(),
     ];
     let disturbers = (vec(first, 0..=DISTURBANCES), vec(second, 0..=DISTURBANCES));
     let works = (programs, disturbers.prop_map(|(first, second)| [first, second]));
@@ -85,7 +89,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
 pub fn run(features: Features, case: &Case) -> Result<usize, String> {
     let world = World::new(Size::ROOMY, features, WORDS + 2, case.seed);
     for setting in case.settings.iter().chain([&Operation::Set("unmap", case.way)]) {
-        world.call(&world.spaces[0], setting).map_err(|error| format!("{setting:?}: {error:?}"))?;
+        world.call(0, setting).map_err(|error| format!("{setting:?}: {error:?}"))?;
     }
     let space = |cpu: usize| if case.shared { 0 } else { cpu };
     let mut programs = [0, 1].map(|cpu| Program::new(&world, space(cpu), cpu));
@@ -102,7 +106,7 @@ pub fn run(features: Features, case: &Case) -> Result<usize, String> {
     }
     world.memory.inject.clear();
     for program in &mut programs {
-        world.memory.activate(&world.spaces[program.space]);
+        world.memory.activate(world.space(program.space));
         program.forget();
         MEETING.for_each(|page| program.load(page));
     }
@@ -114,16 +118,15 @@ pub fn run(features: Features, case: &Case) -> Result<usize, String> {
 /// What a disturber does. What it takes away by mprotect it gives back, as the programs wait for it.
 fn disturb(world: &World, operations: &[Operation]) {
     let mut target = 0;
-    world.memory.activate(&world.spaces[target]);
+    world.memory.activate(world.space(target));
     for operation in operations {
         if let Operation::Enter(space) = *operation {
             target = space;
         }
-        let space = &world.spaces[target];
         // Holes and injected failures are the disturber's own affair.
-        let _ = world.call(space, operation);
+        let _ = world.call(target, operation);
         if let Operation::Protect(pages, _) = *operation {
-            let _ = world.call(space, &Operation::Protect(pages, RW));
+            let _ = world.call(target, &Operation::Protect(pages, RW));
         }
     }
     world.memory.deactivate();
@@ -145,7 +148,7 @@ impl<'a> Program<'a> {
     }
 
     fn run(&mut self, touches: &[Touch]) {
-        self.world.memory.activate(&self.world.spaces[self.space]);
+        self.world.memory.activate(self.world.space(self.space));
         for (touch, value) in touches.iter().zip(1..) {
             match *touch {
                 Touch::Load(page) => self.load(page),
@@ -157,7 +160,7 @@ impl<'a> Program<'a> {
     }
 
     fn forget(&self) {
-        let _ = self.world.call(&self.world.spaces[self.space], &Operation::Forget);
+        let _ = self.world.call(self.space, &Operation::Forget);
     }
 
     fn load(&mut self, page: usize) {
@@ -185,7 +188,7 @@ impl<'a> Program<'a> {
             if let Ok(result) = act(self.world, address) {
                 return Some(result);
             }
-            match self.world.fault(&self.world.spaces[self.space], address, access) {
+            match self.world.fault(self.space, address, access) {
                 None | Some(Ok(())) => {}
                 Some(Err(FaultError::Denied)) => mmu::relax(),
                 Some(Err(FaultError::NotMapped)) if VOLATILE.contains(&page) => return None,

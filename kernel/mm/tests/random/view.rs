@@ -54,8 +54,8 @@ pub struct Sums {
     pub counts: [u64; COUNTED.len()],
 }
 
-/// A space.
-#[derive(Clone, PartialEq, Debug)]
+/// A space; empty if there is none of its number.
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct SpaceView {
     pub anon_pages: i64,
     pub swap_entries: i64,
@@ -116,7 +116,8 @@ pub struct FolioView {
 /// Looks at all of a world.
 pub fn look(world: &World) -> View {
     let mut looker = Looker { world, folios: Numbers::default(), slots: BTreeMap::new() };
-    let spaces = world.spaces.iter().map(|space| looker.space(space)).collect();
+    let spaces = world.spaces.iter().map(|space| space.as_ref().map_or_else(SpaceView::default, |it| looker.space(it)));
+    let spaces = spaces.collect();
     View { sums: sums(world), spaces, folios: looker.folios.seen }
 }
 
@@ -190,14 +191,14 @@ impl Looker<'_> {
         if entry.is_none() {
             PageView { entry: Entry::None, words: [0; WORDS] }
         } else if entry.is_present() {
-            self.present(entry, page)
+            self.present(entry)
         } else {
-            self.swapped(entry, page)
+            self.swapped(entry)
         }
     }
 
-    fn present(&mut self, entry: Descriptor, page: usize) -> PageView {
-        let words = self.words(entry.frame(), page);
+    fn present(&mut self, entry: Descriptor) -> PageView {
+        let words = self.words(entry.frame());
         let valid = entry.is_valid();
         if entry.is_special() {
             return PageView { entry: Entry::ZeroPage { valid }, words };
@@ -215,7 +216,7 @@ impl Looker<'_> {
         PageView { entry, words }
     }
 
-    fn swapped(&mut self, entry: Descriptor, page: usize) -> PageView {
+    fn swapped(&mut self, entry: Descriptor) -> PageView {
         let memory = &self.world.memory;
         let swapped = SwapEntry::from_descriptor(entry).expect("a swap entry");
         let zero = memory.swap.zero_run(swapped.entry, 1) == Some(true);
@@ -224,9 +225,9 @@ impl Looker<'_> {
             (folio, (swapped.entry.slot - folio.swap_entry(0).slot) as usize)
         });
         let words = match cached {
-            Some((folio, index)) => self.words(folio.page(index), page),
+            Some((folio, index)) => self.words(folio.page(index)),
             None if zero => [0; WORDS],
-            None => self.words(self.world.device.frame(swapped.entry.slot as usize), page),
+            None => self.words(self.world.device.frame(swapped.entry.slot as usize)),
         };
         let known = self.slots.len();
         let entry = Entry::Swapped {
@@ -240,11 +241,11 @@ impl Looker<'_> {
         PageView { entry, words }
     }
 
-    /// The words of page `page` that `frame` holds.
-    fn words(&self, frame: Pfn, page: usize) -> [u64; WORDS] {
+    /// The words that `frame` holds.
+    fn words(&self, frame: Pfn) -> [u64; WORDS] {
         std::array::from_fn(|word| {
             let mut bytes = [0; 8];
-            self.world.memory.door.read_bytes(frame.start().add_bytes(offset(page, word)), &mut bytes);
+            self.world.memory.door.read_bytes(frame.start().add_bytes(offset(word)), &mut bytes);
             u64::from_le_bytes(bytes)
         })
     }

@@ -1,12 +1,15 @@
-//! The machine with memory management and two spaces, and the calls that operations make there.
+//! The machine with memory management and a few spaces, and the calls that operations make there.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use mm::fault::{Access, FaultError};
 use mm::inject::Point;
+use mm::lru::FolioList;
 use mm::map::{MapFlags, MapRequest};
-use mm::swap::{RamDevice, SwapDevice, SwapError};
+use mm::reclaim::reclaim_folios;
+use mm::remap::{MoveFlags, MoveRequest};
+use mm::swap::{Drive, RamDevice};
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space, audit};
 use mmu::host::{Config, Machine};
@@ -20,6 +23,8 @@ pub const PAGES: usize = 128 + 512;
 pub const FIELD: Range<usize> = 0..PAGES;
 /// Words of each page that are used: one for each program.
 pub const WORDS: usize = 2;
+/// Spaces at most. Two are there from the start; the others are their children, as long as they live.
+pub const SPACES: usize = 4;
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
 /// ASIDs run out soon.
@@ -34,7 +39,7 @@ pub struct Size {
 
 impl Size {
     /// Enough for all pages of all spaces, in memory and on the device.
-    pub const ROOMY: Self = Self { ram: 24 << 20, slots: 3 * 512 };
+    pub const ROOMY: Self = Self { ram: 32 << 20, slots: 6 * 512 };
     /// The device is not enough for the pages of one space, so that it gets full, and its runs come to pieces.
     pub const LITTLE_SWAP: Self = Self { ram: 24 << 20, slots: 600 };
     /// Memory is not enough, and has few large folios.
@@ -46,43 +51,31 @@ impl Size {
     }
 }
 
-/// A swap device that the world still sees.
-#[derive(Debug)]
-struct Watched(Arc<RamDevice>);
-
-impl SwapDevice for Watched {
-    fn slots(&self) -> usize {
-        self.0.slots()
-    }
-
-    fn write(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
-        self.0.write(door, slot, frame, pages)
-    }
-
-    fn read(&self, door: &Door, slot: usize, frame: Pfn, pages: usize) -> Result<(), SwapError> {
-        self.0.read(door, slot, frame, pages)
-    }
-}
-
 /// A machine and what runs on it.
 pub struct World {
     pub size: Size,
     pub machine: Machine,
-    pub device: Arc<RamDevice>,
+    pub device: Arc<Drive>,
     pub memory: Memory,
-    pub spaces: [Arc<Space>; 2],
+    /// By number; `None` for one that is not there.
+    pub spaces: [Option<Arc<Space>>; SPACES],
     /// What was free before the field was mapped.
     stock: [usize; 4],
 }
 
 /// The address of a word.
 pub fn at(page: usize, word: usize) -> VirtAddr {
-    BASE.add_pages(page).add_bytes(offset(page, word))
+    BASE.add_pages(page).add_bytes(offset(word))
 }
 
 /// Where in its page a word is. Words of a page lie far apart.
-pub fn offset(page: usize, word: usize) -> u64 {
-    (word * 3 * 1024 + page % 100 * 8) as u64
+pub const fn offset(word: usize) -> u64 {
+    (word * 3 * 1024 + 40) as u64
+}
+
+/// The address and length in bytes of pages.
+fn range(pages: Pages) -> (u64, u64) {
+    (at(pages.0, 0).page().as_u64(), pages.1 as u64 * PAGE_SIZE)
 }
 
 /// The error of a step that can not go wrong.
@@ -99,25 +92,53 @@ impl World {
         let first = Config::default().ram_start.frame();
         let all: [Range<Pfn>; 1] = [first..first.add((ram / PAGE_SIZE) as usize)];
         let memory = Memory::new(Door::simulated(&machine), &all).expect("memory");
-        let device = Arc::new(RamDevice::new(&memory.frames, slots).expect("a device"));
-        memory.swap.add_device(Box::new(Watched(device.clone()))).expect("a place for the device");
+        let device = Arc::new(Drive::new(RamDevice::new(&memory.frames, slots).expect("a device")));
+        memory.swap.add_device(Box::new(device.clone())).expect("a place for the device");
         memory.policy().parse("asid_bits", ASID_BITS).expect("a right value");
         memory.policy().parse("thp", "64K=always").expect("a right value");
         let stock = stock(&memory);
-        let spaces = [(); 2].map(|()| memory.create_space().expect("a space"));
+        let spaces = std::array::from_fn(|number| (number < 2).then(|| memory.create_space().expect("a space")));
         let world = Self { size, machine, device, memory, spaces, stock };
-        for space in &world.spaces {
+        for space in [0, 1] {
             world.call(space, &Operation::Map(Pages(0, PAGES), RW)).expect("mmap");
         }
         world
     }
 
-    /// Carries an operation out that is not a program's access. Spaces stay active as they are, but after `Enter` and `Rollover`.
-    pub fn call(&self, space: &Arc<Space>, operation: &Operation) -> Result<(), Errno> {
-        let memory = &self.memory;
-        let range = |pages: Pages| (at(pages.0, 0).page().as_u64(), pages.1 as u64 * PAGE_SIZE);
+    /// A space.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn space(&self, number: usize) -> &Arc<Space> {
+        self.spaces[number].as_ref().expect("a space")
+    }
+
+    /// Makes a child of a space. One of its number that was there must have gone.
+    pub fn fork(&mut self, parent: usize, child: usize) -> Result<(), Errno> {
+        self.spaces[child] = Some(self.memory.fork_space(self.space(parent))?);
+        Ok(())
+    }
+
+    /// A space that does not run goes, if it is there.
+    pub fn exit(&mut self, space: usize) {
+        if let Some(space) = self.spaces[space].take() {
+            self.memory.destroy_space(&space);
+        }
+    }
+
+    /// Whether pages lie in one area.
+    pub fn is_one_area(&self, space: usize, pages: Pages) -> bool {
+        let (start, length) = range(pages);
+        let layout = self.space(space).layout().read();
+        layout.areas.find(VirtAddr::new(start)).is_some_and(|area| area.end.as_u64() >= start + length)
+    }
+
+    /// Carries an operation out that is neither a program's access nor begins or ends a space. Spaces stay active as they are, but after
+    /// `Enter` and `Rollover`.
+    pub fn call(&self, space: usize, operation: &Operation) -> Result<(), Errno> {
+        let (memory, space) = (&self.memory, self.space(space));
         match *operation {
-            Operation::Write(..) | Operation::Read(_) => Ok(()),
+            Operation::Write(..) | Operation::Read(_) | Operation::Fork(_) | Operation::Exit(_) => Ok(()),
             Operation::Map(pages, prot) => {
                 let flags = MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED;
                 let (address, length) = range(pages);
@@ -126,12 +147,28 @@ impl World {
             Operation::Unmap(pages) => memory.munmap(space, range(pages).0, range(pages).1),
             Operation::Protect(pages, prot) => memory.mprotect(space, range(pages).0, range(pages).1, prot),
             Operation::Advise(pages, advice) => memory.madvise(space, range(pages).0, range(pages).1, advice),
+            Operation::Move(pages, to, flags) => {
+                let (old, length) = range(pages);
+                let flags = MoveFlags::MAYMOVE | MoveFlags::FIXED | flags;
+                let new_address = range(Pages(to, 0)).0;
+                let request = MoveRequest { old, old_length: length, new_length: length, flags, new_address };
+                memory.mremap(space, request).map(drop)
+            }
+            Operation::Reclaim(pages) => {
+                self.reclaim(space, pages);
+                Ok(())
+            }
+            Operation::Child => {
+                let child = memory.fork_space(space)?;
+                memory.destroy_space(&child);
+                Ok(())
+            }
             Operation::Set(key, value) => {
                 memory.policy().parse(key, value).expect("a right value");
                 Ok(())
             }
             Operation::Enter(space) => {
-                memory.activate(&self.spaces[space]);
+                memory.activate(self.space(space));
                 Ok(())
             }
             Operation::Rollover(spaces) => self.run_short_lived(space, spaces),
@@ -141,6 +178,14 @@ impl World {
             }
             Operation::Forget => {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
+                Ok(())
+            }
+            Operation::Latency(ticks) => {
+                self.device.set_latency(ticks);
+                Ok(())
+            }
+            Operation::Tick => {
+                self.tick();
                 Ok(())
             }
             Operation::Fail(point, after) => {
@@ -162,12 +207,34 @@ impl World {
         })
     }
 
+    /// Reclaims the folios that pages belong to, whoever maps them besides, as direct reclaim does that has found them on its list.
+    fn reclaim(&self, space: &Arc<Space>, pages: Pages) {
+        let mut list = FolioList::new();
+        for address in pages.iter().map(|page| at(page, 0)) {
+            let Some(table) = space.lock_table(&self.memory, address) else { continue };
+            let entry = self.memory.door.load(table.slot(address));
+            if entry.is_present() && !entry.is_special() {
+                let folio = self.memory.frames.folio_of(entry.frame());
+                if self.memory.lru.isolate(folio) {
+                    list.push_back(folio);
+                }
+            }
+        }
+        reclaim_folios(&self.memory, &mut list);
+    }
+
     /// A fault of a program. `None` if it failed for nothing but an injected failure: the program may try again.
-    pub fn fault(&self, space: &Arc<Space>, address: VirtAddr, access: Access) -> Option<Result<(), FaultError>> {
+    pub fn fault(&self, space: usize, address: VirtAddr, access: Access) -> Option<Result<(), FaultError>> {
         let before = self.struck();
-        let result = self.memory.fault(space, address, access);
+        let result = self.memory.fault(self.space(space), address, access);
         let injected = matches!(result, Err(FaultError::OutOfMemory | FaultError::SwapRead)) && self.struck() > before;
         (!injected).then_some(result)
+    }
+
+    /// The swap device's time goes on.
+    fn tick(&self) {
+        self.device.tick();
+        self.memory.run_completions();
     }
 
     /// How often a point has failed as it was told.
@@ -177,14 +244,18 @@ impl World {
 
     /// Everything counted again. No CPU may run.
     pub fn audit(&self) -> Result<(), String> {
-        audit::recount(&self.memory, &self.spaces).map_err(|finding| finding.to_string())?;
+        let spaces: Vec<_> = self.spaces.iter().flatten().cloned().collect();
+        audit::recount(&self.memory, &spaces).map_err(|finding| finding.to_string())?;
         if self.memory.defects() == 0 { Ok(()) } else { Err(format!("{} defects noted", self.memory.defects())) }
     }
 
     /// Takes all apart: nothing may be left.
-    pub fn end(self) -> Result<(), String> {
+    pub fn end(mut self) -> Result<(), String> {
         self.memory.deactivate();
-        self.spaces.iter().for_each(|space| self.memory.destroy_space(space));
+        (0..SPACES).for_each(|space| self.exit(space));
+        while self.device.pending() > 0 {
+            self.tick();
+        }
         let left = stock(&self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }

@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod data;
+pub mod device;
 pub mod flush;
 pub mod fold;
 pub mod fork;
@@ -9,6 +10,7 @@ pub mod getters;
 pub mod helpers;
 pub mod lazyfree;
 pub mod moving;
+pub mod pin;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -30,7 +32,9 @@ pub const FAMILIES: &[&[Case]] = &[
     rollback::CASES,
     lazyfree::CASES,
     swap_in::CASES,
+    device::CASES,
     fork::CASES,
+    pin::CASES,
     zap::CASES,
     protect::CASES,
     moving::CASES,

@@ -37,7 +37,6 @@ pub const CASES: &[Case] = &[
     Case { name: "4.17 advice moves along", run: advice_moves },
     Case { name: "4.17 no table: all is moved back", run: moved_back },
     Case { name: "4.17 mremap with bad arguments", run: bad_arguments },
-    Case { name: "4.17 mremap at the limit of areas", run: area_limit },
 ];
 
 /// MREMAP_MAYMOVE.
@@ -410,21 +409,4 @@ fn bad_arguments(bench: &Bench<'_>) -> Outcome {
     same("a cut", call(start, 4 * block, page, 0, 0), Ok(start))?;
     field.must_look(1, 31, "N31")?;
     field.verify(0, 1)
-}
-
-fn area_limit(bench: &Bench<'_>) -> Outcome {
-    let field = fresh_block(bench)?;
-    let limit = field.space.layout().read().areas.limit();
-    // Every other page an area of its own, until three more are one too many.
-    let mut area = 0;
-    while field.space.layout().read().areas.len() + 3 < limit {
-        Field::new(bench, field.space.clone(), field.va(1024 + 2 * area), 1)?;
-        area += 1;
-    }
-    same("mremap", field.move_pages(4, 8, 512), Err(Errno::ENOMEM))?;
-    field.must_look(0, 16, "C16")?;
-    field.unmap(1024, 1)?;
-    field.move_pages(4, 8, 512).map_err(failed("mremap"))?;
-    field.must_look(0, 16, "P4 N8 P4")?;
-    field.verify_moved(4, 8, 512)
 }

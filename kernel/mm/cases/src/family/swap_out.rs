@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     Case { name: "T-S-19 a folio across two tables", run: two_tables },
     Case { name: "T-S-20 an entry in the middle is gone", run: hole },
     Case { name: "T-S-20 an entry in the middle is another swap entry", run: foreign_swap_entry },
+    Case { name: "1.2 a batch of four, then one that can not join it", run: four_and_one },
     Case { name: "T-S-21 some entries dirty", run: some_dirty },
     Case { name: "T-S-22 all entries clean", run: all_clean },
     Case { name: "T-S-23 flush=immediate", run: immediate },
@@ -206,6 +207,26 @@ fn must_be_two_runs(bench: &Bench<'_>, way: &str, out: &Unmapped) -> Outcome {
         "folio" => out.cost.must_be("f=2 k=2 n=2 I=2"),
         _ => out.cost.must_be("f=2 k=2 n=1 I=1"),
     }
+}
+
+/// The length of a batch is that of its turn: the references fall by four and by one. The fifth entry is read-only.
+fn four_and_one(bench: &Bench<'_>) -> Outcome {
+    each_way(bench, |way| {
+        let field = bench.filled(Size(32), 8)?;
+        field.advise(5, 3, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
+        field.share_pages(4, 1);
+        field.must_look(0, 8, "P5 N3")?;
+        let folio = field.folio(0);
+        same("references before", folio.refs(), 5)?;
+        let out = unmap(bench, &field)?;
+        let drops = if way == "page" { 5 } else { 2 };
+        out.cost.must_be(&format!("f={drops} k={drops} x=5"))?;
+        // One of the swap cache for each page.
+        same("references afterwards", folio.refs(), 8)?;
+        field.must_look(0, 8, "E4 S1 N3")?;
+        field.verify(0, 5)?;
+        field.verify_zero(5, 3)
+    })
 }
 
 fn foreign_swap_entry(bench: &Bench<'_>) -> Outcome {

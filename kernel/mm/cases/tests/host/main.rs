@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use cases::{Bench, Cpu, Outcome};
-use mm::swap::RamDevice;
+use mm::swap::{Drive, RamDevice};
 use mm::{Memory, Space};
 use mmu::host::cpus::{CORTEX_A72, MAX, NEOVERSE_N1};
 use mmu::host::{Access, Config, Machine};
@@ -59,11 +59,15 @@ fn run_on<'a>(features: Features, cases: impl Iterator<Item = (&'a str, fn(&Benc
     let memory = Memory::new(Door::simulated(&machine), &[first..first.add((config.ram_bytes >> 12) as usize)]);
     let memory = memory.map_err(|error| format!("memory: {error:?}"))?;
     let slots = (MEGABYTES + 8) << 8;
-    let device = RamDevice::new(&memory.frames, slots).map_err(|error| format!("device: {error:?}"))?;
-    memory.swap.add_device(Box::new(device)).map_err(|error| format!("device: {error:?}"))?;
+    let ram = RamDevice::new(&memory.frames, slots).map_err(|error| format!("device: {error:?}"))?;
+    let drive = Arc::new(Drive::new(ram));
+    memory.swap.add_device(Box::new(drive.clone())).map_err(|error| format!("device: {error:?}"))?;
     let cpu = SimulatedCpu::new(machine);
     for (name, case) in cases {
-        Bench::new(&memory, &cpu, MEGABYTES).run(case).map_err(|error| format!("{name}: {error}"))?;
+        Bench::new(&memory, &cpu, MEGABYTES)
+            .with_drive(Some(&drive))
+            .run(case)
+            .map_err(|error| format!("{name}: {error}"))?;
     }
     match cpu.machine.verdict() {
         Verdict::Pass => Ok(()),
