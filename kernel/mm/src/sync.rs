@@ -67,7 +67,9 @@ pub fn set_other_tasks(run: fn()) {
 
 /// Waits a little for what another CPU, or another task of this one, holds over a wait of its own: the body of every loop that waits
 /// for such a thing.
-#[track_caller]
+// Out of line: most locks are free, and their takers need not save registers for it.
+#[cold]
+#[inline(never)]
 pub fn give_way() {
     assert_may_wait();
     match OTHER_TASKS.get() {
