@@ -13,7 +13,7 @@ use crate::unmapping::unmap_folio;
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { name: "T-S-1 T-S-4 page: a folded 64K folio", run: page_64k },
-    Case { name: "T-S-2 T-S-3 folio: a folded 64K folio", run: folio_64k },
+    Case { name: "T-S-2 T-S-3 T-RB-9 folio: a folded 64K folio", run: folio_64k },
     Case { name: "T-S-5 page and folio without a flush in conversions", run: elided },
     Case { name: "T-S-6 page and folio with the look for markers", run: with_marker_check },
     Case { name: "T-S-7 page and folio with the getter of 6.12", run: full_getter },
