@@ -14,8 +14,10 @@ use super::program::{self, LARGE, WAYS, mib_and_pages};
 use crate::command_line::Options;
 use crate::task::ExitStatus;
 
-/// What is counted of each step, and how much of it.
-const OPERATIONS: [(&str, fn(&Interval) -> u64); 6] = [
+/// What is counted of a step.
+type Figure = (&'static str, fn(&Interval) -> u64);
+
+const OPERATIONS: [Figure; 6] = [
     ("TLBI", |step| step.counts.sum("tlbi_")),
     ("DSB", |step| step.counts.sum("dsb_")),
     ("descriptor writes", |step| step.counts.get("swaps") + step.counts.get("stores") + step.counts.get("exchanges")),
