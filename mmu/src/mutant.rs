@@ -270,9 +270,9 @@ mutants! {
         "A large folio is read for slots that do not lie as its addresses do.";
     ZeroMarkKept = "zero-mark-kept", "M37", "", "4.8",
         "A slot keeps its zero mark when it is written.";
-    FreedUnderWriteback = "freed-under-writeback", "", "MS-40", "4.9 bytes, however long the device takes",
+    FreedUnderWriteback = "freed-under-writeback", "", "", "4.9 bytes, however long the device takes",
         "A folio leaves the swap cache, and its slots and frames are free, while the device writes it.";
-    PendingTakenForDone = "pending-taken-for-done", "", "MS-40", "4.9 bytes, however long the device takes",
+    PendingTakenForDone = "pending-taken-for-done", "", "", "4.9 bytes, however long the device takes",
         "Reclaim frees a folio as soon as the device has accepted it.";
     WrittenTwice = "written-twice", "", "", "4.9 reclaim leaves a folio under writeback alone",
         "Reclaim writes a folio that is being written already.";
