@@ -13,7 +13,6 @@ const MACHINES: &[Machine] = &[
     Machine::cpu("cortex-a72"),
     Machine::cpu("neoverse-n1"),
     Machine { el2: true, ..Machine::cpu("max") },
-    Machine { el2: true, ..Machine::cpu("cortex-a72") },
     Machine { smp: 4, ..Machine::cpu("max") },
     Machine { smp: 4, el2: true, ..Machine::cpu("cortex-a72") },
 ];

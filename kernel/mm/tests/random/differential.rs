@@ -20,7 +20,7 @@ const NEAR: Range<usize> = 96..288;
 /// Operations of the longest sequence.
 const LONGEST: usize = 300;
 /// The fewest operations are done in this form: each is done three times, and looked at.
-pub const PLAN: Plan = Plan { operations: 10_000, average: LONGEST / 2 };
+pub const PLAN: Plan = Plan { operations: 6_000, average: LONGEST / 2 };
 
 /// A sequence.
 pub type Case = Vec<Operation>;
