@@ -189,7 +189,7 @@ mutants! {
         "fork shares a page that is pinned instead of copying it.";
     PinnedWithoutUnsharing = "pinned-without-unsharing", "", "", "4.23 a page pinned to be read",
         "A page that others map too is pinned to be read as it is.";
-    PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "interleaving::a_pin_comes_too_late",
+    PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "pins::a_pin_comes_too_late",
         "A pin is taken on what an entry said before, without another look at it.";
     ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",
         "A page is taken for the space's alone though others map pages of its folio.";
@@ -253,11 +253,11 @@ mutants! {
         "A lazily freed folio is made swap-backed again because somebody refers to it, though nobody wrote to it.";
     DiscardDirty = "discard-dirty", "", "MS-44", "T-L-2",
         "A lazily freed folio is discarded although it was written since.";
-    DirtyBeforeReferences = "dirty-before-references", "", "", "interleaving::a_write_through_a_reference_is_not_discarded",
+    DirtyBeforeReferences = "dirty-before-references", "", "", "discard::a_write_through_a_reference_is_not_discarded",
         "Whether a lazily freed folio was written is asked before who refers to it: who writes, and lets go in between, is missed.";
     RestoreReadOnly = "restore-read-only", "", "MS-44", "T-L-2",
         "Entries that an unmap cleared come back read-only.";
-    DiscardNotAwaited = "discard-not-awaited", "", "MS-21", "interleaving::a_first_touch_after_a_discard_waits_for_its_flush",
+    DiscardNotAwaited = "discard-not-awaited", "", "MS-21", "discard::a_first_touch_after_a_discard_waits_for_its_flush",
         "An entry that was discarded can be filled before its TLBI is complete.";
     FreeUnfolds = "free-unfolds", "", "", "T-L-1",
         "MADV_FREE unfolds the blocks of which it clears access flag and dirty state.";

@@ -11,22 +11,25 @@ use crate::pgtable::TableGuard;
 use crate::space::Space;
 use crate::split::split_at;
 
-/// Calls `work` for each last-level table of `start..end` that there is, locked, with the addresses of it that are in the range. What
-/// reclaim has deferred is completed before, so that what is not present is not cached either (reference 3.6).
+/// Gives `work` each last-level table of `start..end` that there is, locked, with the addresses of it that are in the range; it returns
+/// the address to go on from. What reclaim has deferred is completed before, so that what is not present is not cached either
+/// (reference 3.6).
 pub(crate) fn for_each_table(
     memory: &Memory,
     space: &Space,
     (start, end): (VirtAddr, VirtAddr),
-    mut work: impl FnMut(&TableGuard<'_>, VirtAddr, VirtAddr),
+    mut work: impl FnMut(TableGuard<'_>, VirtAddr, VirtAddr) -> VirtAddr,
 ) {
     let mut address = start;
     while address < end {
         let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
-        if let Some(table) = space.lock_table(memory, address) {
-            space.tlb.flush(memory, space);
-            work(&table, address, stop);
-        }
-        address = stop;
+        address = match space.lock_table(memory, address) {
+            Some(table) => {
+                space.tlb.flush(memory, space);
+                work(table, address, stop)
+            }
+            None => stop,
+        };
     }
 }
 
@@ -48,19 +51,10 @@ pub(crate) trait Visitor<'m> {
 pub(crate) fn visit<'m>(
     memory: &'m Memory,
     space: &Space,
-    (start, end): (VirtAddr, VirtAddr),
+    range: (VirtAddr, VirtAddr),
     visitor: &mut impl Visitor<'m>,
 ) {
-    let mut address = start;
-    while address < end {
-        let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
-        let Some(table) = space.lock_table(memory, address) else {
-            address = stop;
-            continue;
-        };
-        space.tlb.flush(memory, space);
-        address = visit_locked(memory, table, (address, stop), visitor);
-    }
+    for_each_table(memory, space, range, |table, start, stop| visit_locked(memory, table, (start, stop), visitor));
 }
 
 /// Visits one table, until a folio has to be split, for which its lock is given up. Returns where to go on.

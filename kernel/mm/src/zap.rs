@@ -31,10 +31,11 @@ pub(crate) fn zap_range<'m>(
     gather: &mut Gather<'m>,
 ) {
     for_each_table(memory, space, range, |table, start, stop| {
-        zap_table(memory, table, start, stop, gather);
+        zap_table(memory, &table, start, stop, gather);
         if areas == Areas::Shared {
             gather.flush_now();
         }
+        stop
     });
 }
 

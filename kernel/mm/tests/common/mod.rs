@@ -1,6 +1,8 @@
 //! A simulated machine with memory management on it, and a program that accesses its memory: what all the tests here begin with.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod ground;
+
 use std::sync::Arc;
 
 use mm::fault::{Access, FaultError};
