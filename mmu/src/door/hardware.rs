@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use aarch64_cpu::asm::barrier;
 
@@ -132,14 +132,22 @@ fn swap_lse(entry: *mut u64, value: u64) -> u64 {
 
 /// CAS of FEAT_LSE, relaxed.
 #[inline(always)]
-fn compare_lse(address: PhysAddr, old: u64, new: u64) -> u64 {
+fn compare_lse(entry: *mut u64, old: u64, new: u64) -> u64 {
     let mut seen = old;
     // SAFETY: as `swap_lse`.
     unsafe {
         asm!(".arch_extension lse", "cas {seen}, {new}, [{p}]", seen = inout(reg) seen, new = in(reg) new,
-             p = in(reg) pointer(address), options(nostack, preserves_flags));
+             p = in(reg) entry, options(nostack, preserves_flags));
     }
     seen
+}
+
+/// The same by exclusive accesses.
+#[inline(always)]
+fn compare_exclusive(entry: *mut u64, old: u64, new: u64) -> u64 {
+    match atomic_at(entry).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(seen) | Err(seen) => seen,
+    }
 }
 
 impl Machine {
@@ -159,14 +167,11 @@ impl Machine {
         if lse() { swap_lse(pointer(address), value) } else { atomic(address).swap(value, Ordering::Relaxed) }
     }
 
-    #[inline(always)]
+    #[cfg(feature = "check")]
     pub(super) fn compare_exchange(&self, address: PhysAddr, old: u64, new: u64) -> Result<u64, u64> {
-        if lse() {
-            let seen = compare_lse(address, old, new);
-            if seen == old { Ok(seen) } else { Err(seen) }
-        } else {
-            atomic(address).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
-        }
+        let compare = if lse() { compare_lse } else { compare_exclusive };
+        let seen = compare(pointer(address), old, new);
+        if seen == old { Ok(seen) } else { Err(seen) }
     }
 
     pub(super) fn activate(&self, root: PhysAddr, asid: Asid) {
@@ -297,9 +302,14 @@ impl Machine {
 impl Machine {
     #[inline(always)]
     pub(super) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
+        // Of a run one barrier does what `store` does for each: no entry is visible before the pages' contents.
+        fence(Ordering::Release);
+        let mut entry = pointer(address);
+        let end = entry.wrapping_add(count);
         let mut value = first;
-        for index in 0..count as u64 {
-            self.store(address.add_bytes(8 * index), value);
+        while entry != end {
+            atomic_at(entry).store(value, Ordering::Relaxed);
+            entry = entry.wrapping_add(1);
             value = value.wrapping_add(step);
         }
     }
@@ -307,27 +317,70 @@ impl Machine {
     #[inline(always)]
     pub(super) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
         if lse() {
-            run(address, count, first, step, swap_lse)
+            swap_each(address, count, first, step, swap_lse)
         } else {
-            run(address, count, first, step, |entry, value| atomic_at(entry).swap(value, Ordering::Relaxed))
+            swap_each(address, count, first, step, |entry, value| atomic_at(entry).swap(value, Ordering::Relaxed))
+        }
+    }
+
+    /// Changes `count` descriptors, each by compare-and-swap until it holds. Returns the old ones, and how many compare-and-swaps it took.
+    #[inline(always)]
+    pub(super) fn exchange_run(&self, address: PhysAddr, count: usize, change: impl Fn(u64) -> u64) -> (Run, u64) {
+        if lse() {
+            exchange_each(address, count, change, compare_lse)
+        } else {
+            exchange_each(address, count, change, compare_exclusive)
         }
     }
 }
 
 #[cfg(not(feature = "check"))]
 #[inline(always)]
-fn run(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(*mut u64, u64) -> u64) -> Run {
+fn swap_each(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(*mut u64, u64) -> u64) -> Run {
+    let mut value = first;
+    each(address, count, |entry| {
+        let old = swap(entry, value);
+        value = value.wrapping_add(step);
+        old
+    })
+}
+
+#[cfg(not(feature = "check"))]
+#[inline(always)]
+fn exchange_each(
+    address: PhysAddr,
+    count: usize,
+    change: impl Fn(u64) -> u64,
+    compare: impl Fn(*mut u64, u64, u64) -> u64,
+) -> (Run, u64) {
+    let mut exchanges = count as u64;
+    let run = each(address, count, |entry| {
+        let mut old = atomic_at(entry).load(Ordering::Relaxed);
+        loop {
+            let seen = compare(entry, old, change(old));
+            if seen == old {
+                return old;
+            }
+            exchanges += 1;
+            old = seen;
+        }
+    });
+    (run, exchanges)
+}
+
+/// Does `work`, which returns what was there, to each entry of a run.
+#[cfg(not(feature = "check"))]
+#[inline(always)]
+fn each(address: PhysAddr, count: usize, mut work: impl FnMut(*mut u64) -> u64) -> Run {
     let mut entry = pointer(address);
     let end = entry.wrapping_add(count);
-    let mut value = first;
-    let mut sum = Run::of(swap(entry, value));
+    let mut sum = Run::of(work(entry));
     loop {
         entry = entry.wrapping_add(1);
         if entry == end {
             return sum;
         }
-        value = value.wrapping_add(step);
-        sum.add(swap(entry, value));
+        sum.add(work(entry));
     }
 }
 

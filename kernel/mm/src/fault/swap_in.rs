@@ -108,7 +108,7 @@ impl<'a> Fault<'a> {
     }
 
     fn follow_from(&self, slot: Slot, entry: Descriptor, pages: usize) -> bool {
-        (0..pages).all(|index| self.memory.door.load(slot.add(index)) == entry.advance(index))
+        self.memory.door.find(slot, pages, |index, other| other != entry.advance(index)).is_none()
     }
 
     /// Maps what a locked folio of the swap cache has for the entry: all of its pages where all their entries are there, else one.
