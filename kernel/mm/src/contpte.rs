@@ -197,9 +197,22 @@ impl TableGuard<'_> {
     /// How many entries from `slot` on, at most `max`, map consecutive pages alike, as `rules` understand it; `entry` is the first.
     /// Returns them merged: with the access flag, dirty state and write permission that any of them has. CONTIGUOUS counts as a
     /// difference, so a folded run and a plain one are two batches.
+    #[inline]
     pub fn batch(&self, slot: Slot, entry: Descriptor, max: usize, rules: BatchRules) -> (usize, Descriptor) {
+        let alike = self.batch_hint(slot, entry);
+        if alike >= max { (max, entry) } else { self.batch_beyond(alike, slot, entry, max, rules) }
+    }
+
+    /// The same where the first `count` are known to be alike.
+    fn batch_beyond(
+        &self,
+        mut count: usize,
+        slot: Slot,
+        entry: Descriptor,
+        max: usize,
+        rules: BatchRules,
+    ) -> (usize, Descriptor) {
         let mut merged = entry;
-        let mut count = self.batch_hint(slot, entry);
         while count < max {
             let next = self.get(slot.add(count));
             if rules.normalise(next) != rules.normalise(entry).advance(count) {
@@ -220,8 +233,7 @@ impl TableGuard<'_> {
             return 1;
         }
         let folio = self.memory.frames.folio_of(entry.frame());
-        let max = max.min(folio.pages() - folio.index_of(entry.frame()));
-        if max == 1 { 1 } else { self.batch(slot, entry, max, rules).0 }
+        self.batch(slot, entry, max.min(folio.pages() - folio.index_of(entry.frame())), rules).0
     }
 
     /// As [`batch`](Self::batch) for entries about to be swapped, whose flags the swaps will tell: looks at one member of each folded

@@ -72,7 +72,7 @@ fn zap_present<'m>(
     let folio = memory.frames.folio_of(entry.frame());
     let first = folio.index_of(entry.frame());
     let max = left.min(folio.pages() - first);
-    let count = if max == 1 { 1 } else { table.batch(slot, entry, max, BatchRules::default()).0 };
+    let count = table.batch(slot, entry, max, BatchRules::default()).0;
     let old = table.clear(slot, count);
     if old.is_valid() {
         gather.add(table.address(slot), count);

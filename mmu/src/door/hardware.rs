@@ -300,6 +300,25 @@ impl Machine {
 /// Runs of descriptors, which an observer would take one by one.
 #[cfg(not(feature = "check"))]
 impl Machine {
+    /// Reads descriptors, at most `count`, until `matches` holds of one. Returns that one, and how many came before it.
+    #[inline(always)]
+    pub(super) fn find(
+        &self,
+        address: PhysAddr,
+        count: usize,
+        matches: impl Fn(usize, u64) -> bool,
+    ) -> Option<(usize, u64)> {
+        let mut entry = pointer(address);
+        for index in 0..count {
+            let value = atomic_at(entry).load(Ordering::Relaxed);
+            if matches(index, value) {
+                return Some((index, value));
+            }
+            entry = entry.wrapping_add(1);
+        }
+        None
+    }
+
     #[inline(always)]
     pub(super) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
         // Of a run one barrier does what `store` does for each: no entry is visible before the pages' contents.

@@ -142,15 +142,10 @@ impl Door {
         count: usize,
         matches: impl Fn(usize, Descriptor) -> bool,
     ) -> Option<(usize, Descriptor)> {
-        for index in 0..count {
-            let entry = Descriptor::from_bits(self.machine.load(slot.add(index).address()));
-            if matches(index, entry) {
-                self.events().reads.add(index as u64 + 1);
-                return Some((index, entry));
-            }
-        }
-        self.events().reads.add(count as u64);
-        None
+        let matches = |index, entry| matches(index, Descriptor::from_bits(entry));
+        let found = self.machine.find(slot.address(), count, matches);
+        self.events().reads.add(found.map_or(count, |(index, _)| index + 1) as u64);
+        found.map(|(index, entry)| (index, Descriptor::from_bits(entry)))
     }
 
     /// Writes a last-level descriptor over one that hardware can not be updating: an invalid one.

@@ -10,6 +10,23 @@ pub(crate) fn places(address: PhysAddr, count: usize, first: u64, step: u64) -> 
 }
 
 impl Machine {
+    /// Reads descriptors, at most `count`, until `matches` holds of one. Returns that one, and how many came before it.
+    #[track_caller]
+    pub(super) fn find(
+        &self,
+        address: PhysAddr,
+        count: usize,
+        matches: impl Fn(usize, u64) -> bool,
+    ) -> Option<(usize, u64)> {
+        for (index, (place, _)) in places(address, count, 0, 0).enumerate() {
+            let value = self.load(place);
+            if matches(index, value) {
+                return Some((index, value));
+            }
+        }
+        None
+    }
+
     /// Changes `count` descriptors, each by compare-and-swap until it holds. Returns the old ones, and how many compare-and-swaps it took.
     #[track_caller]
     pub(super) fn exchange_run(&self, address: PhysAddr, count: usize, change: impl Fn(u64) -> u64) -> (Run, u64) {

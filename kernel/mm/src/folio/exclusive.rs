@@ -37,7 +37,8 @@ impl Folio<'_> {
         (exclusive, length + self.continue_run(first + length, max - length, exclusive))
     }
 
-    /// The run goes on at the start of a word.
+    /// The run goes on at the start of a word. Out of line: few folios have more than one.
+    #[inline(never)]
     fn continue_run(&self, first: usize, max: usize, exclusive: bool) -> usize {
         let mut length = 0;
         while length < max {
@@ -97,5 +98,5 @@ impl Folio<'_> {
 
 /// How many bits from the lowest on are alike.
 const fn alike(bits: u64, set: bool) -> usize {
-    if set { bits.trailing_ones() as usize } else { bits.trailing_zeros() as usize }
+    (if set { !bits } else { bits }).trailing_zeros() as usize
 }
