@@ -13,6 +13,7 @@
 extern crate alloc;
 
 pub mod audit;
+mod bits;
 mod cold;
 mod completion;
 pub mod contpte;

@@ -6,11 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Folio, state};
-
-/// The bits `first..first + count` of a word.
-const fn mask(first: usize, count: usize) -> u64 {
-    (u64::MAX >> (64 - count)) << first
-}
+use crate::bits::spans;
 
 impl Folio<'_> {
     /// Whether page `index` is exclusive.
@@ -62,7 +58,7 @@ impl Folio<'_> {
     }
 
     /// Takes the mark off `count` pages from `first` on. The barriers around it are the caller's (reference 4.28).
-    #[inline]
+    #[inline(always)]
     pub fn clear_exclusive(&self, first: usize, count: usize) {
         if !self.is_large() {
             return self.set(state::EXCLUSIVE, false);
@@ -82,12 +78,7 @@ impl Folio<'_> {
     #[inline]
     pub(super) fn each_word(&self, first: usize, count: usize, step: impl Fn(&AtomicU64, u64)) {
         debug_assert!(count > 0 && first + count <= self.pages());
-        let (mut at, end) = (first, first + count);
-        while at < end {
-            let length = (64 - at % 64).min(end - at);
-            step(self.exclusive_word(at / 64), mask(at % 64, length));
-            at += length;
-        }
+        spans::<64>(first, count, |word, mask| step(self.exclusive_word(word), mask));
     }
 
     #[inline(always)]

@@ -139,7 +139,7 @@ fn is_refused(memory: &Memory, folio: &FolioLock<'_>) -> bool {
 fn batch_length(table: &TableGuard<'_>, slot: Slot, entry: mmu::Descriptor, max: usize) -> usize {
     let respect_write = mutant::or(Mutant::BatchIgnoresWrite, true, false);
     let rules = BatchRules { respect_dirty: false, respect_write };
-    table.batch(slot, entry, max, rules).0
+    if max == 1 { 1 } else { table.batch(slot, entry, max, rules).0 }
 }
 
 fn start_flush(
