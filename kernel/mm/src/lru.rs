@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::folio::Folio;
-use crate::frame::{Frame, Frames, NIL, Orphan};
+use crate::frame::{Frame, Frames, MAX_ORDER, NIL, Orphan};
 use crate::sync::{Lock, Rank};
 
 /// A doubly linked list of folios. `LINKS` says which of a folio's frames has the links: 0 for the head, and the folio is in at most
@@ -216,6 +216,15 @@ impl Lru {
     pub fn size(&self, list: LruList) -> (usize, usize) {
         let lists = self.lists.lock();
         (lists[list as usize].len(), lists[list as usize].pages())
+    }
+
+    /// How many anonymous folios of each order there are on the lists (Linux's `nr_anon`).
+    pub fn anonymous_by_order(&self, frames: &Frames) -> [usize; MAX_ORDER + 1] {
+        let mut counts = [0; MAX_ORDER + 1];
+        let lists = self.lists.lock();
+        let folios = lists.iter().flat_map(|list| list.iter(frames));
+        folios.filter(|folio| folio.mapping().is_some()).for_each(|folio| counts[folio.order()] += 1);
+        counts
     }
 
     /// Takes a folio that lost its last reference off the lists.
