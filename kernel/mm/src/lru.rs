@@ -136,6 +136,19 @@ impl LruList {
     }
 }
 
+/// What a look at the lists finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    /// Anonymous folios of each order (Linux's `nr_anon`).
+    pub folios: [usize; MAX_ORDER + 1],
+    /// Pages of them that entries map.
+    pub mapped: usize,
+    /// Pages of folios in the swap cache.
+    pub swap_cached: usize,
+    /// Pages of folios that are locked in memory.
+    pub locked: usize,
+}
+
 /// The lists. A folio on one says so in its state, and there is no reference for it. A change of the flags that choose the list moves
 /// it only when it is filed anew.
 #[derive(Debug)]
@@ -218,13 +231,20 @@ impl Lru {
         (lists[list as usize].len(), lists[list as usize].pages())
     }
 
-    /// How many anonymous folios of each order there are on the lists (Linux's `nr_anon`).
-    pub fn anonymous_by_order(&self, frames: &Frames) -> [usize; MAX_ORDER + 1] {
-        let mut counts = [0; MAX_ORDER + 1];
+    /// Looks at all folios on the lists.
+    pub fn census(&self, frames: &Frames) -> Census {
+        let mut census = Census::default();
         let lists = self.lists.lock();
-        let folios = lists.iter().flat_map(|list| list.iter(frames));
-        folios.filter(|folio| folio.mapping().is_some()).for_each(|folio| counts[folio.order()] += 1);
-        counts
+        for folio in lists.iter().flat_map(|list| list.iter(frames)) {
+            let when = |condition: bool| if condition { folio.pages() } else { 0 };
+            census.swap_cached += when(folio.is_swap_cache());
+            census.locked += when(folio.is_mlocked());
+            if folio.mapping().is_some() {
+                census.folios[folio.order()] += 1;
+                census.mapped += folio.mapped_pages();
+            }
+        }
+        census
     }
 
     /// Takes a folio that lost its last reference off the lists.

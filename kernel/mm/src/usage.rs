@@ -1,6 +1,8 @@
 //! What the tables of a range hold, for programs that look (reference 6.2): sums, and an answer for each page. Looking changes nothing,
 //! and completes nothing that reclaim has deferred; what it reads of tables is counted like any other read.
 
+use core::ops::AddAssign;
+
 use mmu::{Descriptor, VirtAddr};
 
 use crate::folio::Folio;
@@ -81,6 +83,23 @@ impl Usage {
             (false, false) => &mut self.private_clean,
         };
         *sum += 1;
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.resident += other.resident;
+        self.proportional += other.proportional;
+        self.proportional_dirty += other.proportional_dirty;
+        self.shared_clean += other.shared_clean;
+        self.shared_dirty += other.shared_dirty;
+        self.private_clean += other.private_clean;
+        self.private_dirty += other.private_dirty;
+        self.referenced += other.referenced;
+        self.anonymous += other.anonymous;
+        self.lazily_freed += other.lazily_freed;
+        self.swapped += other.swapped;
+        self.swapped_proportional += other.swapped_proportional;
     }
 }
 

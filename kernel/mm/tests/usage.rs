@@ -113,7 +113,7 @@ fn a_look_changes_nothing_in_tables_and_flushes_nothing() {
 fn t_p_2_counters_of_sizes() {
     let bench = Bench::new("64K=always");
     let order = 4;
-    let anonymous = || bench.memory.lru.anonymous_by_order(&bench.memory.frames)[order];
+    let anonymous = || bench.memory.lru.census(&bench.memory.frames).folios[order];
     bench.map(0, 256, RW);
     bench.fill(0, 64);
     assert_eq!((of_size(&bench, order, "anon_fault_alloc"), anonymous()), (4, 4));
