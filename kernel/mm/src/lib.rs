@@ -44,6 +44,7 @@ pub mod swap;
 pub mod sync;
 pub mod tlb;
 pub mod unmap;
+pub mod usage;
 pub mod vma;
 mod walk;
 mod zap;

@@ -162,11 +162,13 @@ fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, 
     if take_slots(memory, folio, owed) {
         return true;
     }
+    let order = folio.order();
     let falls_back = folio.is_large() && !mutant::is(Mutant::FullSwapKeepsWhole);
     if !falls_back || !split_to(memory, folio, list, owed) {
         return false;
     }
     memory.count().swap_fallbacks.add(1);
+    memory.count_size(order).swpout_fallback.add(1);
     take_slots(memory, folio, owed)
 }
 
@@ -213,6 +215,7 @@ fn write_and_detach(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
         let Ok(written) = memory.swap.write_out(memory, &folio) else { return owed.keep(memory, folio) };
         let count = memory.count();
         count.folios_swapped_out.add(1);
+        memory.count_size(folio.order()).swpout.add(1);
         count.pages_swapped_out.add(folio.pages() as u64);
         if mutant::or(Mutant::PendingTakenForDone, written == Written::Later, false) {
             return owed.wait(memory, folio);
