@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod aging;
 pub mod audit;
 mod cold;
 mod completion;
@@ -33,10 +34,12 @@ pub mod pageout;
 pub mod pgtable;
 pub mod pin;
 pub mod policy;
+mod pressure;
 mod protect;
 pub mod reclaim;
 pub mod remap;
 pub mod rmap;
+mod shrink;
 pub mod space;
 mod split;
 pub mod swap;
@@ -51,6 +54,7 @@ pub use errno::Errno;
 pub use frame::Orphan;
 pub use memory::Memory;
 pub use pin::Pinned;
+pub use shrink::Shrunk;
 pub use space::Space;
 pub use tlb::Flushed;
 

@@ -12,6 +12,7 @@ use crate::frame::{Frames, Orphan};
 use crate::inject::Inject;
 use crate::lru::Lru;
 use crate::policy::Policy;
+use crate::pressure::Pressure;
 use crate::rmap::AnonVmas;
 use crate::space::Asids;
 use crate::swap::Swap;
@@ -35,6 +36,7 @@ pub struct Memory {
     /// Which areas may map which folio.
     pub anon: AnonVmas,
     pub(crate) asids: Asids,
+    pub(crate) pressure: Pressure,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
     zero_frame: Pfn,
@@ -61,6 +63,7 @@ impl Memory {
             inject: Inject::new(),
             anon: AnonVmas::new(),
             asids,
+            pressure: Pressure::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
             zero_frame: zero,
