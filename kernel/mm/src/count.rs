@@ -100,6 +100,12 @@ counters! {
     pglazyfree,
     /// Pages that reclaim discarded, because they were given up or may be dropped.
     pglazyfreed,
+    /// Searches for memory on the LRU lists.
+    shrinks,
+    /// Pages that they got back, or began to write.
+    pages_shrunk,
+    /// Searches by whoever needed a page.
+    direct_reclaims,
     /// Instructions of unmapping, from the entry of the rmap walk to the last entry written.
     instructions_unmap,
     /// Instructions of the zero scan.

@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod aging;
 pub mod audit;
 mod bits;
 mod cold;
@@ -34,10 +35,12 @@ pub mod pageout;
 pub mod pgtable;
 pub mod pin;
 pub mod policy;
+mod pressure;
 mod protect;
 pub mod reclaim;
 pub mod remap;
 pub mod rmap;
+mod shrink;
 pub mod space;
 mod split;
 pub mod swap;
@@ -53,6 +56,7 @@ pub use errno::Errno;
 pub use frame::Orphan;
 pub use memory::Memory;
 pub use pin::Pinned;
+pub use shrink::Shrunk;
 pub use space::Space;
 pub use tlb::Flushed;
 

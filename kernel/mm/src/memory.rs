@@ -12,6 +12,7 @@ use crate::frame::{Frames, Orphan};
 use crate::inject::Inject;
 use crate::lru::Lru;
 use crate::policy::{MAX_ORDER, Policy};
+use crate::pressure::Pressure;
 use crate::rmap::AnonVmas;
 use crate::space::Asids;
 use crate::swap::Swap;
@@ -38,6 +39,7 @@ pub struct Memory {
     /// Which areas may map which folio.
     pub anon: AnonVmas,
     pub(crate) asids: Asids,
+    pub(crate) pressure: Pressure,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
     sizes: [[SizeCounters; SIZES]; MAX_CPUS],
@@ -65,6 +67,7 @@ impl Memory {
             inject: Inject::new(),
             anon: AnonVmas::new(),
             asids,
+            pressure: Pressure::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
             sizes: core::array::from_fn(|_| core::array::from_fn(|_| SizeCounters::default())),

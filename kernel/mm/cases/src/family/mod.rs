@@ -11,6 +11,7 @@ pub mod helpers;
 pub mod lazyfree;
 pub mod moving;
 pub mod pin;
+pub mod pressure;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -40,6 +41,7 @@ pub const FAMILIES: &[&[Case]] = &[
     moving::CASES,
     split::CASES,
     swap_full::CASES,
+    pressure::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
