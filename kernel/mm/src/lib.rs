@@ -22,6 +22,7 @@ pub mod count;
 pub mod deferred;
 pub mod errno;
 pub mod fault;
+pub mod file;
 pub mod folio;
 mod fork;
 pub mod frame;
@@ -53,6 +54,7 @@ mod walk;
 mod zap;
 
 pub use errno::Errno;
+pub use file::OpenFile;
 pub use frame::Orphan;
 pub use memory::Memory;
 pub use pin::Pinned;

@@ -8,6 +8,7 @@ use crate::MAX_CPUS;
 use crate::count::{Counters, SizeCounters};
 use crate::deferred::DeferredSplits;
 use crate::errno::Errno;
+use crate::file::Files;
 use crate::frame::{Frames, Orphan};
 use crate::inject::Inject;
 use crate::lru::Lru;
@@ -38,6 +39,8 @@ pub struct Memory {
     pub inject: Inject,
     /// Which areas may map which folio.
     pub anon: AnonVmas,
+    /// The memory files.
+    pub files: Files,
     pub(crate) asids: Asids,
     pub(crate) pressure: Pressure,
     policy: Policy,
@@ -66,6 +69,7 @@ impl Memory {
             deferred: DeferredSplits::new(),
             inject: Inject::new(),
             anon: AnonVmas::new(),
+            files: Files::new(),
             asids,
             pressure: Pressure::new(),
             policy: Policy::new(),

@@ -96,7 +96,7 @@ impl<'a> Fault<'a> {
         self.address.align_down(PAGE_SIZE << order)
     }
 
-    fn is_empty(&self, slot: Slot, count: usize) -> bool {
+    pub(super) fn is_empty(&self, slot: Slot, count: usize) -> bool {
         debug_assert!(slot.index() + count <= ENTRIES);
         self.memory.door.find(slot, count, |_, entry| !entry.is_none()).is_none()
     }
@@ -140,7 +140,7 @@ pub(crate) fn map_fresh(
 }
 
 /// The orders in a mask, the largest first.
-pub(super) fn descending(orders: u16) -> impl Iterator<Item = usize> {
+pub(crate) fn descending(orders: u16) -> impl Iterator<Item = usize> {
     let mut left = orders;
     core::iter::from_fn(move || {
         let order = left.checked_ilog2()?;
