@@ -12,6 +12,7 @@ pub mod helpers;
 pub mod lazyfree;
 pub mod moving;
 pub mod pin;
+pub mod pressure;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -42,6 +43,7 @@ pub const FAMILIES: &[&[Case]] = &[
     file::CASES,
     split::CASES,
     swap_full::CASES,
+    pressure::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
