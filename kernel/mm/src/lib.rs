@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+mod aging;
 pub mod audit;
 mod bits;
 mod cold;
@@ -21,6 +22,7 @@ pub mod count;
 pub mod deferred;
 pub mod errno;
 pub mod fault;
+pub mod file;
 pub mod folio;
 mod fork;
 pub mod frame;
@@ -34,24 +36,29 @@ pub mod pageout;
 pub mod pgtable;
 pub mod pin;
 pub mod policy;
+mod pressure;
 mod protect;
 pub mod reclaim;
 pub mod remap;
 pub mod rmap;
+mod shrink;
 pub mod space;
 mod split;
 pub mod swap;
 pub mod sync;
 pub mod tlb;
 pub mod unmap;
+pub mod usage;
 pub mod vma;
 mod walk;
 mod zap;
 
 pub use errno::Errno;
+pub use file::OpenFile;
 pub use frame::Orphan;
 pub use memory::Memory;
 pub use pin::Pinned;
+pub use shrink::Shrunk;
 pub use space::Space;
 pub use tlb::Flushed;
 

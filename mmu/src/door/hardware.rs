@@ -13,6 +13,8 @@ use aarch64_cpu::asm::barrier;
 use super::Door;
 use super::{Mark, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
+#[cfg(not(feature = "check"))]
+use crate::descriptor::Descriptor;
 use crate::events::{Dsb, Events};
 use crate::fact::{Fact, Role};
 use crate::features::Features;
@@ -157,6 +159,13 @@ impl Machine {
     #[inline(always)]
     pub(super) fn load(&self, address: PhysAddr) -> u64 {
         atomic(address).load(Ordering::Relaxed)
+    }
+
+    #[cfg(not(feature = "check"))]
+    pub(super) fn load_run(&self, address: PhysAddr, entries: &mut [Descriptor]) {
+        for (index, entry) in (0..).zip(entries) {
+            *entry = Descriptor::from_bits(self.load(address.add_bytes(8 * index)));
+        }
     }
 
     #[inline(always)]

@@ -8,8 +8,7 @@
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, ENTRIES, NEXT_PAGE, Slot};
 
-use super::anonymous::descending;
-use super::{Access, Fault, FaultError, Handled, Outcome};
+use super::{Access, Fault, FaultError, Handled, Outcome, descending};
 use crate::folio::{Folio, FolioLock};
 use crate::pgtable::TableGuard;
 use crate::policy::Unit;
@@ -47,7 +46,8 @@ impl<'a> Fault<'a> {
     /// what was read.
     fn read(&self, found: Found, orders: u16) -> Handled {
         let memory = self.memory;
-        let folio = self.alloc(orders).ok_or(FaultError::OutOfMemory)?;
+        let fallback = |order| memory.count_size(order).swpin_fallback.add(1);
+        let folio = self.alloc(orders, fallback).ok_or(FaultError::OutOfMemory)?;
         let pages = folio.pages();
         let first = first_slot(found.swapped.entry, pages);
         // Another fault was faster.
@@ -60,6 +60,7 @@ impl<'a> Fault<'a> {
         locked.set_swap_backed(true);
         locked.set_uptodate(true);
         memory.count().pages_swapped_in.add(pages as u64);
+        memory.count_size(locked.order()).swpin.add(1);
         memory.lru.add(locked.folio());
         self.map_cached(locked, Found { was_read: true, ..found })
     }

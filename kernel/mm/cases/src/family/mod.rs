@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod data;
 pub mod device;
+pub mod file;
 pub mod flush;
 pub mod fold;
 pub mod fork;
@@ -11,6 +12,7 @@ pub mod helpers;
 pub mod lazyfree;
 pub mod moving;
 pub mod pin;
+pub mod pressure;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -38,8 +40,10 @@ pub const FAMILIES: &[&[Case]] = &[
     zap::CASES,
     protect::CASES,
     moving::CASES,
+    file::CASES,
     split::CASES,
     swap_full::CASES,
+    pressure::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
