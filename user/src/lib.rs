@@ -12,7 +12,11 @@ pub mod pattern;
 #[cfg(target_os = "none")]
 pub mod args;
 #[cfg(target_os = "none")]
+pub mod bus;
+#[cfg(target_os = "none")]
 pub mod filled;
+#[cfg(target_os = "none")]
+pub mod memory_file;
 #[cfg(target_os = "none")]
 pub mod print;
 #[cfg(target_os = "none")]

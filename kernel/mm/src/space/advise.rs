@@ -119,6 +119,19 @@ impl Memory {
         }
     }
 
+    /// What msync says of a range; nothing is written, as the pages of memory files are nowhere else.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unaligned address; `ENOMEM` for a range that is not all mapped.
+    pub fn msync(&self, space: &Space, address: u64, length: u64) -> Result<(), Errno> {
+        if address % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::ENOMEM)?;
+        for_areas(&space.layout().read(), (VirtAddr::new(address), VirtAddr::new(end)), |_, _, _| Ok(()))
+    }
+
     /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own,
     /// and one that the advice does not suit is refused.
     fn take_away<'m>(
