@@ -8,11 +8,18 @@ use core::ffi::CStr;
 pub mod number {
     pub const DUP3: u64 = 24;
     pub const FCNTL: u64 = 25;
+    pub const OPENAT: u64 = 56;
     pub const CLOSE: u64 = 57;
     pub const PIPE2: u64 = 59;
+    pub const GETDENTS64: u64 = 61;
+    pub const LSEEK: u64 = 62;
     pub const READ: u64 = 63;
     pub const WRITE: u64 = 64;
+    pub const PREAD64: u64 = 67;
+    pub const SENDFILE: u64 = 71;
     pub const PPOLL: u64 = 73;
+    pub const READLINKAT: u64 = 78;
+    pub const FSTAT: u64 = 80;
     pub const EXIT_GROUP: u64 = 94;
     pub const NANOSLEEP: u64 = 101;
     pub const CLOCK_GETTIME: u64 = 113;
@@ -37,9 +44,15 @@ pub mod number {
     pub const EXECVE: u64 = 221;
     pub const MMAP: u64 = 222;
     pub const MPROTECT: u64 = 226;
+    pub const MLOCK: u64 = 228;
+    pub const MUNLOCK: u64 = 229;
+    pub const MLOCKALL: u64 = 230;
+    pub const MUNLOCKALL: u64 = 231;
+    pub const MINCORE: u64 = 232;
     pub const MADVISE: u64 = 233;
     pub const WAIT4: u64 = 260;
     pub const GETRANDOM: u64 = 278;
+    pub const MLOCK2: u64 = 284;
 }
 
 /// Linux's error numbers that the programs look for.

@@ -80,6 +80,7 @@ impl<'a> Fault<'a> {
         if folio.remove_maps(folio.index_of(entry.frame()), 1).partially_mapped {
             self.memory.defer_split(folio);
         }
+        self.memory.mark(folio, false);
         drop(table);
         let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
         zap::release(self.memory, folio, 2, &mut gather);

@@ -26,10 +26,11 @@ use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::{AnonVma, AnonVmaId, Extent};
 use crate::space::Space;
-use crate::tlb::{BatchFlush, OwnDeferral};
+use crate::tlb::{BatchFlush, Deferred, OwnDeferral};
 
 use super::swap_out::{account, leave, raise_swap_counts};
-use super::{discard, is_by_page, is_refused};
+use super::walk::FolioWalk;
+use super::{discard, is_by_page, is_locked, is_refused, locked};
 
 /// Spaces whose deferral a batch can settle by itself; those beyond stay owed, which costs a flush later and nothing else.
 const SETTLED_SPACES: usize = 16;
@@ -163,6 +164,12 @@ struct Work<'a, 'b> {
 impl<'a> Pass<'a, '_> {
     /// Unmaps the folio from one area. False if a step failed.
     fn unmap_one(&mut self, folio: &FolioLock<'_>, extent: &'a Extent, start: VirtAddr, end: VirtAddr) -> bool {
+        if is_locked(extent) {
+            self.leave_table();
+            let mut walk = FolioWalk::new(self.work.memory, extent, folio, start, end);
+            locked::keep(self.work.memory, folio, &mut walk, &mut Deferred::new());
+            return false;
+        }
         let mut address = start;
         while address < end {
             if !self.enter_table(extent, address) {

@@ -12,6 +12,7 @@
 
 mod discard;
 mod gather;
+mod locked;
 mod swap_out;
 mod walk;
 
@@ -28,6 +29,7 @@ use crate::pgtable::TableGuard;
 use crate::policy::{Unit, Unmap};
 use crate::rmap::Extent;
 use crate::tlb::{self, Deferred};
+use crate::vma::AreaFlags;
 
 use walk::FolioWalk;
 
@@ -58,7 +60,7 @@ fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Defer
     }
 }
 
-/// Unmaps the folio from one area. False if something was put back, which ends the whole walk.
+/// Unmaps the folio from one area. False if something was put back, or the area is locked, which ends the whole walk.
 fn unmap_one(
     memory: &Memory,
     folio: &FolioLock<'_>,
@@ -66,6 +68,10 @@ fn unmap_one(
     walk: &mut FolioWalk<'_>,
     deferred: &mut Deferred,
 ) -> bool {
+    if is_locked(extent) {
+        locked::keep(memory, folio, walk, deferred);
+        return false;
+    }
     while let Some((table, slot, left)) = walk.next(deferred) {
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
         let count = unmap_run(memory, folio, extent, table, slot, left, deferred);
@@ -115,6 +121,11 @@ fn unmap_run(
         return Err(swap_out::PutBack);
     }
     Ok(count)
+}
+
+/// Whether the pages of an area stay in memory.
+fn is_locked(extent: &Extent) -> bool {
+    mutant::or(Mutant::LockedAreaPagedOut, extent.flags.contains(AreaFlags::LOCKED), false)
 }
 
 /// Whether entries are cleared one by one.

@@ -9,6 +9,7 @@ pub mod fork;
 pub mod getters;
 pub mod helpers;
 pub mod lazyfree;
+pub mod locked;
 pub mod moving;
 pub mod pin;
 pub mod protect;
@@ -35,6 +36,7 @@ pub const FAMILIES: &[&[Case]] = &[
     device::CASES,
     fork::CASES,
     pin::CASES,
+    locked::CASES,
     zap::CASES,
     protect::CASES,
     moving::CASES,
