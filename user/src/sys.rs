@@ -8,6 +8,7 @@ use core::ffi::CStr;
 pub mod number {
     pub const DUP3: u64 = 24;
     pub const FCNTL: u64 = 25;
+    pub const CHDIR: u64 = 49;
     pub const OPENAT: u64 = 56;
     pub const CLOSE: u64 = 57;
     pub const PIPE2: u64 = 59;
@@ -68,6 +69,8 @@ pub mod error {
     pub const EAGAIN: i32 = 11;
     pub const ENOMEM: i32 = 12;
     pub const EFAULT: i32 = 14;
+    pub const ENOTDIR: i32 = 20;
+    pub const EISDIR: i32 = 21;
     pub const EINVAL: i32 = 22;
     pub const EPIPE: i32 = 32;
     pub const ENOSYS: i32 = 38;
