@@ -10,7 +10,7 @@ use crate::jobs::{self, Bench};
 
 /// What is typed, and what must be in the output.
 const TYPED: &[(&[&str], &[&str])] = &[
-    (&["free"], &["total", "Mem:", "Swap:       524284"]),
+    (&["free"], &["total", "Mem:", "Swap:        524284"]),
     (&["cat", "/proc/self/smaps"], &["[heap]", "[stack]", "Rss: ", "VmFlags: rd wr", "THPeligible:"]),
     (&["sh", "-c", "cat /proc/meminfo | grep Mem"], &["MemTotal: ", "MemFree: ", "MemAvailable: "]),
     (&["sh", "-c", "grep -c VmFlags < /proc/$$/smaps; echo $?"], &["0\n"]),
