@@ -31,6 +31,7 @@ mod lazyfree;
 pub mod lru;
 pub mod map;
 pub mod memory;
+pub mod mlock;
 mod moving;
 pub mod pageout;
 pub mod pgtable;
