@@ -15,6 +15,7 @@ extern crate alloc;
 mod aging;
 pub mod audit;
 mod bits;
+pub mod budget;
 mod cold;
 mod completion;
 pub mod contpte;

@@ -207,11 +207,25 @@ impl Memory {
         self.apply(space, layout, &change)
     }
 
-    /// Carries a planned change out: in the list, then in the reverse map.
+    /// Carries a planned change out: in the reverse map, then in the list.
     pub(crate) fn apply(&self, space: &Arc<Space>, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
-        layout.areas.apply(change)?;
-        rmap::replace(self, space, change.removed(), change.added());
-        Ok(())
+        rmap::replace(self, space, change)?;
+        let areas = self.change_areas(layout, change);
+        // The list fails only where it grows, and extents that are fewer again need no memory.
+        if areas.is_err() && rmap::replace(self, space, &change.reversed()).is_err() {
+            self.note_defect("extents could not be taken back");
+        }
+        areas
+    }
+
+    fn change_areas(&self, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
+        let (old, new) = (change.removed().len(), change.added().len());
+        self.anon.budget.change(old, new)?;
+        let applied = layout.areas.apply(change);
+        if applied.is_err() {
+            self.anon.budget.change(new, old)?;
+        }
+        applied
     }
 
     /// Unmaps whatever is mapped in a range, with the areas locked.
