@@ -3,11 +3,12 @@
 //! The programs are ordinary static arm64 Linux programs: they run under Linux as they run here. They are built for the
 //! soft-float target, so no compiled code of theirs touches a floating-point register; `abi` does, in assembly, on purpose.
 //!
-//! On the host only what is pure is compiled (`numbers`, `pattern`), with its tests.
+//! On the host only what is pure is compiled (`numbers`, `pattern`, `random`), with its tests.
 
 #![cfg_attr(target_os = "none", no_std)]
 pub mod numbers;
 pub mod pattern;
+pub mod random;
 
 #[cfg(target_os = "none")]
 pub mod args;

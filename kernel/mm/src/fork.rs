@@ -70,7 +70,7 @@ impl Memory {
             Some(anon) => Some(rmap::inherit(self, anon, child)?),
             None => None,
         };
-        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::UFFD_WP);
+        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT | AreaFlags::UFFD_WP);
         let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area };
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;

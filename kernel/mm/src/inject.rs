@@ -29,11 +29,13 @@ pub enum Point {
     TableAlloc,
     /// Getting an anon_vma.
     AnonVma,
+    /// Room for the extent of an area.
+    Extent,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -46,6 +48,7 @@ impl Point {
         Self::LargeFolioAlloc,
         Self::TableAlloc,
         Self::AnonVma,
+        Self::Extent,
     ];
 
     const fn bit(self) -> u32 {

@@ -19,11 +19,14 @@ use crate::arch::timer;
 use crate::machine::machine;
 use crate::task::schedule;
 
-/// Shows all counters: installed by the floor that has them together.
-static COUNTERS: Once<fn(&mut dyn FnMut(&str, u64)), Yield> = Once::new();
+/// Shows whoever asks the name and value of every counter.
+pub type ShowCounters = fn(&mut dyn FnMut(&str, u64));
+
+/// Installed by the floor that has all counters together.
+static COUNTERS: Once<ShowCounters, Yield> = Once::new();
 
 /// Says what shows all counters.
-pub fn show_counters_by(show: fn(&mut dyn FnMut(&str, u64))) {
+pub fn show_counters_by(show: ShowCounters) {
     COUNTERS.call_once(|| show);
 }
 

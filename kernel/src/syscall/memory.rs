@@ -1,4 +1,5 @@
-//! Memory: brk, mmap, munmap, mremap, mprotect, msync, madvise, memory files. What they do is `mm`'s; here arguments are taken apart as Linux does.
+//! Memory: brk, mmap, munmap, mremap, mprotect, msync, madvise, mincore, mlock and its kin, memory files. What they do is `mm`'s; here
+//! arguments are taken apart as Linux does.
 
 use alloc::format;
 
@@ -10,7 +11,7 @@ use super::{Arguments, Call, Outcome, call, interval, missing_part, user};
 use crate::task::Process;
 use crate::task::file;
 use crate::task::memory_file::MemoryFile;
-use crate::task::space::{Map, MoveFlags, MoveRequest};
+use crate::task::space::{LockAll, Map, MoveFlags, MoveRequest};
 
 pub const CALLS: &[Call] = &[
     call(214, brk),
@@ -19,8 +20,14 @@ pub const CALLS: &[Call] = &[
     call(222, mmap),
     call(226, mprotect),
     call(227, msync),
+    call(228, mlock),
+    call(229, munlock),
+    call(230, mlockall),
+    call(231, munlockall),
+    call(232, mincore),
     call(233, madvise),
     call(279, memfd_create),
+    call(284, mlock2),
 ];
 
 const PAGE: u64 = 4096;
@@ -124,6 +131,60 @@ fn madvise(process: &mut Process, &[address, length, advice, ..]: &Arguments) ->
         interval::around(process, advise)?
     } else {
         advise(process)?
+    }
+    Ok(0)
+}
+
+/// Programs are root's, so RLIMIT_MEMLOCK does not bind them, as on Linux.
+fn mlock(process: &mut Process, &[address, length, ..]: &Arguments) -> Outcome {
+    process.space.mlock(address, length, false)?;
+    Ok(0)
+}
+
+fn mlock2(process: &mut Process, &[address, length, flags, ..]: &Arguments) -> Outcome {
+    const ON_FAULT: u64 = 1;
+    if flags & !ON_FAULT != 0 {
+        return Err(Errno::EINVAL);
+    }
+    process.space.mlock(address, length, flags == ON_FAULT)?;
+    Ok(0)
+}
+
+fn munlock(process: &mut Process, &[address, length, ..]: &Arguments) -> Outcome {
+    process.space.munlock(address, length)?;
+    Ok(0)
+}
+
+fn mlockall(process: &mut Process, &[what, ..]: &Arguments) -> Outcome {
+    let what = LockAll::from_bits(what as u32).ok_or(Errno::EINVAL)?;
+    if !what.intersects(LockAll::CURRENT | LockAll::FUTURE) {
+        return Err(Errno::EINVAL);
+    }
+    process.space.mlockall(what)?;
+    Ok(0)
+}
+
+fn munlockall(process: &mut Process, _: &Arguments) -> Outcome {
+    process.space.munlockall()?;
+    Ok(0)
+}
+
+/// A byte for each page: whether it is in memory.
+fn mincore(process: &mut Process, &[address, length, to, ..]: &Arguments) -> Outcome {
+    const AT_ONCE: u64 = 512;
+    if address % PAGE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let end = address.checked_add(length).and_then(|end| end.checked_next_multiple_of(PAGE)).ok_or(Errno::ENOMEM)?;
+    let mut from = address;
+    while from < end {
+        let area = process.space.area_from(from).filter(|area| area.start.as_u64() <= from).ok_or(Errno::ENOMEM)?;
+        let count = ((end.min(area.end.as_u64()) - from) / PAGE).min(AT_ONCE);
+        let mut pages = [0; AT_ONCE as usize];
+        let pages = &mut pages[..count as usize];
+        process.space.resident(from, pages);
+        user::write_bytes(to.wrapping_add((from - address) / PAGE), pages)?;
+        from += count * PAGE;
     }
     Ok(0)
 }

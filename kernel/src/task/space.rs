@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use mm::fault::FaultError;
 use mm::map::{MapFlags, MapRequest};
+pub use mm::mlock::LockAll;
 pub use mm::remap::{MoveFlags, MoveRequest};
 use mm::usage::Usage;
 use mm::vma::{Area, Prot};
@@ -175,6 +176,43 @@ impl UserSpace {
     /// Linux's.
     pub fn madvise(&self, address: u64, length: u64, advice: u64) -> Result<(), Errno> {
         crate::memory().madvise(&self.0, address, length, advice as u32)
+    }
+
+    /// Locks maps in memory, whose pages come as they are touched if `on_fault` says so.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mlock(&self, address: u64, length: u64, on_fault: bool) -> Result<(), Errno> {
+        crate::memory().mlock(&self.0, address, length, on_fault)
+    }
+
+    /// Unlocks maps.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn munlock(&self, address: u64, length: u64) -> Result<(), Errno> {
+        crate::memory().munlock(&self.0, address, length)
+    }
+
+    /// Locks all maps.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mlockall(&self, what: LockAll) -> Result<(), Errno> {
+        crate::memory().mlockall(&self.0, what)
+    }
+
+    /// Unlocks all maps.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn munlockall(&self) -> Result<(), Errno> {
+        crate::memory().munlockall(&self.0)
+    }
+
+    /// Whether each page from an address on is in memory.
+    pub fn resident(&self, address: u64, pages: &mut [u8]) {
+        crate::memory().resident(&self.0, VirtAddr::new(address), pages);
     }
 
     /// Moves the end of the heap, if it can; where it is then.

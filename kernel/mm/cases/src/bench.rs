@@ -188,13 +188,15 @@ impl<'m> Bench<'m> {
         // Where something does not add up the spaces stay: to take them apart could stop the machine.
         found.and(audited)?;
         spaces.iter().for_each(|space| self.memory.destroy_space(space));
-        same("frames, swap slots, anon_vmas, defects afterwards", self.stock(), before)
+        same("frames, swap slots, anon_vmas, areas and extents, defects afterwards", self.stock(), before)
     }
 
     /// What a case must leave as it was: free frames, free swap slots, anon_vmas, defects.
-    fn stock(&self) -> [usize; 4] {
+    fn stock(&self) -> [usize; 5] {
         let memory = self.memory;
-        [memory.frames.free_count(), memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
+        let anon = &memory.anon;
+        let defects = memory.defects() as usize;
+        [memory.frames.free_count(), memory.swap.free_count(), anon.len(), anon.budget.used(), defects]
     }
 
     fn restore_drive(&self, latency: u64) {

@@ -168,7 +168,14 @@ impl Memory {
         result
     }
 
-    fn set_flags(&self, space: &Arc<Space>, range: Range, on: AreaFlags, off: AreaFlags) -> Result<(), Errno> {
+    /// Sets flags of the areas in a range. Those of all are set even if there are holes.
+    pub(crate) fn set_flags(
+        &self,
+        space: &Arc<Space>,
+        range: Range,
+        on: AreaFlags,
+        off: AreaFlags,
+    ) -> Result<(), Errno> {
         let mut layout = space.layout().write();
         let (mut from, end) = range;
         let mut holes = false;

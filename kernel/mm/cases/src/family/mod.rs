@@ -10,6 +10,7 @@ pub mod fork;
 pub mod getters;
 pub mod helpers;
 pub mod lazyfree;
+pub mod locked;
 pub mod moving;
 pub mod pin;
 pub mod pressure;
@@ -37,6 +38,7 @@ pub const FAMILIES: &[&[Case]] = &[
     device::CASES,
     fork::CASES,
     pin::CASES,
+    locked::CASES,
     zap::CASES,
     protect::CASES,
     moving::CASES,
