@@ -75,7 +75,7 @@ fn execve(process: &mut Process, &[path, arguments, environment, ..]: &Arguments
         Ok(()) => Ok(0),
         Err(error) => {
             if error == Errno::ENOENT && !path.is_empty() {
-                process.missing.note(alloc::format!("the program {}", path.escape_debug()));
+                process.missing.note(&alloc::format!("the program {}", path.escape_debug()));
             }
             Err(error)
         }
