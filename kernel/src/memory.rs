@@ -14,6 +14,7 @@ use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
 
 use crate::arch::cpu::Yield;
 use crate::command_line::{Options, SwapOption};
+use crate::heap::Share;
 use crate::machine::machine;
 
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
@@ -46,6 +47,7 @@ pub fn start(options: &Options) -> Result<(), String> {
             mebibytes(&free)
         )
     })?;
+    memory.anon.budget.limit_to(Share::Areas.bytes());
     for (key, value) in &options.policy {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }
