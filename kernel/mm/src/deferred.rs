@@ -40,7 +40,10 @@ impl DeferredSplits {
 
     /// Whether the folio has a place on the queue, by what maps it.
     pub(crate) fn has_place_for(folio: &Folio<'_>) -> bool {
-        folio.is_large() && !folio.is_swap_cache() && (1..folio.pages()).contains(&folio.mapped_pages())
+        folio.is_large()
+            && !folio.is_huge()
+            && !folio.is_swap_cache()
+            && (1..folio.pages()).contains(&folio.mapped_pages())
     }
 
     /// Puts a folio on the queue if it has a place there and is not on it. Whether it did. The caller has a reference to it.

@@ -6,6 +6,7 @@
 
 mod anonymous;
 mod copy;
+mod huge;
 mod swap_in;
 
 use alloc::sync::Arc;
@@ -45,6 +46,10 @@ pub enum FaultError {
     OutOfMemory,
     /// The swap device does not give the page back: SIGBUS.
     SwapRead,
+    /// There is no huge page for it: SIGBUS.
+    NoHugePage,
+    /// Its memory is bad: SIGBUS, with log2 of the bytes that are lost.
+    Poisoned(u32),
 }
 
 impl fmt::Display for FaultError {
@@ -54,6 +59,8 @@ impl fmt::Display for FaultError {
             Self::Denied => "the mapping does not allow it",
             Self::OutOfMemory => "out of memory",
             Self::SwapRead => "the swap device failed to give the page back",
+            Self::NoHugePage => "no huge page is free",
+            Self::Poisoned(_) => "the memory that was there is bad",
         })
     }
 }
@@ -139,6 +146,10 @@ impl Memory {
         access: Access,
     ) -> Result<usize, FaultError> {
         let _underway = self.begin(Operation::Fault);
+        if let Some(size) = self.huge_size_at(space, address) {
+            self.fault(space, address, access)?;
+            return Ok(size.pages() - address.page_number() as usize % size.pages());
+        }
         let ready = |address: VirtAddr| {
             let table = space.lock_table(self, address)?;
             let slot = table.slot(address);
@@ -171,6 +182,9 @@ impl Memory {
 
 impl<'a> Fault<'a> {
     fn handle(&self) -> Handled {
+        if let Some(size) = self.area.huge() {
+            return self.huge(size);
+        }
         let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.anonymous() };
         let entry = table.get(table.slot(self.address));
         if entry.is_none() {

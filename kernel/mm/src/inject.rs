@@ -29,11 +29,13 @@ pub enum Point {
     TableAlloc,
     /// Getting an anon_vma.
     AnonVma,
+    /// Unmapping a huge page of bad memory.
+    HugeUnmap,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -46,6 +48,7 @@ impl Point {
         Self::LargeFolioAlloc,
         Self::TableAlloc,
         Self::AnonVma,
+        Self::HugeUnmap,
     ];
 
     const fn bit(self) -> u32 {

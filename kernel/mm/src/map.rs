@@ -6,11 +6,13 @@ use bitflags::bitflags;
 use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
+use crate::frame::HugeSize;
+use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb::Gather;
-use crate::vma::{Area, AreaFlags, Areas, Change, Prot};
+use crate::vma::{Area, AreaFlags, Areas, Backing, Change, Prot};
 use crate::zap;
 
 bitflags! {
@@ -76,22 +78,25 @@ impl Memory {
     /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `ENODEV` for a shared map.
     pub fn mmap(&self, space: &Arc<Space>, request: MapRequest) -> Result<u64, Errno> {
         let _underway = self.begin(Operation::Map);
-        let length = page_aligned_length(request.length)?;
+        let huge = hugetlb::size_asked(request.flags)?;
+        let length = aligned_length(request.length, huge.map_or(PAGE_SIZE, HugeSize::bytes))?;
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
-        let start = place(&layout, &request, length)?;
+        let start = place(&layout, &request, length, huge)?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
         let splits = layout.areas.find(start).is_some_and(|area| area.start < start && end < area.end);
         if layout.areas.len() + 1 + usize::from(splits) > layout.areas.limit() {
             return Err(Errno::ENOMEM);
         }
-        if request.flags.contains(MapFlags::FIXED) {
-            self.unmap_locked(space, &mut layout, start, end)?;
+        let backing = huge.map_or(Backing::Anonymous, Backing::HugeTlb);
+        let area = Area { start, end, prot: request.prot, flags, backing, pgoff: start.page_number(), anon: None };
+        self.reserve_area(&area)?;
+        let made = self.put_area(space, &mut layout, area, request.flags.contains(MapFlags::FIXED));
+        if let Err(error) = made {
+            self.unreserve_area(&area);
+            return Err(error);
         }
-        let area = Area { start, end, prot: request.prot, flags, pgoff: start.page_number(), anon: None };
-        let change = layout.areas.plan_insert(area);
-        self.apply(space, &mut layout, &change)?;
         drop(layout);
         let locked = request.flags.contains(MapFlags::LOCKED);
         let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
@@ -102,14 +107,23 @@ impl Memory {
         Ok(start.as_u64())
     }
 
+    /// Enters an area, in place of what is there or where nothing is.
+    fn put_area(&self, space: &Arc<Space>, layout: &mut Layout, area: Area, replaces: bool) -> Result<(), Errno> {
+        if replaces {
+            self.unmap_locked(space, layout, area.start, area.end)?;
+        }
+        let change = layout.areas.plan_insert(area);
+        self.apply(space, layout, &change)
+    }
+
     /// Unmaps whatever is mapped in a range.
     ///
     /// # Errors
-    /// `EINVAL` for an unaligned address, a length of 0, or a range beyond user addresses; `ENOMEM` if an area would have to be split
+    /// `EINVAL` for an unaligned address, a length of 0, an end inside a huge page, or a range beyond user addresses; `ENOMEM` if an area would have to be split
     /// and can not; nothing has changed then.
     pub fn munmap(&self, space: &Arc<Space>, address: u64, length: u64) -> Result<(), Errno> {
         let _underway = self.begin(Operation::Unmap);
-        let length = page_aligned_length(length).map_err(|_| Errno::EINVAL)?;
+        let length = aligned_length(length, PAGE_SIZE).map_err(|_| Errno::EINVAL)?;
         let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::EINVAL)?;
         if address % PAGE_SIZE != 0 {
             return Err(Errno::EINVAL);
@@ -171,6 +185,7 @@ impl Memory {
         if layout.areas.is_free(start, end) {
             return Ok(());
         }
+        layout.check_borders(start, end)?;
         // A hole in one area makes two of it: the only case that needs memory, tried before anything is taken away.
         if let Some(area) = layout.areas.find(start).filter(|area| area.start < start && end < area.end).copied() {
             self.split(space, layout, &area, start)?;
@@ -204,7 +219,10 @@ impl Memory {
     ) {
         while let Some(area) = layout.areas.first_from(start).filter(|area| area.start < end).copied() {
             let (first, last) = (area.start.max(start), area.end.min(end));
-            zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather);
+            match area.huge() {
+                Some(_) => hugetlb::zap_area(self, space, &area, (first, last), Fate::Unmapped, gather),
+                None => zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather),
+            }
             let change = layout.areas.plan_remove(&area, first, last);
             if self.apply(space, layout, &change).is_err() {
                 self.note_defect("an area could not be made smaller");
@@ -218,8 +236,8 @@ impl Memory {
 }
 
 /// Rounds a length up to pages.
-fn page_aligned_length(length: u64) -> Result<u64, Errno> {
-    match length.checked_next_multiple_of(PAGE_SIZE) {
+fn aligned_length(length: u64, page: u64) -> Result<u64, Errno> {
+    match length.checked_next_multiple_of(page) {
         Some(0) => Err(Errno::EINVAL),
         Some(length) if length <= USER_END => Ok(length),
         _ => Err(Errno::ENOMEM),
@@ -242,10 +260,8 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
     if !flags.contains(MapFlags::ANONYMOUS) {
         return Err(Errno::EBADF);
     }
-    if flags.contains(MapFlags::HUGETLB) {
-        return Err(Errno::ENOMEM);
-    }
-    kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED));
+    // Huge pages stay where they are in any case (reference 1.3).
+    kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED) && !flags.contains(MapFlags::HUGETLB));
     if flags.contains(MapFlags::NORESERVE) {
         kept |= AreaFlags::NORESERVE;
     }
@@ -253,10 +269,14 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
 }
 
 /// Chooses the addresses of a map.
-fn place(layout: &Layout, request: &MapRequest, length: u64) -> Result<VirtAddr, Errno> {
+fn place(layout: &Layout, request: &MapRequest, length: u64, huge: Option<HugeSize>) -> Result<VirtAddr, Errno> {
     let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
     if is_fixed {
-        return place_fixed(layout, request, length);
+        let start = place_fixed(layout, request, length)?;
+        return if huge.is_none_or(|size| start.is_aligned(size.bytes())) { Ok(start) } else { Err(Errno::EINVAL) };
+    }
+    if let Some(size) = huge {
+        return place_congruent(&layout.areas, length, VirtAddr::new(0), size.bytes()).ok_or(Errno::ENOMEM);
     }
     // A length that large folios fill is aligned for them, where there is room.
     let align = if length % TABLE_SPAN == 0 { TABLE_SPAN } else { PAGE_SIZE };

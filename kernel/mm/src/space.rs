@@ -43,6 +43,7 @@ pub struct Space {
     layout: RwLock<Layout>,
     anon_pages: AtomicI64,
     swap_entries: AtomicI64,
+    huge_pages: AtomicI64,
     on_swap_list: AtomicBool,
     /// Batches that have emptied entries here and not flushed them yet.
     pub(crate) discarding: AtomicU32,
@@ -94,6 +95,16 @@ impl Space {
         self.swap_entries.load(Ordering::Relaxed)
     }
 
+    /// Pages of 4 KiB that huge pages have, which are not among the present ones (Linux's `hugetlb_usage`).
+    pub fn huge_pages(&self) -> i64 {
+        self.huge_pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes the count of pages that huge pages have.
+    pub(crate) fn add_huge(&self, pages: i64) {
+        self.huge_pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
     /// Changes the count of present pages.
     #[inline]
     pub fn add_anon(&self, pages: i64) {
@@ -138,6 +149,7 @@ impl Memory {
             layout: RwLock::new(Rank::Areas, layout),
             anon_pages: AtomicI64::new(0),
             swap_entries: AtomicI64::new(0),
+            huge_pages: AtomicI64::new(0),
             on_swap_list: AtomicBool::new(false),
             discarding: AtomicU32::new(0),
         }))

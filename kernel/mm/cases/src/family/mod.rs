@@ -8,6 +8,7 @@ pub mod fold;
 pub mod fork;
 pub mod getters;
 pub mod helpers;
+pub mod huge;
 pub mod lazyfree;
 pub mod moving;
 pub mod pin;
@@ -41,6 +42,7 @@ pub const FAMILIES: &[&[Case]] = &[
     split::CASES,
     swap_full::CASES,
     flush::CASES,
+    huge::CASES,
     totals::CASES,
     data::CASES,
 ];
