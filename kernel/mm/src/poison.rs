@@ -8,7 +8,7 @@
 
 use alloc::sync::Arc;
 
-use mmu::{Cause, PAGE_SIZE, Pfn, VirtAddr};
+use mmu::{Cause, Descriptor, PAGE_SIZE, Pfn, VirtAddr};
 
 use crate::errno::Errno;
 use crate::fault::{Access, FaultError};
@@ -59,30 +59,33 @@ impl Memory {
         }
     }
 
-    /// The page that is mapped at an address now. The zero page is everybody's.
+    /// The page that is mapped at an address now, if there is one.
     fn look_for(&self, space: &Arc<Space>, address: VirtAddr) -> Result<Option<Found<'_>>, Errno> {
         if let Some(size) = self.huge_size_at(space, address) {
             let start = address.align_down(size.bytes());
             let Some(slot) = HugeSlot::lock(self, space, size, start) else { return Ok(None) };
-            let entry = slot.get();
-            return Ok(entry.is_present().then(|| {
-                let inside = (address.page_number() - start.page_number()) as usize;
-                self.found(entry.frame().add(inside))
-            }));
+            let inside = (address.page_number() - start.page_number()) as usize;
+            return self.found(slot.get(), inside);
         }
         let Some(table) = space.lock_table(self, address) else { return Ok(None) };
-        let entry = table.get(table.slot(address));
-        if entry.is_present() && entry.is_special() {
-            return Err(Errno::EBUSY);
-        }
-        Ok(entry.is_present().then(|| self.found(entry.frame())))
+        self.found(table.get(table.slot(address)), 0)
     }
 
-    /// A page that a locked table maps.
-    fn found(&self, frame: Pfn) -> Found<'_> {
+    /// The page `inside` behind the one that an entry of a locked table maps. The zero page is everybody's.
+    fn found(&self, entry: Descriptor, inside: usize) -> Result<Option<Found<'_>>, Errno> {
+        if !entry.is_present() {
+            return Ok(None);
+        }
+        if !entry.is_valid() {
+            return Err(Errno::EFAULT);
+        }
+        if entry.is_special() {
+            return Err(Errno::EBUSY);
+        }
+        let frame = entry.frame().add(inside);
         let folio = self.frames.folio_of(frame);
         folio.get(1);
-        Found { folio, frame }
+        Ok(Some(Found { folio, frame }))
     }
 
     fn poison_found(&self, space: &Arc<Space>, address: VirtAddr, found: Found<'_>) -> Result<(), Errno> {

@@ -12,6 +12,7 @@ pub mod huge;
 pub mod lazyfree;
 pub mod moving;
 pub mod pin;
+pub mod poison;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -43,6 +44,7 @@ pub const FAMILIES: &[&[Case]] = &[
     swap_full::CASES,
     flush::CASES,
     huge::CASES,
+    poison::CASES,
     totals::CASES,
     data::CASES,
 ];
