@@ -2,7 +2,7 @@
 //! in parts (reference 4.20).
 //!
 //! On it is exactly each large folio of which some pages are mapped and some are not, unless it is in the swap cache, where a page
-//! without a mapping may have a swap entry. Nobody splits at once: the rest of the folio goes soon, most often. It leaves the queue when it is
+//! without a mapping may have a swap entry, or in a file, which has its pages mapped or not. Nobody splits at once: the rest of the folio goes soon, most often. It leaves the queue when it is
 //! split, freed, or enters the swap cache. The links are in the first tail, since those of the head are the LRU list's.
 
 use core::sync::atomic::{Ordering, fence};
@@ -43,6 +43,7 @@ impl DeferredSplits {
         folio.is_large()
             && !folio.is_huge()
             && !folio.is_swap_cache()
+            && !folio.is_file()
             && (1..folio.pages()).contains(&folio.mapped_pages())
     }
 

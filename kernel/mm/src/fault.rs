@@ -6,6 +6,7 @@
 
 mod anonymous;
 mod copy;
+mod file;
 mod huge;
 mod swap_in;
 
@@ -15,7 +16,7 @@ use core::fmt;
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Operation, VirtAddr};
 
-pub(crate) use anonymous::map_fresh;
+pub(crate) use anonymous::{descending, map_fresh};
 pub use mmu::Access;
 
 use crate::errno::Errno;
@@ -46,6 +47,8 @@ pub enum FaultError {
     OutOfMemory,
     /// The swap device does not give the page back: SIGBUS.
     SwapRead,
+    /// The file ends before it: SIGBUS with BUS_ADRERR.
+    BeyondEnd,
     /// There is no huge page for it: SIGBUS.
     NoHugePage,
     /// Its memory is bad: SIGBUS, with log2 of the bytes that are lost.
@@ -59,6 +62,7 @@ impl fmt::Display for FaultError {
             Self::Denied => "the mapping does not allow it",
             Self::OutOfMemory => "out of memory",
             Self::SwapRead => "the swap device failed to give the page back",
+            Self::BeyondEnd => "the file ends before it",
             Self::NoHugePage => "no huge page is free",
             Self::Poisoned(_) => "the memory that was there is bad",
         })
@@ -185,11 +189,11 @@ impl<'a> Fault<'a> {
         if let Some(size) = self.area.huge() {
             return self.huge(size);
         }
-        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.anonymous() };
+        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.first_touch() };
         let entry = table.get(table.slot(self.address));
         if entry.is_none() {
             drop(table);
-            self.anonymous()
+            self.first_touch()
         } else if !entry.is_present() {
             drop(table);
             self.swap_in(entry)
@@ -203,6 +207,14 @@ impl<'a> Fault<'a> {
         } else {
             self.touch(&table, entry);
             Ok(Outcome::Resolved)
+        }
+    }
+
+    /// Nothing is there.
+    fn first_touch(&self) -> Handled {
+        match self.area.backing.file() {
+            None => self.anonymous(),
+            Some(file) => self.file(file),
         }
     }
 

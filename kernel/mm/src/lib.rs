@@ -20,6 +20,7 @@ pub mod count;
 pub mod deferred;
 pub mod errno;
 pub mod fault;
+pub mod file;
 pub mod folio;
 mod fork;
 pub mod frame;
@@ -50,6 +51,7 @@ mod walk;
 mod zap;
 
 pub use errno::Errno;
+pub use file::OpenFile;
 pub use frame::{HugeCounts, HugeSize, Orphan};
 pub use memory::Memory;
 pub use pin::Pinned;

@@ -3,16 +3,16 @@
 use alloc::sync::Arc;
 
 use bitflags::bitflags;
-use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
+use mmu::{CONT_PTES, Cause, Operation, PAGE_SHIFT, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
-use crate::frame::HugeSize;
+use crate::file::{Backing, MAX_SIZE, OpenFile};
 use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb::Gather;
-use crate::vma::{Area, AreaFlags, Areas, Backing, Change, Prot};
+use crate::vma::{Area, AreaFlags, Areas, Change, Prot};
 use crate::zap;
 
 bitflags! {
@@ -23,6 +23,8 @@ bitflags! {
         const SHARED = 0x1;
         /// MAP_PRIVATE.
         const PRIVATE = 0x2;
+        /// MAP_SHARED_VALIDATE: shared, and flags that are not known are refused by files that ask for it, which those here do not.
+        const SHARED_VALIDATE = 0x3;
         /// MAP_DROPPABLE: private, and memory pressure may take the pages, even written ones; a child gets none of them.
         const DROPPABLE = 0x8;
         /// MAP_FIXED: here, in place of what is there.
@@ -50,7 +52,7 @@ bitflags! {
     }
 }
 
-/// What is asked of mmap. There are no files yet: every map is anonymous.
+/// What is asked of mmap, but for the file.
 #[derive(Clone, Copy, Debug)]
 pub struct MapRequest {
     /// Where: exactly, or as a hint; 0 for anywhere.
@@ -67,30 +69,83 @@ pub struct MapRequest {
 pub const MIN_ADDRESS: u64 = 0x1_0000;
 /// Where the search for free addresses starts, downwards: below the room for a stack, as Linux without randomization.
 pub const MAP_TOP: u64 = USER_END - 0x800_0000;
+/// Bytes of a block that may be folded.
+pub(crate) const BLOCK: u64 = CONT_PTES as u64 * PAGE_SIZE;
 /// The flags of which MAP_PRIVATE and MAP_SHARED are values.
 const TYPE_MASK: u32 = 0xf;
 
 impl Memory {
-    /// Maps anonymous memory. Nothing is allocated before it is touched, except with MAP_POPULATE.
+    /// Maps anonymous memory; where it is to be shared, a file without a name. Nothing is allocated before it is touched, except with
+    /// MAP_POPULATE.
     ///
     /// # Errors
     /// As Linux: `EINVAL` for a length of 0, an unaligned fixed address or an unknown kind of map; `ENOMEM` where addresses, areas or
-    /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `ENODEV` for a shared map.
+    /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `EBADF` without
+    /// MAP_ANONYMOUS.
     pub fn mmap(&self, space: &Arc<Space>, request: MapRequest) -> Result<u64, Errno> {
+        if !request.flags.contains(MapFlags::ANONYMOUS) {
+            return Err(Errno::EBADF);
+        }
+        if let Some(size) = hugetlb::size_asked(request.flags)? {
+            let length = aligned_length(request.length, size.bytes())?;
+            let is_private = kind_of(request.flags)? == Kind::Private;
+            let backing = Backing::HugeTlb(size);
+            return if is_private { self.map_area(space, request, length, (backing, 0)) } else { Err(Errno::EINVAL) };
+        }
+        let length = aligned_length(request.length, PAGE_SIZE)?;
+        if kind_of(request.flags)? == Kind::Shared {
+            let file = self.open_file(length)?;
+            return self.map_area(space, request, length, (Backing::Shared(file.id()), 0));
+        }
+        self.map_area(space, request, length, (Backing::Anonymous, 0))
+    }
+
+    /// Maps a file from the byte at `offset` on. An access beyond its end is an error of the access, not of the map.
+    ///
+    /// # Errors
+    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EOVERFLOW` for a range that
+    /// no file can have.
+    pub fn mmap_file(
+        &self,
+        space: &Arc<Space>,
+        request: MapRequest,
+        file: &OpenFile<'_>,
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        let length = aligned_length(request.length, PAGE_SIZE)?;
+        if offset % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if offset.checked_add(length).is_none_or(|end| end > MAX_SIZE) {
+            return Err(Errno::EOVERFLOW);
+        }
+        let backing = match kind_of(request.flags)? {
+            Kind::Private => Backing::Private(file.id()),
+            Kind::Shared => Backing::Shared(file.id()),
+            Kind::Droppable => return Err(Errno::EINVAL),
+        };
+        self.map_area(space, request, length, (backing, offset))
+    }
+
+    fn map_area(
+        &self,
+        space: &Arc<Space>,
+        request: MapRequest,
+        length: u64,
+        (backing, offset): (Backing, u64),
+    ) -> Result<u64, Errno> {
         let _underway = self.begin(Operation::Map);
-        let huge = hugetlb::size_asked(request.flags)?;
-        let length = aligned_length(request.length, huge.map_or(PAGE_SIZE, HugeSize::bytes))?;
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
-        let start = place(&layout, &request, length, huge)?;
+        let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
         let splits = layout.areas.find(start).is_some_and(|area| area.start < start && end < area.end);
         if layout.areas.len() + 1 + usize::from(splits) > layout.areas.limit() {
             return Err(Errno::ENOMEM);
         }
-        let backing = huge.map_or(Backing::Anonymous, Backing::HugeTlb);
-        let area = Area { start, end, prot: request.prot, flags, backing, pgoff: start.page_number(), anon: None };
+        let pgoff = if backing.file().is_none() { start.page_number() } else { offset >> PAGE_SHIFT };
+        let area = Area { start, end, prot: request.prot, flags, backing, pgoff, anon: None };
         self.reserve_area(&area)?;
         let made = self.put_area(space, &mut layout, area, request.flags.contains(MapFlags::FIXED));
         if let Err(error) = made {
@@ -244,21 +299,33 @@ fn aligned_length(length: u64, page: u64) -> Result<u64, Errno> {
     }
 }
 
+/// Who sees what is written to a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Private,
+    Shared,
+    /// Who wrote it, until memory is short.
+    Droppable,
+}
+
+fn kind_of(flags: MapFlags) -> Result<Kind, Errno> {
+    match MapFlags::from_bits_retain(flags.bits() & TYPE_MASK) {
+        MapFlags::PRIVATE => Ok(Kind::Private),
+        MapFlags::SHARED | MapFlags::SHARED_VALIDATE => Ok(Kind::Shared),
+        MapFlags::DROPPABLE => Ok(Kind::Droppable),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 /// What is kept of the flags of a map.
 fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
-    let kind = MapFlags::from_bits_retain(flags.bits() & TYPE_MASK);
-    let mut kept = match kind {
-        MapFlags::PRIVATE => AreaFlags::empty(),
+    let mut kept = AreaFlags::empty();
+    if kind_of(flags)? == Kind::Droppable {
         // A locked area makes no sense to be droppable.
-        MapFlags::DROPPABLE if flags.intersects(MapFlags::LOCKED | MapFlags::GROWSDOWN | MapFlags::HUGETLB) => {
+        if flags.intersects(MapFlags::LOCKED | MapFlags::GROWSDOWN | MapFlags::HUGETLB) {
             return Err(Errno::EINVAL);
         }
-        MapFlags::DROPPABLE => AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE,
-        kind if kind.contains(MapFlags::SHARED) => return Err(Errno::ENODEV),
-        _ => return Err(Errno::EINVAL),
-    };
-    if !flags.contains(MapFlags::ANONYMOUS) {
-        return Err(Errno::EBADF);
+        kept = AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE;
     }
     // Huge pages stay where they are in any case (reference 1.3).
     kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED) && !flags.contains(MapFlags::HUGETLB));
@@ -269,7 +336,13 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
 }
 
 /// Chooses the addresses of a map.
-fn place(layout: &Layout, request: &MapRequest, length: u64, huge: Option<HugeSize>) -> Result<VirtAddr, Errno> {
+fn place(
+    layout: &Layout,
+    request: &MapRequest,
+    length: u64,
+    (backing, offset): (Backing, u64),
+) -> Result<VirtAddr, Errno> {
+    let huge = backing.huge();
     let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
     if is_fixed {
         let start = place_fixed(layout, request, length)?;
@@ -278,10 +351,14 @@ fn place(layout: &Layout, request: &MapRequest, length: u64, huge: Option<HugeSi
     if let Some(size) = huge {
         return place_congruent(&layout.areas, length, VirtAddr::new(0), size.bytes()).ok_or(Errno::ENOMEM);
     }
-    // A length that large folios fill is aligned for them, where there is room.
-    let align = if length % TABLE_SPAN == 0 { TABLE_SPAN } else { PAGE_SIZE };
+    // A length that large folios fill is aligned for them, where there is room; a map of a file so that blocks of its can be folded.
+    let (like, align) = match length % TABLE_SPAN {
+        0 => (offset % TABLE_SPAN, TABLE_SPAN),
+        _ if backing.is_anonymous() => (0, PAGE_SIZE),
+        _ => (offset % BLOCK, BLOCK),
+    };
     place_hinted(&layout.areas, request.address, length)
-        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), align))
+        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(like), align))
         .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), PAGE_SIZE))
         .ok_or(Errno::ENOMEM)
 }

@@ -8,6 +8,7 @@ use crate::MAX_CPUS;
 use crate::count::Counters;
 use crate::deferred::DeferredSplits;
 use crate::errno::Errno;
+use crate::file::Files;
 use crate::frame::{Frames, Orphan};
 use crate::inject::Inject;
 use crate::lru::Lru;
@@ -34,6 +35,8 @@ pub struct Memory {
     pub inject: Inject,
     /// Which areas may map which folio.
     pub anon: AnonVmas,
+    /// The memory files.
+    pub files: Files,
     pub(crate) asids: Asids,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
@@ -60,6 +63,7 @@ impl Memory {
             deferred: DeferredSplits::new(),
             inject: Inject::new(),
             anon: AnonVmas::new(),
+            files: Files::new(),
             asids,
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),

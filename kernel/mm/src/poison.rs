@@ -2,7 +2,7 @@
 //!
 //! The page is taken out of every space that maps it, and an entry put in its place that says so: who touches it next is told. A
 //! large folio is split first, so that one page is lost; if it can not be, all of it is. A huge page is lost as a whole. Frames of bad
-//! memory are given to nobody any more; the rest of a huge page is.
+//! memory are given to nobody any more; the rest of a huge page is. Pages of files stay as they are: EBUSY.
 //!
 //! Linux also sends SIGBUS to the caller at once if the page is dirty. Here a touch is what is answered.
 
@@ -54,7 +54,7 @@ impl Memory {
             self.fault(space, address, Access::Read).map_err(|error| match error {
                 FaultError::OutOfMemory | FaultError::NotMapped => Errno::ENOMEM,
                 FaultError::Poisoned(_) => Errno::EHWPOISON,
-                FaultError::Denied | FaultError::SwapRead | FaultError::NoHugePage => Errno::EFAULT,
+                _ => Errno::EFAULT,
             })?;
         }
     }
@@ -108,6 +108,9 @@ impl Memory {
     fn poison_folio(&self, folio: &FolioLock<'_>, frame: Pfn) -> Result<(), Errno> {
         if folio.is_poisoned() {
             return Err(Errno::EHWPOISON);
+        }
+        if folio.is_file() {
+            return Err(Errno::EBUSY);
         }
         // What is on the swap device too, some swap entry stands for: it would be read back.
         if folio.is_swap_cache() && !self.swap.free_if_unused(folio) {

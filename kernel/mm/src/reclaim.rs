@@ -66,7 +66,7 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
         let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
         // A folio that was split has become many.
         if !locked.is_mapped() {
-            write_and_detach(memory, locked, &mut owed);
+            dispose(memory, locked, &mut owed);
         } else if batch.try_reserve(1).is_ok() {
             batch.push(locked);
         } else {
@@ -139,7 +139,7 @@ fn make_ready<'m>(
         return None;
     };
     let is_busy = locked.maybe_pinned() || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
-    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache();
+    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache() && !locked.is_file();
     if is_busy || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {
         owed.keep(memory, locked);
         return None;
@@ -190,8 +190,11 @@ fn split_to(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, owed: 
 
 /// Lets go of an unmapped folio.
 fn dispose(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
-    if folio.is_swap_backed() {
+    if folio.is_swap_cache() {
         write_and_detach(memory, folio, owed);
+    } else if folio.is_swap_backed() {
+        // Its file has it, which knows nowhere else to put it, or has let go of it just now.
+        owed.wait(memory, folio);
     } else if folio.freeze(1) {
         let pages = folio.pages();
         memory.count().pglazyfreed.add(pages as u64);

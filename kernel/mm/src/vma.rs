@@ -9,7 +9,7 @@ use bitflags::bitflags;
 use mmu::{PAGE_SHIFT, Protection, VirtAddr};
 
 use crate::errno::Errno;
-use crate::frame::HugeSize;
+use crate::file::Backing;
 use crate::policy::Advice;
 use crate::rmap::AnonVmaId;
 
@@ -55,16 +55,6 @@ pub const MAX_AREAS: usize = 65_530;
 /// below half of it.
 const FRAMES_PER_AREA: usize = 4;
 
-/// What the pages of an area come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Backing {
-    /// Nothing: they are zero at first, and the area's own.
-    #[default]
-    Anonymous,
-    /// The pool of huge pages of this size.
-    HugeTlb(HugeSize),
-}
-
 /// A range of addresses with one protection. Holding a copy says nothing about whether the space still has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Area {
@@ -78,7 +68,8 @@ pub struct Area {
     pub flags: AreaFlags,
     /// What its pages come from.
     pub backing: Backing,
-    /// The index of its first page in its linear space: the page number when it was made. It stays when the area moves.
+    /// The index of its first page in its linear space: the page number when it was made, or the page of the file. It stays when the
+    /// area moves.
     pub pgoff: u64,
     /// Which anon_vma its pages belong to; none before the first page.
     pub anon: Option<AnonVmaId>,

@@ -110,6 +110,6 @@ fn step<'m>(
         visitor.folio(table, slot, folio, merged);
         return Step::On(count);
     }
-    // A folio that others may map too is not this range's to split.
-    if folio.mapcount() > pages { Step::On(count) } else { Step::Split(count) }
+    // A folio that others may map too is not this range's to split, nor one of a file.
+    if folio.mapcount() > pages || folio.is_file() { Step::On(count) } else { Step::Split(count) }
 }

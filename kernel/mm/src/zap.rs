@@ -80,7 +80,7 @@ fn zap_present<'m>(
     if folio.remove_maps(first, count).partially_mapped {
         memory.defer_split(folio);
     }
-    table.space.add_anon(-(count as i64));
+    table.space.add_pages_of(folio, -(count as i64));
     memory.swap.free_unneeded(folio);
     gather.put(folio, count);
     count

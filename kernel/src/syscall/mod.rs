@@ -4,12 +4,13 @@
 //! has a file, which lists its calls by number; [`TABLE`] is made of these lists.
 
 mod children;
+mod descriptors;
+mod files;
 mod info;
 mod interval;
 mod io;
 mod memory;
 mod names;
-mod pipe;
 mod poll;
 mod process;
 mod signal;
@@ -46,7 +47,8 @@ const NUMBERS: usize = 512;
 /// From number to call.
 static TABLE: [Option<Call>; NUMBERS] = table(&[
     io::CALLS,
-    pipe::CALLS,
+    descriptors::CALLS,
+    files::CALLS,
     poll::CALLS,
     memory::CALLS,
     process::CALLS,

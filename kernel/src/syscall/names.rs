@@ -6,7 +6,6 @@ pub fn name(number: usize) -> Option<&'static str> {
 }
 
 const NAMES: &[(usize, &str)] = &[
-    (17, "getcwd"),
     (19, "eventfd2"),
     (20, "epoll_create1"),
     (21, "epoll_ctl"),
@@ -14,12 +13,7 @@ const NAMES: &[(usize, &str)] = &[
     (34, "mkdirat"),
     (35, "unlinkat"),
     (45, "truncate"),
-    (46, "ftruncate"),
     (47, "fallocate"),
-    (49, "chdir"),
-    (61, "getdents64"),
-    (67, "pread64"),
-    (68, "pwrite64"),
     (71, "sendfile"),
     (72, "pselect6"),
     (75, "vmsplice"),
@@ -54,7 +48,6 @@ const NAMES: &[(usize, &str)] = &[
     (284, "mlock2"),
     (288, "pkey_mprotect"),
     (289, "pkey_alloc"),
-    (291, "statx"),
     (424, "pidfd_send_signal"),
     (425, "io_uring_setup"),
     (434, "pidfd_open"),

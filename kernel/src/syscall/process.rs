@@ -189,10 +189,13 @@ fn prctl(process: &mut Process, &[operation, argument, ..]: &Arguments) -> Outco
                     break;
                 }
             }
-            process.thread_name = name;
+            process.handle.about().name = name;
             Ok(0)
         }
-        GET_NAME => user::write_bytes(argument, &process.thread_name).map(|()| 0),
+        GET_NAME => {
+            let name = process.handle.about().name;
+            user::write_bytes(argument, &name).map(|()| 0)
+        }
         // Names for maps: declined, as kernels built without them do; allocators try it and do not mind.
         SET_VMA => Err(Errno::EINVAL),
         other => {

@@ -7,6 +7,7 @@ use mm::Errno;
 use spin::mutex::SpinMutexGuard;
 use spin::once::Once;
 
+use super::about::About;
 use super::family::{Family, NOBODY, Pid};
 use super::schedule::{self, Task};
 use super::signals::{Info, Signals};
@@ -24,6 +25,7 @@ pub struct Handle {
     pub pid: Pid,
     /// Its signals.
     pub(super) signals: SpinLock<Signals>,
+    about: SpinLock<About>,
     /// It waits here for its children to end.
     pub children: WaitQueue,
     task: Once<Arc<Task>, Yield>,
@@ -33,15 +35,21 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) const fn new(pid: Pid, signals: Signals) -> Self {
+    pub(super) const fn new(pid: Pid, signals: Signals, about: About) -> Self {
         Self {
             pid,
             signals: SpinLock::new(signals),
+            about: SpinLock::new(about),
             children: WaitQueue::new("for a child to end"),
             task: Once::new(),
             has_own_memory: AtomicBool::new(false),
             parent_waits: WaitQueue::new("for a child that has borrowed its memory"),
         }
+    }
+
+    /// What others may know about it.
+    pub fn about(&self) -> SpinMutexGuard<'_, About, Yield> {
+        self.about.lock()
     }
 
     /// Says which task runs it, once.
@@ -132,6 +140,7 @@ pub(super) fn kill_all() -> bool {
 /// `EAGAIN` if there are too many processes.
 pub(super) fn add_child(parent: &Handle) -> Result<Arc<Handle>, Errno> {
     let signals = parent.signals.lock().of_child();
+    let about = parent.about().clone();
     let most = schedule::most_tasks();
-    family().add_child(parent.pid, most, |pid| Arc::new(Handle::new(pid, signals)))
+    family().add_child(parent.pid, most, |pid| Arc::new(Handle::new(pid, signals, about)))
 }

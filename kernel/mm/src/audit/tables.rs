@@ -22,12 +22,13 @@ const NOT_IN_SWAP: u64 = 0b11 | 0b11 << 4 | 1 << 11 | 0b11 << 62;
 /// Walks a space and compares its accounts.
 pub(super) fn recount(memory: &Memory, space: &Arc<Space>, seen: &mut Seen) -> Result<(), Finding> {
     let layout = space.layout().read();
-    let mut walk = Walk { memory, space, areas: &layout.areas, seen, present: 0, swapped: 0, huge: 0 };
+    let mut walk = Walk { memory, space, areas: &layout.areas, seen, present: 0, filed: 0, swapped: 0, huge: 0 };
     walk.table(space.tables.root(), VirtAddr::new(0))?;
     walk.count_reserved();
-    let Walk { present, swapped, huge, .. } = walk;
+    let Walk { present, filed, swapped, huge, .. } = walk;
     let place = Place::Space(space.id());
     same(Rule::Ms43, "present pages (ANONPAGES)", place, space.anon_pages() as u64, present)?;
+    same(Rule::Ms43, "present pages of files (SHMEMPAGES)", place, space.file_pages() as u64, filed)?;
     same(Rule::Ms43, "swap entries (SWAPENTS)", place, space.swap_entries() as u64, swapped)?;
     same(Rule::Ms43, "pages of huge pages", place, space.huge_pages() as u64, huge)?;
     is(Rule::Ms43, "on the list for swapoff", place, space.may_swap() || swapped == 0, true)
@@ -40,6 +41,7 @@ pub(super) struct Walk<'a> {
     pub(super) areas: &'a Areas,
     pub(super) seen: &'a mut Seen,
     present: u64,
+    filed: u64,
     swapped: u64,
     /// Pages of 4 KiB that huge pages have.
     pub(super) huge: u64,
@@ -95,6 +97,7 @@ impl Walk<'_> {
         }
         if !entry.is_present() {
             self.swapped += 1;
+            is(Rule::Entry, "a swap entry in a shared area", place, area.backing.is_shared(), false)?;
             return self.swap_entry(place, entry);
         }
         self.rights(area, place, entry)?;
@@ -102,7 +105,6 @@ impl Walk<'_> {
             same(Rule::Entry, "the zero page", place, entry.frame().as_u64(), self.memory.zero_frame().as_u64())?;
             return is(Rule::Entry, "writable zero page", place, entry.is_writable(), false);
         }
-        self.present += 1;
         self.page(area, address, entry)
     }
 
@@ -133,10 +135,17 @@ impl Walk<'_> {
         self.seen.folio(&folio).maps[page] += 1;
         let (anon, first) = folio.mapping().unzip();
         let offset = first.map_or(0, |first| first + page as u64);
-        same(Rule::Entry, "page offset in the anon_vma", place, offset, area.index_of(address))?;
+        same(Rule::Entry, "page offset in the reverse map", place, offset, area.index_of(address))?;
         let anon = anon.and_then(|anon| self.memory.anon.get(anon));
         let is_found = anon.is_some_and(|anon| anon.extents().iter().any(|extent| self.is_at(extent, offset, address)));
-        is(Rule::Entry, "found through the anon_vma of its page", place, is_found, true)?;
+        is(Rule::Entry, "found through the reverse map of its page", place, is_found, true)?;
+        if folio.is_file() {
+            self.filed += 1;
+            let writable = entry.is_writable() && !area.backing.is_shared();
+            return is(Rule::Entry, "a file's page writable in a private area", place, writable, false);
+        }
+        self.present += u64::from(!folio.is_huge());
+        is(Rule::Entry, "an anonymous page in a shared area", place, area.backing.is_shared(), false)?;
         let owned = folio.is_exclusive(page) || !entry.is_writable();
         is(Rule::Entry, "a writable page is exclusive", place, owned, true)
     }

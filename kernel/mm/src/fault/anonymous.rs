@@ -93,7 +93,7 @@ impl<'a> Fault<'a> {
         self.address.align_down(PAGE_SIZE << order)
     }
 
-    fn is_empty(&self, slot: Slot, count: usize) -> bool {
+    pub(super) fn is_empty(&self, slot: Slot, count: usize) -> bool {
         debug_assert!(slot.index() + count <= ENTRIES);
         (0..count).all(|index| self.memory.door.load(slot.add(index)).is_none())
     }
@@ -137,7 +137,7 @@ pub(crate) fn map_fresh(
 }
 
 /// The orders in a mask, the largest first.
-pub(super) fn descending(orders: u16) -> impl Iterator<Item = usize> {
+pub(crate) fn descending(orders: u16) -> impl Iterator<Item = usize> {
     (0..u16::BITS as usize).rev().filter(move |order| orders & (1 << order) != 0)
 }
 

@@ -8,8 +8,7 @@
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, ENTRIES, NEXT_PAGE, PAGE_SHIFT, Slot};
 
-use super::anonymous::descending;
-use super::{Access, Fault, FaultError, Handled, Outcome};
+use super::{Access, Fault, FaultError, Handled, Outcome, descending};
 use crate::folio::{Folio, FolioLock};
 use crate::pgtable::TableGuard;
 use crate::policy::Unit;

@@ -20,7 +20,7 @@ use crate::frame::HugeSize;
 use crate::map::MapFlags;
 use crate::memory::Memory;
 use crate::space::{Layout, Space};
-use crate::vma::{Area, AreaFlags, Backing};
+use crate::vma::{Area, AreaFlags};
 
 pub(crate) use move_pages::move_pages;
 pub(crate) use range::{Fate, copy_area, protect_range, take_from_others, zap_area};
@@ -47,10 +47,7 @@ pub(crate) fn size_asked(flags: MapFlags) -> Result<Option<HugeSize>, Errno> {
 impl Area {
     /// The size of its pages, if they are huge pages.
     pub const fn huge(&self) -> Option<HugeSize> {
-        match self.backing {
-            Backing::HugeTlb(size) => Some(size),
-            _ => None,
-        }
+        self.backing.huge()
     }
 
     /// Whether a huge page is reserved for each place where it has none.

@@ -7,13 +7,12 @@ use mmu::{Cause, VirtAddr};
 
 use super::HugeSlot;
 use crate::errno::Errno;
-use crate::frame::HugeSize;
 use crate::memory::Memory;
-use crate::rmap::AnonVmaId;
 use crate::space::Space;
 use crate::tlb::Gather;
+use crate::vma::Area;
 
-/// Moves the huge pages of `length` bytes from `from` on to `to`. The areas are locked for writing; `anon` is the anon_vma of both. No
+/// Moves the huge pages of `length` bytes from `from` on, in `area`, to `to`. The areas are locked for writing. No
 /// two tables are locked at once: nobody can look for a page while its anon_vmas are held, which they are until the old addresses are
 /// flushed (rule MS-42).
 ///
@@ -22,16 +21,16 @@ use crate::tlb::Gather;
 pub(crate) fn move_pages(
     memory: &Memory,
     space: &Arc<Space>,
-    size: HugeSize,
-    anon: Option<AnonVmaId>,
+    area: &Area,
     (from, to, length): (VirtAddr, VirtAddr, u64),
 ) -> Result<(), Errno> {
+    let Some(size) = area.huge() else { return Ok(()) };
     let steps = || (0..length).step_by(size.bytes() as usize).map(|done| (from.add_bytes(done), to.add_bytes(done)));
     let is_used = |start| HugeSlot::lock(memory, space, size, start).is_some_and(|slot| !slot.get().is_none());
     for (_, to) in steps().filter(|&(from, _)| is_used(from)) {
         drop(HugeSlot::lock_new(memory, space, size, to)?);
     }
-    let family = memory.anon.family(anon)?;
+    let family = memory.anon.family(area, &memory.files)?;
     let mut held = Vec::new();
     held.try_reserve_exact(family.len()).map_err(|_| Errno::ENOMEM)?;
     held.extend(family.iter().map(|anon| anon.hold()));

@@ -85,12 +85,24 @@ impl Memory {
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
             advice::DONTNEED => self.drop_pages(space, range),
-            advice::FREE => self.take_away(space, range, Cause::Advise, |from, to, gather| {
-                lazyfree::free_range(self, space, (from, to), gather);
-            }),
-            advice::COLD => self.take_away(space, range, Cause::Advise, |from, to, gather| {
-                cold::cool_range(self, space, (from, to), gather);
-            }),
+            advice::FREE => self.take_away(
+                space,
+                range,
+                Cause::Advise,
+                |area| area.backing.is_anonymous(),
+                |from, to, gather| {
+                    lazyfree::free_range(self, space, (from, to), gather);
+                },
+            ),
+            advice::COLD => self.take_away(
+                space,
+                range,
+                Cause::Advise,
+                |area| area.huge().is_none(),
+                |from, to, gather| {
+                    cold::cool_range(self, space, (from, to), gather);
+                },
+            ),
             advice::PAGEOUT => self.page_out(space, range),
             advice::HWPOISON => self.poison_range(space, range),
             advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
@@ -127,16 +139,17 @@ impl Memory {
     }
 
     /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own,
-    /// and huge pages have nothing to take.
+    /// and one that the advice does not suit is refused.
     fn take_away<'m>(
         &'m self,
         space: &'m Space,
         range: Range,
         cause: Cause,
+        suits: impl Fn(&Area) -> bool,
         act: impl Fn(VirtAddr, VirtAddr, &mut Gather<'m>),
     ) -> Result<(), Errno> {
         for_areas(&space.layout().read(), range, |area, start, end| {
-            if area.flags.contains(AreaFlags::LOCKED) || area.huge().is_some() {
+            if area.flags.contains(AreaFlags::LOCKED) || !suits(area) {
                 return Err(Errno::EINVAL);
             }
             let mut gather = Gather::new(self, space, cause);
@@ -169,12 +182,13 @@ impl Memory {
             let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else {
                 return Err(Errno::ENOMEM);
             };
+            // A child that gets a file's pages in spite of all would not find them empty.
+            if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
+                return Err(Errno::EINVAL);
+            }
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
             layout.check_borders(start, stop)?;
-            if area.huge().is_some() && on.contains(AreaFlags::WIPEONFORK) {
-                return Err(Errno::EINVAL);
-            }
             let change = layout.areas.plan_change(&area, start, stop, |area| {
                 area.flags.remove(off);
                 area.flags.insert(on);
@@ -208,7 +222,9 @@ impl Memory {
                     // The areas have changed meanwhile: look again.
                     Err(FaultError::NotMapped | FaultError::Denied) => break,
                     Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(FaultError::SwapRead | FaultError::NoHugePage) => return Err(Errno::EFAULT),
+                    Err(FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage) => {
+                        return Err(Errno::EFAULT);
+                    }
                     Err(FaultError::Poisoned(_)) => return Err(Errno::EHWPOISON),
                 }
             }

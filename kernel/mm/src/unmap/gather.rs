@@ -29,7 +29,7 @@ use crate::space::Space;
 use crate::tlb::{BatchFlush, OwnDeferral};
 
 use super::swap_out::{account, leave, raise_swap_counts};
-use super::{discard, is_by_page, is_refused};
+use super::{discard, forget, is_by_page, is_refused};
 
 /// Spaces whose deferral a batch can settle by itself; those beyond stay owed, which costs a flush later and nothing else.
 const SETTLED_SPACES: usize = 16;
@@ -228,7 +228,9 @@ impl<'a> Work<'a, '_> {
                 let most = if is_by_page(self.memory, folio) { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);
                 let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
-                let out = if is_refused(self.memory, folio) {
+                let out = if folio.is_file() {
+                    self.forget_run(table, folio, extent, run)
+                } else if is_refused(self.memory, folio) {
                     0
                 } else if folio.is_swap_backed() {
                     self.unmap_run(table, folio, extent, run)
@@ -281,13 +283,7 @@ impl<'a> Work<'a, '_> {
         extent: &'a Extent,
         run: Entries,
     ) -> usize {
-        self.memory.door.fact(Fact::Batch(run.slot, run.count));
-        let old = table.clear(run.slot, run.count);
-        self.defer(extent);
-        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
-        if old.is_dirty() {
-            folio.set_dirty(true);
-        }
+        let old = self.clear_run(table, folio, extent, run);
         if discard::discard(self.memory, folio, extent, table, run.slot, (run.page, run.count)) {
             self.discarded = true;
             return run.count;
@@ -295,6 +291,32 @@ impl<'a> Work<'a, '_> {
         self.flush.flush(self.memory);
         table.set_run(run.slot, old, run.count);
         0
+    }
+
+    /// Clears the entries of a file's folio.
+    fn forget_run(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, extent: &'a Extent, run: Entries) -> usize {
+        self.clear_run(table, folio, extent, run);
+        forget(folio, table, run.slot, (run.page, run.count));
+        self.discarded = true;
+        run.count
+    }
+
+    /// Takes entries out without another in their place. Returns the first with the flags of all.
+    fn clear_run(
+        &mut self,
+        table: &TableGuard<'_>,
+        folio: &FolioLock<'_>,
+        extent: &'a Extent,
+        run: Entries,
+    ) -> Descriptor {
+        self.memory.door.fact(Fact::Batch(run.slot, run.count));
+        let old = table.clear(run.slot, run.count);
+        self.defer(extent);
+        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
+        if old.is_dirty() {
+            folio.set_dirty(true);
+        }
+        old
     }
 
     /// Raises the swap counts, a run of equal exclusivity at a time. Returns for how many pages.

@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod data;
 pub mod device;
+pub mod file;
 pub mod flush;
 pub mod fold;
 pub mod fork;
@@ -40,6 +41,7 @@ pub const FAMILIES: &[&[Case]] = &[
     zap::CASES,
     protect::CASES,
     moving::CASES,
+    file::CASES,
     split::CASES,
     swap_full::CASES,
     flush::CASES,
