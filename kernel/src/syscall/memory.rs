@@ -19,7 +19,6 @@ mod map {
     pub const SHARED_VALIDATE: u64 = 0x03;
     pub const TYPE: u64 = 0x0F;
     pub const ANONYMOUS: u64 = 0x20;
-    pub const HUGETLB: u64 = 0x4_0000;
 }
 
 fn brk(process: &mut Process, arguments: &Arguments) -> Outcome {
@@ -41,9 +40,6 @@ fn mmap(process: &mut Process, &[address, length, protection, flags, descriptor,
     }
     if matches!(flags & map::TYPE, map::SHARED | map::SHARED_VALIDATE) {
         return Err(missing_part(process, "mmap of shared memory"));
-    }
-    if flags & map::HUGETLB != 0 {
-        return Err(missing_part(process, "mmap with MAP_HUGETLB"));
     }
     process.space.mmap(Map { address, length, protection: protection & PROT, flags })
 }
