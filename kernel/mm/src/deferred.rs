@@ -63,6 +63,11 @@ impl DeferredSplits {
         added
     }
 
+    /// How many folios of an order are queued.
+    pub fn of_order(&self, frames: &Frames, order: usize) -> usize {
+        self.queue.lock().iter(frames).filter(|folio| folio.order() == order).count()
+    }
+
     /// Takes a folio off the queue, if it is on it.
     #[inline]
     pub(crate) fn remove(&self, folio: Folio<'_>) {
@@ -100,6 +105,7 @@ impl Memory {
     pub(crate) fn defer_split(&self, folio: Folio<'_>) {
         if !mutant::is(Mutant::SplitNotDeferred) && self.deferred.add(folio) {
             self.count().split_deferred.add(1);
+            self.count_size(folio.order()).split_deferred.add(1);
         }
     }
 

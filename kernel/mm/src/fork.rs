@@ -202,7 +202,7 @@ impl<'a> Copy<'a> {
         let page = folio.index_of(entry.frame());
         let max = left.min(folio.pages() - page);
         let rules = BatchRules { respect_dirty: true, respect_write: false };
-        let (count, entry) = if max == 1 { (1, entry) } else { tables.parent.batch(slot, entry, max, rules) };
+        let (count, entry) = tables.parent.batch(slot, entry, max, rules);
         let run = Run { slot, folio, page, entry, count };
         let (exclusive, alike) = folio.exclusive_run(page, count);
         let is_shared = !exclusive && alike == count;

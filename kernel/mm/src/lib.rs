@@ -12,7 +12,9 @@
 
 extern crate alloc;
 
+mod aging;
 pub mod audit;
+mod bits;
 mod cold;
 mod completion;
 pub mod contpte;
@@ -36,16 +38,19 @@ pub mod pgtable;
 pub mod pin;
 mod poison;
 pub mod policy;
+mod pressure;
 mod protect;
 pub mod reclaim;
 pub mod remap;
 pub mod rmap;
+mod shrink;
 pub mod space;
 mod split;
 pub mod swap;
 pub mod sync;
 pub mod tlb;
 pub mod unmap;
+pub mod usage;
 pub mod vma;
 mod walk;
 mod zap;
@@ -55,6 +60,7 @@ pub use file::OpenFile;
 pub use frame::{HugeCounts, HugeSize, Orphan};
 pub use memory::Memory;
 pub use pin::Pinned;
+pub use shrink::Shrunk;
 pub use space::Space;
 pub use tlb::Flushed;
 

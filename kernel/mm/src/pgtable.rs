@@ -38,6 +38,12 @@ impl Tables {
         self.root
     }
 
+    /// How many tables there are, the root among them.
+    pub fn count(&self, memory: &Memory) -> u64 {
+        let _guard = self.upper.lock();
+        count_below(memory, self.root, VirtAddr::new(0))
+    }
+
     /// The last-level table that translates `address`, if there is one.
     #[inline]
     pub fn find(&self, memory: &Memory, address: VirtAddr) -> Option<Table> {
@@ -173,6 +179,19 @@ impl Tables {
             address = next;
         }
     }
+}
+
+/// A table and those below it; `start` is the first address that it translates.
+fn count_below(memory: &Memory, table: Table, start: VirtAddr) -> u64 {
+    if table.level() == 3 {
+        return 1;
+    }
+    let addresses = (0..mmu::ENTRIES as u64).map(|index| start.add_bytes(index << mmu::level_shift(table.level())));
+    let below = addresses.filter_map(|address| {
+        let entry = memory.door.load_table(table.upper_slot(address));
+        entry.is_table().then(|| count_below(memory, Table::new(entry.address(), table.level() + 1), address))
+    });
+    1 + below.sum::<u64>()
 }
 
 /// The lock of one last-level table, held. It proves that no other CPU changes the entries; hardware may still set access flags and

@@ -263,6 +263,18 @@ impl Drop for Held {
     }
 }
 
+/// Panics where a search for memory would wait for what its caller holds: it looks for the areas and the tables that map any folio.
+#[track_caller]
+pub(crate) fn assert_may_reclaim() {
+    #[cfg(any(not(target_os = "none"), debug_assertions))]
+    ranks::with(|counts| {
+        assert!(
+            counts[Rank::Folio as usize..].iter().all(|&held| held == 0),
+            "a search for memory under a lock that forbids it"
+        );
+    });
+}
+
 /// Panics where a wait or an allocation under a table's lock would be a defect.
 #[track_caller]
 pub fn assert_may_wait() {

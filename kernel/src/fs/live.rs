@@ -1,13 +1,12 @@
-//! What the kernel knows at the moment: what the tree is made of, and what the files say.
+//! What the tree is made of at the moment.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::tree::{ProcessFile, SystemFile, World};
-use crate::task::Process;
+use super::tree::World;
 use crate::task::family::Pid;
 use crate::task::handle::family;
-use crate::task::initrd;
+use crate::task::{Process, initrd};
 
 /// The tree as a process sees it.
 pub struct Seen<'a>(pub &'a Process);
@@ -28,24 +27,5 @@ impl World for Seen<'_> {
 
     fn programs(&self) -> Vec<String> {
         initrd::files(self.0.world.initrd).map_while(Result::ok).map(|file| file.name.into()).collect()
-    }
-}
-
-/// A file about the system.
-pub fn system(file: SystemFile) -> Vec<u8> {
-    let text: &str = match file {
-        SystemFile::Filesystems => "nodev\tproc\nnodev\tsysfs\nnodev\tramfs\n",
-        SystemFile::Mounts => "rootfs / ramfs ro 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\n",
-    };
-    text.into()
-}
-
-/// A file about a process; nothing if it has ended.
-pub fn process(pid: Pid, file: ProcessFile) -> Vec<u8> {
-    let Some(process) = family().get(pid) else { return Vec::new() };
-    let about = process.about();
-    match file {
-        ProcessFile::Arguments => about.arguments.clone(),
-        ProcessFile::Name => [about.name(), b"\n"].concat(),
     }
 }

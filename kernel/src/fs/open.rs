@@ -8,11 +8,13 @@ use alloc::sync::Arc;
 use mm::Errno;
 
 use super::directory::OpenDirectory;
-use super::live::{self, Seen};
-use super::text::{Bytes, Make, Text};
-use super::tree::{self, Found, Node};
-use crate::arch::cpu::SpinLock;
+use super::live::Seen;
+use super::process::Pagemap;
+use super::text::{Bytes, Text, whole};
+use super::tree::{self, Found, Node, ProcessFile};
+use super::{memory, process as about};
 use crate::task::file::{Entry, File, Kind, OpenFile, Stat, flags};
+use crate::task::handle::family;
 use crate::task::{Process, initrd};
 
 /// Follows a path as `process` does; a link at its end only if `follows` says so.
@@ -39,22 +41,29 @@ pub fn open(process: &Process, path: &str, flags: u32) -> Result<Arc<OpenFile>, 
     if flags & flags::DIRECTORY != 0 && !found.node.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    if writes && found.node.is_directory() {
+        return Err(Errno::EISDIR);
+    }
+    let stat = stat(process, &found);
+    if writes && stat.permissions & 0o222 == 0 {
+        return Err(if matches!(found.node, Node::Program(_)) { Errno::EROFS } else { Errno::EACCES });
+    }
     let file: Box<dyn File> = match &found.node {
-        Node::Directory(_) | Node::Process(_) if writes || flags & flags::CREATE != 0 => return Err(Errno::EISDIR),
-        Node::Directory(_) | Node::Process(_) => Box::new(directory(process, &found)),
+        node if node.is_directory() => Box::new(directory(process, &found)),
         Node::Link(_) if flags & flags::PATH == 0 => return Err(Errno::ELOOP),
-        Node::Link(_) => Box::new(Bytes { stat: stat(process, &found), bytes: &[] }),
         Node::Device(device) => Box::new(*device),
-        Node::Program(_) if writes => return Err(Errno::EROFS),
-        Node::Program(name) => Box::new(Bytes { stat: stat(process, &found), bytes: program(process, name) }),
-        &Node::System(file) => Box::new(text(process, &found, Box::new(move || live::system(file)))),
-        &Node::OfProcess(pid, file) => Box::new(text(process, &found, Box::new(move || live::process(pid, file)))),
+        Node::Program(name) => Box::new(Bytes { stat, bytes: program(process, name) }),
+        &Node::System(file) => Box::new(Text::new(stat, whole(move || memory::content(file)), memory::take(file))),
+        &Node::OfProcess(pid, file) => {
+            let handle = family().get(pid).ok_or(Errno::ESRCH)?;
+            match file {
+                ProcessFile::Pagemap => Box::new(Pagemap { stat, space: handle.space() }),
+                _ => Box::new(Text::new(stat, about::content(&handle, file), None)),
+            }
+        }
+        _ => Box::new(Bytes { stat, bytes: &[] }),
     };
     Ok(OpenFile::boxed(file, &found.path, flags))
-}
-
-fn text(process: &Process, found: &Found, make: Make) -> Text {
-    Text { stat: stat(process, found), make, take: None, last: SpinLock::new(None) }
 }
 
 fn program(process: &Process, name: &str) -> &'static [u8] {
@@ -64,11 +73,12 @@ fn program(process: &Process, name: &str) -> &'static [u8] {
 /// What `stat` tells about a node.
 pub fn stat(process: &Process, found: &Found) -> Stat {
     let (permissions, size) = match &found.node {
-        Node::Directory(_) | Node::Process(_) => (0o555, 0),
-        Node::System(_) | Node::OfProcess(..) => (0o444, 0),
+        node if node.is_directory() => (0o555, 0),
+        Node::System(file) if file.is_writable() => (0o644, 0),
         Node::Device(device) => return device.stat(),
         Node::Program(name) => (0o555, program(process, name).len() as u64),
         Node::Link(target) => (0o777, target.len() as u64),
+        _ => (0o444, 0),
     };
     let inode = tree::inode(&found.path);
     Stat { kind: kind(&found.node), permissions, inode, size, device: (0, 0) }
@@ -76,10 +86,10 @@ pub fn stat(process: &Process, found: &Found) -> Stat {
 
 const fn kind(node: &Node) -> Kind {
     match node {
-        Node::Directory(_) | Node::Process(_) => Kind::Directory,
-        Node::System(_) | Node::OfProcess(..) | Node::Program(_) => Kind::Regular,
         Node::Device(_) => Kind::Character,
         Node::Link(_) => Kind::Link,
+        node if node.is_directory() => Kind::Directory,
+        _ => Kind::Regular,
     }
 }
 

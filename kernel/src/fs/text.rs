@@ -1,5 +1,6 @@
-//! Files whose content is made when it is read: at position 0 anew, further on as it was then, so that who reads in pieces reads one
-//! state. And files whose content does not change.
+//! Files whose content is made when it is read, in pieces so that a long one never is in memory as a whole. A read at position 0 makes it
+//! anew; one further on goes on with what was made, so that who reads in small steps reads whole pieces. And files whose content does
+//! not change.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,21 +10,47 @@ use mm::Errno;
 use crate::arch::cpu::SpinLock;
 use crate::task::file::{File, Stat};
 
-/// Makes a content.
-pub type Make = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
+/// A piece of a content, and what makes the next one.
+pub type Piece = (Vec<u8>, u64);
+/// Makes the piece that begins at a mark: the first at 0, the next where the one before has said. `None` at the end.
+pub type Make = Box<dyn Fn(u64) -> Option<Piece> + Send + Sync>;
 /// Takes what a program writes.
-pub type Take = fn(&[u8]) -> Result<(), Errno>;
+pub type Take = Box<dyn Fn(&[u8]) -> Result<(), Errno> + Send + Sync>;
+
+/// A content of one piece.
+pub fn whole(make: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Make {
+    Box::new(move |mark| (mark == 0).then(|| (make(), 1)))
+}
 
 /// A file whose content is made when it is read.
 pub struct Text {
-    /// What it is.
-    pub stat: Stat,
-    /// What makes its content.
-    pub make: Make,
-    /// What takes what is written to it, if something does.
-    pub take: Option<Take>,
-    /// What it was last.
-    pub last: SpinLock<Option<Vec<u8>>>,
+    stat: Stat,
+    make: Make,
+    take: Option<Take>,
+    made: SpinLock<Made>,
+}
+
+/// The piece that was made last.
+#[derive(Clone, Default)]
+struct Made {
+    /// Its position in the file.
+    start: u64,
+    bytes: Vec<u8>,
+    /// What makes the next one.
+    next: u64,
+}
+
+impl Made {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl Text {
+    /// A file that `make` makes, and `take` takes what is written to.
+    pub fn new(stat: Stat, make: Make, take: Option<Take>) -> Self {
+        Self { stat, make, take, made: SpinLock::new(Made::default()) }
+    }
 }
 
 impl File for Text {
@@ -32,17 +59,27 @@ impl File for Text {
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, Errno> {
-        // Made without the lock: it may have to wait for a lock of memory management.
-        let made = (at == 0 || self.last.lock().is_none()).then(|| (self.make)());
-        let mut last = self.last.lock();
-        if made.is_some() {
-            *last = made;
+        // Made without the lock: it may have to wait for one of memory management.
+        let mut made = core::mem::take(&mut *self.made.lock());
+        if at == 0 || at < made.start {
+            made = Made::default();
         }
-        Ok(copy(last.as_deref().unwrap_or_default(), at, into))
+        let mut done = 0;
+        while done < into.len() {
+            let at = at + done as u64;
+            if at < made.end() {
+                done += copy(&made.bytes, at - made.start, &mut into[done..]);
+                continue;
+            }
+            let Some((bytes, next)) = (self.make)(made.next) else { break };
+            made = Made { start: made.end(), bytes, next };
+        }
+        *self.made.lock() = made;
+        Ok(done)
     }
 
     fn write(&self, _: u64, bytes: &[u8]) -> Result<usize, Errno> {
-        let take = self.take.ok_or(Errno::EINVAL)?;
+        let take = self.take.as_ref().ok_or(Errno::EINVAL)?;
         take(bytes).map(|()| bytes.len())
     }
 

@@ -6,6 +6,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use mm::Errno;
+use mm::count::SizeCounters;
+use mm::policy::{KEYS, MAX_ORDER, MIN_ORDER};
 
 use crate::task::family::Pid;
 
@@ -22,21 +24,49 @@ pub enum Device {
 
 /// A file about the whole system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the names are those of the files")]
 pub enum SystemFile {
-    /// `/proc/filesystems`.
+    Cpuinfo,
     Filesystems,
-    /// `/proc/mounts`.
+    Meminfo,
     Mounts,
+    Swaps,
+    Uptime,
+    Vmstat,
+    MaxMapCount,
+    OvercommitMemory,
+    /// All counters: what passed through the door, and what memory management counts.
+    Counters,
+    /// A switch, by its place among [`mm::policy::KEYS`].
+    Policy(usize),
+    /// Which areas get folios of the sizes that inherit.
+    Enabled,
+    HpagePmdSize,
+    /// Which areas get folios of an order.
+    EnabledSize(u32),
+    /// A counter of an order, by its place among those counted, with [`LOOKED_AT`] behind them.
+    SizeStat(u32, usize),
 }
 
 /// A file about one process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the names are those of the files")]
 pub enum ProcessFile {
-    /// `cmdline`: its arguments.
-    Arguments,
-    /// `comm`: its name.
-    Name,
+    Cmdline,
+    Comm,
+    Maps,
+    Pagemap,
+    Smaps,
+    SmapsRollup,
+    Stat,
+    Statm,
+    Status,
 }
+
+/// Those counters of a folio size that are counted, not looked at.
+const COUNTED: &[&str] = SizeCounters::NAMES;
+/// The counters of a folio size that a look at the lists tells: folios there are, and those mapped in part.
+pub const LOOKED_AT: [&str; 2] = ["nr_anon", "nr_anon_partially_mapped"];
 
 /// What a path leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +75,10 @@ pub enum Node {
     Directory(&'static Directory),
     /// The directory of a process.
     Process(Pid),
+    /// The directory of a folio size, by its order.
+    Size(u32),
+    /// The directory of its counters.
+    SizeStats(u32),
     /// A file about the system.
     System(SystemFile),
     /// A file about a process.
@@ -80,6 +114,8 @@ enum More {
     Nothing,
     Programs,
     Processes,
+    Policies,
+    Sizes,
 }
 
 const fn fixed(names: &'static [(&'static str, Fixed)]) -> Directory {
@@ -107,17 +143,55 @@ static DEV: Directory = fixed(&[
 
 static PROC: Directory = Directory {
     names: &[
+        ("cpuinfo", Fixed::File(SystemFile::Cpuinfo)),
         ("filesystems", Fixed::File(SystemFile::Filesystems)),
+        ("meminfo", Fixed::File(SystemFile::Meminfo)),
         ("mounts", Fixed::File(SystemFile::Mounts)),
         ("self", Fixed::LinkToOwn),
+        ("swaps", Fixed::File(SystemFile::Swaps)),
+        ("sys", Fixed::Directory(&PROC_SYS)),
+        ("uptime", Fixed::File(SystemFile::Uptime)),
+        ("vmstat", Fixed::File(SystemFile::Vmstat)),
     ],
     more: More::Processes,
 };
 
-static SYS: Directory = fixed(&[("kernel", Fixed::Directory(&EMPTY))]);
+static PROC_SYS: Directory = fixed(&[("vm", Fixed::Directory(&PROC_SYS_VM))]);
+
+static PROC_SYS_VM: Directory = fixed(&[
+    ("max_map_count", Fixed::File(SystemFile::MaxMapCount)),
+    ("overcommit_memory", Fixed::File(SystemFile::OvercommitMemory)),
+]);
+
+static SYS: Directory = fixed(&[("kernel", Fixed::Directory(&SYS_KERNEL))]);
+
+static SYS_KERNEL: Directory = fixed(&[("mm", Fixed::Directory(&SYS_MM)), ("unfold", Fixed::Directory(&UNFOLD))]);
+
+static SYS_MM: Directory =
+    fixed(&[("hugepages", Fixed::Directory(&EMPTY)), ("transparent_hugepage", Fixed::Directory(&THP))]);
+
+static THP: Directory = Directory {
+    names: &[("enabled", Fixed::File(SystemFile::Enabled)), ("hpage_pmd_size", Fixed::File(SystemFile::HpagePmdSize))],
+    more: More::Sizes,
+};
+
+static UNFOLD: Directory =
+    fixed(&[("counters", Fixed::File(SystemFile::Counters)), ("policy", Fixed::Directory(&POLICY))]);
+
+static POLICY: Directory = Directory { names: &[], more: More::Policies };
 
 /// What is in the directory of a process, beside the link to its program.
-const OF_PROCESS: &[(&str, ProcessFile)] = &[("cmdline", ProcessFile::Arguments), ("comm", ProcessFile::Name)];
+const OF_PROCESS: &[(&str, ProcessFile)] = &[
+    ("cmdline", ProcessFile::Cmdline),
+    ("comm", ProcessFile::Comm),
+    ("maps", ProcessFile::Maps),
+    ("pagemap", ProcessFile::Pagemap),
+    ("smaps", ProcessFile::Smaps),
+    ("smaps_rollup", ProcessFile::SmapsRollup),
+    ("stat", ProcessFile::Stat),
+    ("statm", ProcessFile::Statm),
+    ("status", ProcessFile::Status),
+];
 /// The link to a process's program.
 const PROGRAM: &str = "exe";
 
@@ -133,6 +207,13 @@ pub trait World {
     fn programs(&self) -> Vec<String>;
 }
 
+impl SystemFile {
+    /// Whether programs may write to it.
+    pub const fn is_writable(self) -> bool {
+        matches!(self, Self::Policy(_) | Self::Enabled | Self::EnabledSize(_))
+    }
+}
+
 impl Node {
     /// Where paths start.
     pub const fn root() -> Self {
@@ -141,7 +222,7 @@ impl Node {
 
     /// Whether it has names in it.
     pub const fn is_directory(&self) -> bool {
-        matches!(self, Self::Directory(_) | Self::Process(_))
+        matches!(self, Self::Directory(_) | Self::Process(_) | Self::Size(_) | Self::SizeStats(_))
     }
 
     /// What `name` is in it.
@@ -160,6 +241,16 @@ impl Node {
                 let files = OF_PROCESS.iter().map(|&(name, file)| (name.to_owned(), Self::OfProcess(*pid, file)));
                 let program = world.program_of(*pid).map(|path| (PROGRAM.to_owned(), Self::Link(path)));
                 files.chain(program).collect()
+            }
+            &Self::Size(order) => {
+                let enabled = ("enabled".to_owned(), Self::System(SystemFile::EnabledSize(order)));
+                [enabled, ("stats".to_owned(), Self::SizeStats(order))].into()
+            }
+            &Self::SizeStats(order) => {
+                let names = COUNTED.iter().chain(&LOOKED_AT).enumerate();
+                names
+                    .map(|(index, &name)| (name.to_owned(), Self::System(SystemFile::SizeStat(order, index))))
+                    .collect()
             }
             _ => Vec::new(),
         }
@@ -186,6 +277,14 @@ impl More {
                 programs.filter_map(|path| Some((path.strip_prefix("bin/")?.to_owned(), Node::Program(path)))).collect()
             }
             Self::Processes => world.processes().into_iter().map(|pid| (pid.to_string(), Node::Process(pid))).collect(),
+            Self::Policies => {
+                let keys = KEYS.iter().enumerate();
+                keys.map(|(index, (key, _))| ((*key).to_owned(), Node::System(SystemFile::Policy(index)))).collect()
+            }
+            Self::Sizes => {
+                let size = |order: u32| (format!("hugepages-{}kB", 4 << order), Node::Size(order));
+                (MIN_ORDER..=MAX_ORDER).map(size).collect()
+            }
         }
     }
 }
@@ -274,7 +373,7 @@ mod tests {
 
     #[test]
     fn paths_lead_to_nodes() {
-        let name = Node::OfProcess(101, ProcessFile::Name);
+        let name = Node::OfProcess(101, ProcessFile::Comm);
         assert_eq!(follow("/proc/self/comm"), Ok(("/proc/101/comm".into(), name.clone())));
         assert_eq!(follow("self/comm"), Ok(("/proc/101/comm".into(), name.clone())));
         assert_eq!(follow("//proc/./self/../101//comm"), Ok(("/proc/101/comm".into(), name)));
@@ -315,6 +414,6 @@ mod tests {
         let count = inodes.len();
         inodes.sort_unstable();
         inodes.dedup();
-        assert!(count > 10 && inodes.len() == count);
+        assert!(count > 150 && inodes.len() == count);
     }
 }

@@ -42,6 +42,7 @@ pub fn exec(process: &mut Process, exec: &Exec<'_>) -> Result<(), Errno> {
         why.errno()
     })?;
     process.space = Arc::new(space);
+    process.handle.set_space(&process.space);
     *process.context = context;
     process.files.close_on_exec();
     process.set_about(About::new(exec.path, &arguments));

@@ -1,6 +1,6 @@
 //! What processes have of each other: a number, a way to send a signal, a way to wait. And all of them.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mm::Errno;
@@ -11,6 +11,7 @@ use super::about::About;
 use super::family::{Family, NOBODY, Pid};
 use super::schedule::{self, Task};
 use super::signals::{Info, Signals};
+use super::space::UserSpace;
 use super::status::{ExitStatus, Signal};
 use super::wait::WaitQueue;
 use crate::arch::cpu::{SpinLock, Yield};
@@ -26,6 +27,7 @@ pub struct Handle {
     /// Its signals.
     pub(super) signals: SpinLock<Signals>,
     about: SpinLock<About>,
+    space: SpinLock<Weak<UserSpace>>,
     /// It waits here for its children to end.
     pub children: WaitQueue,
     task: Once<Arc<Task>, Yield>,
@@ -40,6 +42,7 @@ impl Handle {
             pid,
             signals: SpinLock::new(signals),
             about: SpinLock::new(about),
+            space: SpinLock::new(Weak::new()),
             children: WaitQueue::new("for a child to end"),
             task: Once::new(),
             has_own_memory: AtomicBool::new(false),
@@ -50,6 +53,21 @@ impl Handle {
     /// What others may know about it.
     pub fn about(&self) -> SpinMutexGuard<'_, About, Yield> {
         self.about.lock()
+    }
+
+    /// Its memory, as long as it has it.
+    pub fn space(&self) -> Weak<UserSpace> {
+        self.space.lock().clone()
+    }
+
+    /// Says what its memory is.
+    pub(super) fn set_space(&self, space: &Arc<UserSpace>) {
+        *self.space.lock() = Arc::downgrade(space);
+    }
+
+    /// What it does, as Linux has it (`R`, it runs or could; `S`, it waits), and the nanoseconds that it has run.
+    pub fn activity(&self) -> (char, u64) {
+        self.task.get().map_or(('R', 0), |task| task.activity())
     }
 
     /// Says which task runs it, once.

@@ -77,15 +77,19 @@ pub enum NoUse {
 impl Process {
     /// A program that is loaded and has not run yet.
     pub(super) fn new(about: About, context: UserContext, space: UserSpace, random: Random, world: World) -> Self {
+        let name = run::name(&about.path).into();
+        let handle = Arc::new(Handle::new(FIRST, Signals::new(), about));
+        let space = Arc::new(space);
+        handle.set_space(&space);
         Self {
-            name: run::name(&about.path).into(),
+            name,
             context: Box::new(context),
-            space: Arc::new(space),
+            space,
             files: Files::new(console::standard()),
             directory: "/".into(),
             random,
             missing: Missing::default(),
-            handle: Arc::new(Handle::new(FIRST, Signals::new(), about)),
+            handle,
             world,
             interrupted: None,
             has_trampoline: false,
@@ -97,6 +101,7 @@ impl Process {
     pub(super) fn child(&mut self, space: Arc<UserSpace>, handle: Arc<Handle>) -> Self {
         let mut context = self.context.clone();
         context.x[0] = 0;
+        handle.set_space(&space);
         Self {
             name: self.name.clone(),
             context,

@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use mm::fault::FaultError;
 use mm::map::{MapFlags, MapRequest};
 pub use mm::remap::{MoveFlags, MoveRequest};
-use mm::vma::Prot;
+use mm::usage::Usage;
+use mm::vma::{Area, Prot};
 use mm::{Errno, Space};
 use mmu::VirtAddr;
 
@@ -164,6 +165,37 @@ impl UserSpace {
     /// Says where the heap starts.
     pub fn set_heap_start(&self, start: u64) {
         crate::memory().set_brk_start(&self.0, start);
+    }
+
+    /// The first area that ends after an address.
+    pub fn area_from(&self, address: u64) -> Option<Area> {
+        self.0.layout().read().areas.first_from(VirtAddr::new(address)).copied()
+    }
+
+    /// Where the heap starts and ends.
+    pub fn heap(&self) -> (u64, u64) {
+        let layout = self.0.layout().read();
+        (layout.brk_start, layout.brk)
+    }
+
+    /// What the tables have of an area.
+    pub fn usage(&self, area: &Area) -> Usage {
+        crate::memory().usage(&self.0, area.start, area.end)
+    }
+
+    /// The words of pagemap from an address on.
+    pub fn pagemap(&self, address: u64, words: &mut [u64]) {
+        crate::memory().pagemap(&self.0, VirtAddr::new(address), words);
+    }
+
+    /// Pages present, and those swapped out.
+    pub fn accounts(&self) -> (u64, u64) {
+        (self.0.anon_pages().max(0) as u64, self.0.swap_entries().max(0) as u64)
+    }
+
+    /// Pages that its translation tables take.
+    pub fn table_pages(&self) -> u64 {
+        self.0.tables.count(crate::memory())
     }
 
     /// The way of an address through the tables.

@@ -1,7 +1,7 @@
 //! The tables of a space: the invariants of its blocks, what each entry may say, and how many there are of each kind.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use mmu::{CONT_PTES, Descriptor, ENTRIES, STAGE1, Table, VirtAddr, level_shift};
 
@@ -57,21 +57,25 @@ impl Walk<'_> {
         if table.level() == 3 {
             return self.last_level(table, start);
         }
-        for index in 0..ENTRIES as u64 {
+        for (index, entry) in (0..).zip(&*self.entries(table)).filter(|(_, entry)| !entry.is_none()) {
             let address = start.add_bytes(index << level_shift(table.level()));
-            let entry = self.memory.door.load_table(table.upper_slot(address));
             if entry.is_table() {
                 self.table(Table::new(entry.address(), table.level() + 1), address)?;
-            } else if !entry.is_none() {
-                self.block(table.level(), address, entry)?;
+            } else {
+                self.block(table.level(), address, *entry)?;
             }
         }
         Ok(())
     }
 
+    fn entries(&self, table: Table) -> Box<[Descriptor; ENTRIES]> {
+        let mut entries = Box::new([Descriptor::NONE; ENTRIES]);
+        self.memory.door.load_all(table, &mut entries);
+        entries
+    }
+
     fn last_level(&mut self, table: Table, start: VirtAddr) -> Result<(), Finding> {
-        let slot = table.slot(start);
-        let entries: Vec<_> = (0..ENTRIES).map(|index| self.memory.door.load(slot.add(index))).collect();
+        let entries = self.entries(table);
         for (number, block) in entries.chunks(CONT_PTES).enumerate() {
             check_block(self.memory, block, self.place(start.add_pages(number * CONT_PTES)))?;
         }

@@ -77,7 +77,7 @@ impl<'a> Fault<'a> {
 
     /// A page of its own in place of a page of `folio`, to which this fault has a reference. Gives that up if it succeeds.
     fn copy(&self, folio: Folio<'a>, entry: Descriptor, anon: AnonVmaId) -> Handled {
-        let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
+        let fresh = self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?;
         if !folio.is_file() {
             // Shared pages are read-only wherever they are mapped; those of a file may be written by who maps it shared.
             self.memory.door.fact(Fact::DataRead(entry.frame(), 1));
@@ -97,7 +97,7 @@ impl<'a> Fault<'a> {
     }
 
     fn replace_zero_page(&self, entry: Descriptor, anon: AnonVmaId) -> Handled {
-        let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
+        let fresh = self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?;
         self.memory.door.clear_pages(fresh.head(), 1);
         if self.replace(entry, fresh, anon)?.is_none() {
             return Ok(Outcome::Again);

@@ -73,7 +73,7 @@ impl Fault<'_> {
     /// A copy of the file's page, which is the area's own.
     fn copy_of_file(&self, folio: Folio<'_>, page: usize) -> Handled {
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
-        let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
+        let fresh = self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?;
         self.memory.door.copy_pages(fresh.head(), folio.page(page), 1);
         let table = self.lock_table()?;
         let slot = table.slot(self.address);

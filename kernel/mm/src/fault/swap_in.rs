@@ -45,7 +45,8 @@ impl<'a> Fault<'a> {
     /// what was read.
     fn read(&self, found: Found, orders: u16) -> Handled {
         let memory = self.memory;
-        let folio = self.alloc(orders).ok_or(FaultError::OutOfMemory)?;
+        let fallback = |order| memory.count_size(order).swpin_fallback.add(1);
+        let folio = self.alloc(orders, fallback).ok_or(FaultError::OutOfMemory)?;
         let pages = folio.pages();
         let first = first_slot(found.swapped.entry, pages);
         // Another fault was faster.
@@ -58,6 +59,7 @@ impl<'a> Fault<'a> {
         locked.set_swap_backed(true);
         locked.set_uptodate(true);
         memory.count().pages_swapped_in.add(pages as u64);
+        memory.count_size(locked.order()).swpin.add(1);
         memory.lru.add(locked.folio());
         self.map_cached(locked, Found { was_read: true, ..found })
     }
@@ -106,7 +108,7 @@ impl<'a> Fault<'a> {
     }
 
     fn follow_from(&self, slot: Slot, entry: Descriptor, pages: usize) -> bool {
-        (0..pages).all(|index| self.memory.door.load(slot.add(index)) == entry.advance(index))
+        self.memory.door.find(slot, pages, |index, other| other != entry.advance(index)).is_none()
     }
 
     /// Maps what a locked folio of the swap cache has for the entry: all of its pages where all their entries are there, else one.

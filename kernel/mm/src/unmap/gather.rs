@@ -15,6 +15,7 @@ use core::mem;
 use core::sync::atomic::{Ordering, fence};
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Mark, Slot, VirtAddr};
@@ -29,10 +30,7 @@ use crate::space::Space;
 use crate::tlb::{BatchFlush, OwnDeferral};
 
 use super::swap_out::{account, leave, raise_swap_counts};
-use super::{discard, forget, is_by_page, is_refused};
-
-/// Spaces whose deferral a batch can settle by itself; those beyond stay owed, which costs a flush later and nothing else.
-const SETTLED_SPACES: usize = 16;
+use super::{discard, forget, is_by_page, is_locked, is_refused};
 
 /// Takes every folio of `batch` out of every space that maps it. On return the flush is complete. A folio that could not be taken out
 /// whole is still mapped; the others are not affected.
@@ -69,6 +67,8 @@ fn unmap_from(
     owed: &mut Owed,
 ) {
     let extents = anon.extents();
+    flush.reserve(extents.len());
+    owed.reserve(extents.len());
     let work = Work { memory, count: memory.count(), flush, owed, deferred: None, discarded: false };
     let mut pass = Pass { table: None, work };
     for folio in folios {
@@ -83,10 +83,13 @@ fn unmap_from(
     pass.leave_table();
 }
 
-/// The spaces in which the batch has entries whose flush is not complete.
+/// The spaces in which the batch has entries whose flush is not complete. Where there is no room for one it stays owed, which costs a flush
+/// later and nothing else.
 #[derive(Default)]
 struct Owed {
-    spaces: [Option<OwedSpace>; SETTLED_SPACES],
+    spaces: Vec<OwedSpace>,
+    /// Where the space was that was asked for last.
+    last: usize,
 }
 
 struct OwedSpace {
@@ -114,15 +117,29 @@ impl Owed {
         true
     }
 
-    /// What is kept of a space; `None` if there are too many.
+    /// Room for so many more. Called before a table is locked.
+    fn reserve(&mut self, spaces: usize) {
+        let _ = self.spaces.try_reserve(spaces);
+    }
+
+    /// What is kept of a space; `None` if there is no room for it.
     fn entry(&mut self, space: &Arc<Space>) -> Option<&mut OwedSpace> {
-        let mine = |entry: &&mut Option<OwedSpace>| entry.as_ref().is_none_or(|known| Arc::ptr_eq(&known.space, space));
-        let fresh = || OwedSpace { space: space.clone(), deferral: OwnDeferral::new(), discards: false };
-        self.spaces.iter_mut().find(mine).map(|entry| entry.get_or_insert_with(fresh))
+        // Those who share folios take turns, each in the same order for every folio.
+        let mut turns = (0..self.spaces.len()).map(|turn| (self.last + turn) % self.spaces.len());
+        let known = turns.find(|&at| Arc::ptr_eq(&self.spaces[at].space, space));
+        if known.is_none() && self.spaces.len() == self.spaces.capacity() {
+            return None;
+        }
+        let at = known.unwrap_or_else(|| {
+            self.spaces.push(OwedSpace { space: space.clone(), deferral: OwnDeferral::new(), discards: false });
+            self.spaces.len() - 1
+        });
+        self.last = (at + 1) % self.spaces.len();
+        Some(&mut self.spaces[at])
     }
 
     fn settle(self) {
-        for owed in self.spaces.into_iter().flatten() {
+        for owed in self.spaces {
             owed.space.tlb.settle_own(owed.deferral);
             if owed.discards {
                 owed.space.end_discard();
@@ -224,6 +241,9 @@ impl<'a> Work<'a, '_> {
             let entry = self.memory.door.load(slot);
             let mut count = 1;
             if entry.is_present() && folio.contains(entry.frame()) {
+                if is_locked(extent) {
+                    return false;
+                }
                 let page = folio.index_of(entry.frame());
                 let most = if is_by_page(self.memory, folio) { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);

@@ -31,6 +31,7 @@ use crate::pgtable::TableGuard;
 use crate::policy::{Unit, Unmap};
 use crate::rmap::Extent;
 use crate::tlb::{self, Deferred};
+use crate::vma::AreaFlags;
 
 use walk::FolioWalk;
 
@@ -74,6 +75,10 @@ fn unmap_one(
     deferred: &mut Deferred,
 ) -> bool {
     while let Some((table, slot, left)) = walk.next(deferred) {
+        if is_locked(extent) {
+            memory.count().unmap_failures.add(1);
+            return false;
+        }
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
         let count = unmap_run(memory, folio, extent, table, slot, left, deferred);
         match count {
@@ -153,6 +158,11 @@ fn is_refused(memory: &Memory, folio: &FolioLock<'_>) -> bool {
     let refused = folio.is_swap_backed() != folio.is_swap_cache();
     memory.count().unmap_warnings.add(u64::from(refused));
     refused
+}
+
+/// Whether the area keeps what it maps (reference 4.24). Nothing of a folio is taken out of it.
+fn is_locked(extent: &Extent) -> bool {
+    mutant::or(Mutant::LockedAreaUnmapped, extent.flags.contains(AreaFlags::LOCKED), false)
 }
 
 /// How many entries may be cleared together: they agree in all but dirty state and access flag, so that putting them back can not

@@ -108,6 +108,11 @@ pub fn run_time() -> u64 {
     queue.current.ran.load(Ordering::Relaxed) + timer::now_ns().saturating_sub(queue.since)
 }
 
+/// Nanoseconds that no task had the CPU.
+pub fn idle_time() -> u64 {
+    scheduler().lock().idle
+}
+
 /// The task that asks runs in `space` from now on; with none, in whichever is active.
 pub fn set_space(space: Option<&Arc<Space>>) {
     *current().space.lock() = space.cloned();
@@ -207,8 +212,11 @@ fn leave() {
 
 /// The CPU has nothing to do until then.
 fn sleep_until(deadline: u64) {
+    let began = timer::now_ns();
     timer::sleep_until(deadline);
-    scheduler().lock().armed = None;
+    let mut queue = scheduler().lock();
+    queue.armed = None;
+    queue.idle += timer::now_ns() - began;
 }
 
 /// The first thing that a task does after a switch to it.

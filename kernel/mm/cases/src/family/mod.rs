@@ -14,6 +14,7 @@ pub mod lazyfree;
 pub mod moving;
 pub mod pin;
 pub mod poison;
+pub mod pressure;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -44,6 +45,7 @@ pub const FAMILIES: &[&[Case]] = &[
     file::CASES,
     split::CASES,
     swap_full::CASES,
+    pressure::CASES,
     flush::CASES,
     huge::CASES,
     poison::CASES,
