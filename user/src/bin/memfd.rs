@@ -15,7 +15,7 @@ mod program {
     use user::memory_file::{MemoryFile, PRIVATE, SHARED, map_shared, sync};
     use user::process::{self, End, spawn, wait_for};
     use user::sys::{self, Error, PAGE, advice, error};
-    use user::{bus, eprintln, println};
+    use user::{eprintln, println, sigbus};
 
     const PAGES: u64 = 32;
     const SIZE: u64 = PAGES * PAGE;
@@ -170,15 +170,16 @@ mod program {
     }
 
     fn beyond() -> Result<bool, Error> {
-        bus::note()?;
+        sigbus::handle()?;
         let (file, map) = mapped()?;
         file.resize(3 * PAGE + 1)?;
-        let inside = !bus::is_bad(map + 3 * PAGE + 100);
-        let outside = bus::is_bad(map + 4 * PAGE + 8) && bus::last() == (NO_SUCH_PAGE, map + 4 * PAGE + 8);
+        let inside = sigbus::load(map + 3 * PAGE + 100).is_none();
+        let outside = sigbus::load(map + 4 * PAGE + 8)
+            .is_some_and(|told| (told.code, told.address) == (NO_SUCH_PAGE, map + 4 * PAGE + 8));
         // SAFETY: the kernel only reads, or does not.
         let copied = unsafe { sys::call(sys::number::WRITE, [1, map + 4 * PAGE, 1, 0, 0, 0]) };
         file.resize(SIZE)?;
-        let again = !bus::is_bad(map + 4 * PAGE);
+        let again = sigbus::load(map + 4 * PAGE).is_none();
         unmap(map)?;
         process::close(file.0)?;
         Ok(inside && outside && copied == Err(Error(error::EFAULT)) && again)
@@ -228,7 +229,7 @@ mod program {
         let moved = unsafe { sys::remap(map, SIZE, 64 * SIZE, MAYMOVE, 0) }?;
         let there = holds(moved, PAGES);
         file.resize(PAGE)?;
-        let end = bus::is_bad(moved + PAGE) && get(moved, 0) == 1000;
+        let end = sigbus::load(moved + PAGE).is_some() && get(moved, 0) == 1000;
         // SAFETY: not used after it.
         unsafe { sys::unmap(moved, 64 * SIZE) }?;
         process::close(file.0)?;
