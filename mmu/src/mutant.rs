@@ -199,6 +199,12 @@ mutants! {
         "A shared page that is read back belongs to the anon_vma of whoever came first.";
     LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
         "Pages of a locked area are paged out.";
+    LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 reclaim",
+        "Reclaim unmaps a folio from a locked area.";
+    BatchOverflowForgotten = "batch-overflow-forgotten", "", "MS-42", "reclaim::a_batch_without_room",
+        "What a batch of gather has no room to remember is not flushed.";
+    UseIgnored = "use-ignored", "", "", "4.26 what is used",
+        "Reclaim takes no notice of access flags.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
     NotListed = "not-listed-for-swapoff", "M43", "", "T-S-29",

@@ -56,6 +56,8 @@ counters! {
     faults_reuse,
     /// Pages that fork copied, as they were pinned.
     fork_copies,
+    /// Faults resolved by a page of a memory file.
+    faults_file,
     /// Faults that set the access flag or dirty state for hardware that does not.
     faults_flags,
     /// Faults resolved from the swap device.
@@ -68,6 +70,8 @@ counters! {
     folio_fallbacks,
     /// Folios allocated for anonymous memory.
     folios_allocated,
+    /// Folios allocated for memory files.
+    folios_filed,
     /// Folios swapped out.
     folios_swapped_out,
     /// Pages swapped out.
@@ -100,6 +104,12 @@ counters! {
     pglazyfree,
     /// Pages that reclaim discarded, because they were given up or may be dropped.
     pglazyfreed,
+    /// Searches for memory on the LRU lists.
+    shrinks,
+    /// Pages that they got back, or began to write.
+    pages_shrunk,
+    /// Searches by whoever needed a page.
+    direct_reclaims,
     /// Instructions of unmapping, from the entry of the rmap walk to the last entry written.
     instructions_unmap,
     /// Instructions of the zero scan.

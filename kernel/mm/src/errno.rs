@@ -82,6 +82,8 @@ errnos! {
     ENOTTY = 25,
     /// File too large.
     EFBIG = 27,
+    /// A value too large for its type.
+    EOVERFLOW = 75,
     /// No space left on the device.
     ENOSPC = 28,
     /// Illegal seek.

@@ -6,6 +6,7 @@
 
 mod anonymous;
 mod copy;
+mod file;
 mod swap_in;
 
 use alloc::sync::Arc;
@@ -14,7 +15,7 @@ use core::fmt;
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Operation, VirtAddr};
 
-pub(crate) use anonymous::map_fresh;
+pub(crate) use anonymous::{descending, map_fresh};
 pub use mmu::Access;
 
 use crate::errno::Errno;
@@ -45,6 +46,8 @@ pub enum FaultError {
     OutOfMemory,
     /// The swap device does not give the page back: SIGBUS.
     SwapRead,
+    /// The file ends before it: SIGBUS with BUS_ADRERR.
+    BeyondEnd,
 }
 
 impl fmt::Display for FaultError {
@@ -54,6 +57,7 @@ impl fmt::Display for FaultError {
             Self::Denied => "the mapping does not allow it",
             Self::OutOfMemory => "out of memory",
             Self::SwapRead => "the swap device failed to give the page back",
+            Self::BeyondEnd => "the file ends before it",
         })
     }
 }
@@ -171,11 +175,11 @@ impl Memory {
 
 impl<'a> Fault<'a> {
     fn handle(&self) -> Handled {
-        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.anonymous() };
+        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.first_touch() };
         let entry = table.get(table.slot(self.address));
         if entry.is_none() {
             drop(table);
-            self.anonymous()
+            self.first_touch()
         } else if !entry.is_present() {
             drop(table);
             self.swap_in(entry)
@@ -189,6 +193,14 @@ impl<'a> Fault<'a> {
         } else {
             self.touch(&table, entry);
             Ok(Outcome::Resolved)
+        }
+    }
+
+    /// Nothing is there.
+    fn first_touch(&self) -> Handled {
+        match self.area.backing.file() {
+            None => self.anonymous(),
+            Some(file) => self.file(file),
         }
     }
 

@@ -74,7 +74,7 @@ impl Memory {
         let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area };
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;
-        // Without an anon_vma there are no pages but the zero page, which the child's faults will find.
+        // Without an anon_vma there are no pages but those of a file and the zero page, which the child's faults will find.
         if copy.anon.is_none() {
             return Ok(());
         }
@@ -196,7 +196,7 @@ impl<'a> Copy<'a> {
         let page = folio.index_of(entry.frame());
         let max = left.min(folio.pages() - page);
         let rules = BatchRules { respect_dirty: true, respect_write: false };
-        let (count, entry) = if max == 1 { (1, entry) } else { tables.parent.batch(slot, entry, max, rules) };
+        let (count, entry) = tables.parent.batch(slot, entry, max, rules);
         let run = Run { slot, folio, page, entry, count };
         let (exclusive, alike) = folio.exclusive_run(page, count);
         let is_shared = !exclusive && alike == count;
@@ -229,7 +229,7 @@ impl<'a> Copy<'a> {
     fn map(&self, tables: &Pair<'_>, run: Run<'_>) {
         run.folio.get(run.count);
         run.folio.add_maps(run.page, run.count);
-        self.child.add_anon(run.count as i64);
+        self.child.add_pages_of(run.folio, run.count as i64);
         let entry = run.entry.write_protect().make_old().clear_uffd();
         tables.child.set_run(tables.child_slot(run.slot), entry, run.count);
     }

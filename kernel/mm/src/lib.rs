@@ -12,7 +12,9 @@
 
 extern crate alloc;
 
+mod aging;
 pub mod audit;
+mod bits;
 mod cold;
 mod completion;
 pub mod contpte;
@@ -20,6 +22,7 @@ pub mod count;
 pub mod deferred;
 pub mod errno;
 pub mod fault;
+pub mod file;
 pub mod folio;
 mod fork;
 pub mod frame;
@@ -34,10 +37,12 @@ pub mod pageout;
 pub mod pgtable;
 pub mod pin;
 pub mod policy;
+mod pressure;
 mod protect;
 pub mod reclaim;
 pub mod remap;
 pub mod rmap;
+mod shrink;
 pub mod space;
 mod split;
 pub mod swap;
@@ -50,9 +55,11 @@ mod walk;
 mod zap;
 
 pub use errno::Errno;
+pub use file::OpenFile;
 pub use frame::Orphan;
 pub use memory::Memory;
 pub use pin::Pinned;
+pub use shrink::Shrunk;
 pub use space::Space;
 pub use tlb::Flushed;
 

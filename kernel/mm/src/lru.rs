@@ -247,6 +247,15 @@ impl Lru {
         census
     }
 
+    /// Pages on the lists that reclaim takes from.
+    pub fn reclaimable(&self) -> usize {
+        let lists = self.lists.lock();
+        [LruList::InactiveAnon, LruList::ActiveAnon, LruList::LazyFree]
+            .iter()
+            .map(|&list| lists[list as usize].pages())
+            .sum()
+    }
+
     /// Takes a folio that lost its last reference off the lists.
     #[inline]
     pub(crate) fn forget(&self, frames: &Frames, orphan: &Orphan) {

@@ -3,9 +3,10 @@
 use alloc::sync::Arc;
 
 use bitflags::bitflags;
-use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
+use mmu::{CONT_PTES, Cause, Operation, PAGE_SHIFT, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
+use crate::file::{Backing, MAX_SIZE, OpenFile};
 use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
@@ -21,6 +22,8 @@ bitflags! {
         const SHARED = 0x1;
         /// MAP_PRIVATE.
         const PRIVATE = 0x2;
+        /// MAP_SHARED_VALIDATE: shared, and flags that are not known are refused by files that ask for it, which those here do not.
+        const SHARED_VALIDATE = 0x3;
         /// MAP_DROPPABLE: private, and memory pressure may take the pages, even written ones; a child gets none of them.
         const DROPPABLE = 0x8;
         /// MAP_FIXED: here, in place of what is there.
@@ -48,7 +51,7 @@ bitflags! {
     }
 }
 
-/// What is asked of mmap. There are no files yet: every map is anonymous.
+/// What is asked of mmap, but for the file.
 #[derive(Clone, Copy, Debug)]
 pub struct MapRequest {
     /// Where: exactly, or as a hint; 0 for anywhere.
@@ -65,22 +68,70 @@ pub struct MapRequest {
 pub const MIN_ADDRESS: u64 = 0x1_0000;
 /// Where the search for free addresses starts, downwards: below the room for a stack, as Linux without randomization.
 pub const MAP_TOP: u64 = USER_END - 0x800_0000;
+/// Bytes of a block that may be folded.
+pub(crate) const BLOCK: u64 = CONT_PTES as u64 * PAGE_SIZE;
 /// The flags of which MAP_PRIVATE and MAP_SHARED are values.
 const TYPE_MASK: u32 = 0xf;
 
 impl Memory {
-    /// Maps anonymous memory. Nothing is allocated before it is touched, except with MAP_POPULATE.
+    /// Maps anonymous memory; where it is to be shared, a file without a name. Nothing is allocated before it is touched, except with
+    /// MAP_POPULATE.
     ///
     /// # Errors
     /// As Linux: `EINVAL` for a length of 0, an unaligned fixed address or an unknown kind of map; `ENOMEM` where addresses, areas or
-    /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `ENODEV` for a shared map.
+    /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `EBADF` without
+    /// MAP_ANONYMOUS.
     pub fn mmap(&self, space: &Arc<Space>, request: MapRequest) -> Result<u64, Errno> {
-        let _underway = self.begin(Operation::Map);
+        if !request.flags.contains(MapFlags::ANONYMOUS) {
+            return Err(Errno::EBADF);
+        }
         let length = page_aligned_length(request.length)?;
+        if kind_of(request.flags)? == Kind::Shared {
+            let file = self.open_file(length)?;
+            return self.map_area(space, request, length, (Backing::Shared(file.id()), 0));
+        }
+        self.map_area(space, request, length, (Backing::Anonymous, 0))
+    }
+
+    /// Maps a file from the byte at `offset` on. An access beyond its end is an error of the access, not of the map.
+    ///
+    /// # Errors
+    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EOVERFLOW` for a range that
+    /// no file can have.
+    pub fn mmap_file(
+        &self,
+        space: &Arc<Space>,
+        request: MapRequest,
+        file: &OpenFile<'_>,
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        let length = page_aligned_length(request.length)?;
+        if offset % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if offset.checked_add(length).is_none_or(|end| end > MAX_SIZE) {
+            return Err(Errno::EOVERFLOW);
+        }
+        let backing = match kind_of(request.flags)? {
+            Kind::Private => Backing::Private(file.id()),
+            Kind::Shared => Backing::Shared(file.id()),
+            Kind::Droppable => return Err(Errno::EINVAL),
+        };
+        self.map_area(space, request, length, (backing, offset))
+    }
+
+    fn map_area(
+        &self,
+        space: &Arc<Space>,
+        request: MapRequest,
+        length: u64,
+        (backing, offset): (Backing, u64),
+    ) -> Result<u64, Errno> {
+        let _underway = self.begin(Operation::Map);
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
         let flags = flags | if flags.contains(AreaFlags::DROPPABLE) { AreaFlags::empty() } else { layout.future };
-        let start = place(&layout, &request, length)?;
+        let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
         let splits = layout.areas.find(start).is_some_and(|area| area.start < start && end < area.end);
@@ -90,7 +141,8 @@ impl Memory {
         if request.flags.contains(MapFlags::FIXED) {
             self.unmap_locked(space, &mut layout, start, end)?;
         }
-        let area = Area { start, end, prot: request.prot, flags, pgoff: start.page_number(), anon: None };
+        let pgoff = if backing.is_anonymous() { start.page_number() } else { offset >> PAGE_SHIFT };
+        let area = Area { start, end, prot: request.prot, flags, backing, pgoff, anon: None };
         let change = layout.areas.plan_insert(area);
         self.apply(space, &mut layout, &change)?;
         drop(layout);
@@ -231,21 +283,33 @@ fn page_aligned_length(length: u64) -> Result<u64, Errno> {
     }
 }
 
+/// Who sees what is written to a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Private,
+    Shared,
+    /// Who wrote it, until memory is short.
+    Droppable,
+}
+
+fn kind_of(flags: MapFlags) -> Result<Kind, Errno> {
+    match MapFlags::from_bits_retain(flags.bits() & TYPE_MASK) {
+        MapFlags::PRIVATE => Ok(Kind::Private),
+        MapFlags::SHARED | MapFlags::SHARED_VALIDATE => Ok(Kind::Shared),
+        MapFlags::DROPPABLE => Ok(Kind::Droppable),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 /// What is kept of the flags of a map.
 fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
-    let kind = MapFlags::from_bits_retain(flags.bits() & TYPE_MASK);
-    let mut kept = match kind {
-        MapFlags::PRIVATE => AreaFlags::empty(),
+    let mut kept = AreaFlags::empty();
+    if kind_of(flags)? == Kind::Droppable {
         // A locked area makes no sense to be droppable.
-        MapFlags::DROPPABLE if flags.intersects(MapFlags::LOCKED | MapFlags::GROWSDOWN | MapFlags::HUGETLB) => {
+        if flags.intersects(MapFlags::LOCKED | MapFlags::GROWSDOWN | MapFlags::HUGETLB) {
             return Err(Errno::EINVAL);
         }
-        MapFlags::DROPPABLE => AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE,
-        kind if kind.contains(MapFlags::SHARED) => return Err(Errno::ENODEV),
-        _ => return Err(Errno::EINVAL),
-    };
-    if !flags.contains(MapFlags::ANONYMOUS) {
-        return Err(Errno::EBADF);
+        kept = AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE;
     }
     if flags.contains(MapFlags::HUGETLB) {
         return Err(Errno::ENOMEM);
@@ -258,15 +322,24 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
 }
 
 /// Chooses the addresses of a map.
-fn place(layout: &Layout, request: &MapRequest, length: u64) -> Result<VirtAddr, Errno> {
+fn place(
+    layout: &Layout,
+    request: &MapRequest,
+    length: u64,
+    (backing, offset): (Backing, u64),
+) -> Result<VirtAddr, Errno> {
     let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
     if is_fixed {
         return place_fixed(layout, request, length);
     }
-    // A length that large folios fill is aligned for them, where there is room.
-    let align = if length % TABLE_SPAN == 0 { TABLE_SPAN } else { PAGE_SIZE };
+    // A length that large folios fill is aligned for them, where there is room; a map of a file so that blocks of its can be folded.
+    let (like, align) = match length % TABLE_SPAN {
+        0 => (offset % TABLE_SPAN, TABLE_SPAN),
+        _ if backing.is_anonymous() => (0, PAGE_SIZE),
+        _ => (offset % BLOCK, BLOCK),
+    };
     place_hinted(&layout.areas, request.address, length)
-        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), align))
+        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(like), align))
         .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), PAGE_SIZE))
         .ok_or(Errno::ENOMEM)
 }

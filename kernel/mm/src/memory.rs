@@ -8,10 +8,12 @@ use crate::MAX_CPUS;
 use crate::count::{Counters, SizeCounters};
 use crate::deferred::DeferredSplits;
 use crate::errno::Errno;
+use crate::file::Files;
 use crate::frame::{Frames, Orphan};
 use crate::inject::Inject;
 use crate::lru::Lru;
 use crate::policy::{MAX_ORDER, Policy};
+use crate::pressure::Pressure;
 use crate::rmap::AnonVmas;
 use crate::space::Asids;
 use crate::swap::Swap;
@@ -37,7 +39,10 @@ pub struct Memory {
     pub inject: Inject,
     /// Which areas may map which folio.
     pub anon: AnonVmas,
+    /// The memory files.
+    pub files: Files,
     pub(crate) asids: Asids,
+    pub(crate) pressure: Pressure,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
     sizes: [[SizeCounters; SIZES]; MAX_CPUS],
@@ -64,7 +69,9 @@ impl Memory {
             deferred: DeferredSplits::new(),
             inject: Inject::new(),
             anon: AnonVmas::new(),
+            files: Files::new(),
             asids,
+            pressure: Pressure::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
             sizes: core::array::from_fn(|_| core::array::from_fn(|_| SizeCounters::default())),

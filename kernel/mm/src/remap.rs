@@ -1,7 +1,8 @@
 //! mremap: growing, shrinking and moving what a program has mapped (reference 4.17). This is about areas; `moving` is about entries.
 //!
 //! An area that moves keeps the index of its first page, since its pages keep theirs: that is how reclaim finds them at the new
-//! address. One without a page begins anew, as it can be merged with more neighbours then.
+//! address. One without a page begins anew, as it can be merged with more neighbours then, unless a file says which pages are whose.
+//! An old length of 0 leaves a shared map where it is, and maps the same pages a second time.
 //!
 //! A move is of one area. Linux 7 also takes a range of several that moves to a fixed address in one size; here, as in Linux before,
 //! that is EFAULT.
@@ -10,10 +11,10 @@ use alloc::sync::Arc;
 
 use bitflags::bitflags;
 use mmu::mutant::{self, Mutant};
-use mmu::{CONT_PTES, Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
+use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
-use crate::map::{MIN_ADDRESS, place_congruent, place_hinted};
+use crate::map::{BLOCK, MIN_ADDRESS, place_congruent, place_hinted};
 use crate::memory::Memory;
 use crate::moving;
 use crate::space::{Layout, Space};
@@ -51,9 +52,6 @@ pub struct MoveRequest {
 
 /// Areas that a move may add for a while: the new one, and what is left of the old one on both sides.
 const GROWTH: usize = 3;
-
-/// Bytes of a block that may be folded.
-const BLOCK: u64 = CONT_PTES as u64 * PAGE_SIZE;
 
 impl MoveRequest {
     /// With lengths in whole pages, and everything right that can be judged without a look at the areas.
@@ -124,8 +122,7 @@ impl Memory {
             self.cut(space, layout, request)?;
             return Ok(request.start());
         }
-        if request.old_length == 0 {
-            // Linux duplicates a shared map then, and there are none.
+        if request.old_length == 0 && !area.backing.is_shared() {
             return Err(Errno::EINVAL);
         }
         if request.old_length > area.end.as_u64() - request.old {
@@ -193,11 +190,14 @@ impl Memory {
         to: VirtAddr,
     ) -> Result<VirtAddr, Errno> {
         let (start, end) = request.kept();
+        if start == end {
+            return self.map_again(space, layout, request, to);
+        }
         let moved = self.set_apart(space, layout, (start, end)).and_then(|area| {
             let new = moved_area(&area, to, request.new_length);
             let change = layout.areas.plan_insert_alone(new);
             self.apply(space, layout, &change)?;
-            let result = moving::move_entries(self, space, area.anon, (start, to, end.as_u64() - start.as_u64()));
+            let result = moving::move_entries(self, space, &area, (start, to, end.as_u64() - start.as_u64()));
             let keeps = result.is_ok() && request.flags.contains(MoveFlags::DONTUNMAP);
             match result {
                 Ok(()) if keeps => self.unlock_area(space, layout, &area),
@@ -210,6 +210,22 @@ impl Memory {
             self.merge_at(space, layout, address);
         }
         moved.map(|()| to)
+    }
+
+    /// Maps the pages of a shared map at `to` too.
+    fn map_again(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        request: &MoveRequest,
+        to: VirtAddr,
+    ) -> Result<VirtAddr, Errno> {
+        let area = *layout.areas.find(request.start()).ok_or(Errno::EFAULT)?;
+        let pgoff = area.index_of(request.start());
+        let again = Area { start: to, end: to.add_bytes(request.new_length), pgoff, anon: None, ..area };
+        let change = layout.areas.plan_insert(again);
+        self.apply(space, layout, &change)?;
+        Ok(to)
     }
 
     /// Splits the areas at both ends of a range that lies in one. Returns what is in between.
@@ -259,7 +275,8 @@ impl Memory {
 
 /// What `area` is at its new address.
 fn moved_area(area: &Area, to: VirtAddr, length: u64) -> Area {
-    let keeps = mutant::or(Mutant::IndexRecomputed, area.anon.is_some(), false);
+    let keeps = area.anon.is_some() || !area.backing.is_anonymous();
+    let keeps = mutant::or(Mutant::IndexRecomputed, keeps, false);
     let pgoff = if keeps { area.pgoff } else { to.page_number() };
     Area { start: to, end: to.add_bytes(length), pgoff, ..*area }
 }

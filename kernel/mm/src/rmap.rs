@@ -6,7 +6,8 @@
 //!
 //! An area owns one anon_vma, to which its new pages belong. After a fork a child maps pages of its parent's as well, so its areas have
 //! extents in the anon_vmas of its ancestors too: the chain. Pages that are new in the child go to its own, where the walk meets the
-//! child and its children alone. Everything here is a list; nothing recurses, however many generations there are.
+//! child and its children alone. The areas that map a memory file are kept in the same way, in a place of the file's own that has no
+//! relatives; an area with private copies of a file's pages has an anon_vma for them besides. Everything here is a list; nothing recurses, however many generations there are.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,6 +17,7 @@ use mmu::VirtAddr;
 use mmu::mutant::{self, Mutant};
 
 use crate::errno::Errno;
+use crate::file::{Backing, Files, MemoryFile};
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::space::Space;
@@ -51,6 +53,8 @@ pub struct Extent {
     pub pgoff: u64,
     /// The area's flags.
     pub flags: AreaFlags,
+    /// What the area's pages come from.
+    pub backing: Backing,
 }
 
 impl Extent {
@@ -64,7 +68,8 @@ impl Extent {
     }
 
     fn of(space: &Arc<Space>, area: &Area) -> Self {
-        Self { space: space.clone(), start: area.start, end: area.end, pgoff: area.pgoff, flags: area.flags }
+        let Area { start, end, pgoff, flags, backing, .. } = *area;
+        Self { space: space.clone(), start, end, pgoff, flags, backing }
     }
 }
 
@@ -87,6 +92,19 @@ pub struct Members {
     owners: usize,
     /// For the space with this number, a child of the owners': what its areas own.
     heir: Option<(u64, AnonVmaId)>,
+}
+
+impl Members {
+    /// Takes out the extent of an area. One that stays in part was added anew before, so exactly one extent of the old shape goes.
+    fn remove(&mut self, space: &Arc<Space>, area: &Area) {
+        let is_of_area = |extent: &Extent| {
+            Arc::ptr_eq(&extent.space, space)
+                && (extent.start, extent.end, extent.flags) == (area.start, area.end, area.flags)
+        };
+        if let Some(index) = self.extents.iter().position(is_of_area) {
+            self.extents.swap_remove(index);
+        }
+    }
 }
 
 impl Deref for Members {
@@ -142,6 +160,18 @@ impl AnonVmas {
         self.create_below(&[], 0)
     }
 
+    /// A new one for the areas that map a file, which owns it.
+    pub(crate) fn create_for_file(&self) -> Result<AnonVmaId, Errno> {
+        self.create_below(&[], 1)
+    }
+
+    /// One owns it no longer, without having an extent there.
+    pub(crate) fn give_up(&self, id: AnonVmaId) {
+        if let Some(anon) = self.get(id) {
+            self.change(id, &anon, |members| members.owners -= 1);
+        }
+    }
+
     /// A new one whose areas have extents in those of `ancestors` too.
     fn create_below(&self, ancestors: &[AnonVmaId], owners: usize) -> Result<AnonVmaId, Errno> {
         let mut chain = Vec::new();
@@ -165,15 +195,17 @@ impl AnonVmas {
         self.get(id).map_or(id, |anon| anon.chain()[0])
     }
 
-    /// All that the folios of an area with this anon_vma may belong to, in the order in which they are locked together: ancestors first.
+    /// All that keep an area's extents, in the order in which they are locked together: its file's, then ancestors first.
     ///
     /// # Errors
     /// `ENOMEM` if there is no memory for the list.
-    pub(crate) fn family(&self, id: Option<AnonVmaId>) -> Result<Vec<Arc<AnonVma>>, Errno> {
+    pub(crate) fn family(&self, area: &Area, files: &Files) -> Result<Vec<Arc<AnonVma>>, Errno> {
+        let chain = area.anon.and_then(|id| self.get(id)).map(|anon| anon.chain());
+        let file = area.backing.file().and_then(|id| files.get(id)).map(|file| file.areas());
+        let ids = file.iter().chain(chain.iter().flat_map(|chain| chain.iter()));
         let mut family = Vec::new();
-        let Some(chain) = id.and_then(|id| self.get(id)).map(|anon| anon.chain()) else { return Ok(family) };
-        family.try_reserve_exact(chain.len()).map_err(|_| Errno::ENOMEM)?;
-        family.extend(chain.iter().filter_map(|&id| self.get(id)));
+        family.try_reserve_exact(ids.clone().count()).map_err(|_| Errno::ENOMEM)?;
+        family.extend(ids.filter_map(|&id| self.get(id)));
         Ok(family)
     }
 
@@ -229,10 +261,14 @@ impl Default for AnonVmas {
     }
 }
 
-/// Makes the extents follow a change of the areas of `space`: `removed` are gone, `added` are there. Areas without an anon_vma have
-/// no extent. Called with the areas locked for writing.
+/// Makes the extents follow a change of the areas of `space`: `removed` are gone, `added` are there. Areas without an anon_vma and
+/// without a file have no extent. Called with the areas locked for writing.
 pub fn replace(memory: &Memory, space: &Arc<Space>, removed: &[Area], added: &[Area]) {
     for area in added {
+        in_file(memory, area, |file, members| {
+            file.add_user();
+            members.extents.push(Extent::of(space, area));
+        });
         in_chain(memory, area, |is_owner, members| {
             members.owners += usize::from(is_owner);
             members.extents.push(Extent::of(space, area));
@@ -241,15 +277,20 @@ pub fn replace(memory: &Memory, space: &Arc<Space>, removed: &[Area], added: &[A
     for area in removed {
         in_chain(memory, area, |is_owner, members| {
             members.owners -= usize::from(is_owner);
-            // An area that stays in part was added anew above, so exactly one extent of the old shape goes.
-            if let Some(index) = members.extents.iter().position(|extent| {
-                Arc::ptr_eq(&extent.space, space)
-                    && (extent.start, extent.end, extent.flags) == (area.start, area.end, area.flags)
-            }) {
-                members.extents.swap_remove(index);
-            }
+            members.remove(space, area);
         });
+        if let Some(file) = in_file(memory, area, |_, members| members.remove(space, area)) {
+            memory.put_file(&file);
+        }
     }
+}
+
+/// Shows `change` the file that an area maps and the areas that map it, locked. Returns the file.
+fn in_file(memory: &Memory, area: &Area, change: impl FnOnce(&MemoryFile, &mut Members)) -> Option<Arc<MemoryFile>> {
+    let file = memory.files.get(area.backing.file()?)?;
+    let areas = memory.anon.get(file.areas())?;
+    change(&file, &mut areas.members.write());
+    Some(file)
 }
 
 /// Shows `change` each anon_vma in which an area has extents, locked, and whether it is the one that the area owns. One that is empty
@@ -314,8 +355,7 @@ fn take_over(memory: &Memory, id: AnonVmaId, chain: &Chain) -> bool {
 
 impl Drop for Heir<'_> {
     fn drop(&mut self) {
-        let Some(anon) = self.memory.anon.get(self.id) else { return };
-        self.memory.anon.change(self.id, &anon, |members| members.owners -= 1);
+        self.memory.anon.give_up(self.id);
     }
 }
 

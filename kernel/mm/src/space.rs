@@ -7,6 +7,7 @@ use mmu::mutant::{self, Mutant};
 use mmu::{Asid, Cause, Operation, Table, VirtAddr};
 
 use crate::errno::Errno;
+use crate::folio::Folio;
 use crate::memory::Memory;
 use crate::pgtable::{TableGuard, Tables};
 use crate::sync::{Rank, RwLock};
@@ -44,6 +45,7 @@ pub struct Space {
     pub tlb: PendingFlush,
     layout: RwLock<Layout>,
     anon_pages: AtomicI64,
+    file_pages: AtomicI64,
     swap_entries: AtomicI64,
     on_swap_list: AtomicBool,
     /// Batches that have emptied entries here and not flushed them yet.
@@ -96,7 +98,24 @@ impl Space {
         self.swap_entries.load(Ordering::Relaxed)
     }
 
-    /// Changes the count of present pages.
+    /// Present pages of memory files (MM_SHMEMPAGES).
+    pub fn file_pages(&self) -> i64 {
+        self.file_pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes the count of present pages of memory files.
+    #[inline]
+    pub fn add_file(&self, pages: i64) {
+        self.file_pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Changes the count that a folio's pages belong to.
+    #[inline]
+    pub(crate) fn add_pages_of(&self, folio: Folio<'_>, pages: i64) {
+        if folio.is_file() { self.add_file(pages) } else { self.add_anon(pages) }
+    }
+
+    /// Changes the count of present pages of anonymous memory.
     #[inline]
     pub fn add_anon(&self, pages: i64) {
         self.anon_pages.fetch_add(pages, Ordering::Relaxed);
@@ -140,6 +159,7 @@ impl Memory {
             tlb: PendingFlush::new(),
             layout: RwLock::new(Rank::Areas, layout),
             anon_pages: AtomicI64::new(0),
+            file_pages: AtomicI64::new(0),
             swap_entries: AtomicI64::new(0),
             on_swap_list: AtomicBool::new(false),
             discarding: AtomicU32::new(0),

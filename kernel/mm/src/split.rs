@@ -68,7 +68,8 @@ fn split_everywhere<'m>(
     memory: &'m Memory,
     folio: &FolioLock<'m>,
 ) -> Option<impl Iterator<Item = Folio<'m>> + use<'m>> {
-    let (id, index) = folio.mapping()?;
+    // A file has its pages whether they are mapped or not: nothing would come free, and nothing has to be in parts.
+    let (id, index) = folio.mapping().filter(|_| !folio.is_file())?;
     let anon = memory.anon.get(id)?;
     let extents = anon.extents();
     let mut tables = lock_tables(memory, folio, index, &extents)?;

@@ -115,11 +115,11 @@ fn step<'m>(
     let folio = memory.frames.folio_of(entry.frame());
     let pages = folio.pages();
     let most = left.min(pages - folio.index_of(entry.frame()));
-    let (count, merged) = if most == 1 { (1, entry) } else { table.batch(slot, entry, most, BatchRules::default()) };
+    let (count, merged) = table.batch(slot, entry, most, BatchRules::default());
     if count == pages {
         visitor.folio(table, slot, folio, merged);
         return Step::On(count);
     }
-    // A folio that others may map too is not this range's to split.
-    if folio.mapcount() > pages { Step::On(count) } else { Step::Split(count) }
+    // A folio that others may map too is not this range's to split, nor one of a file.
+    if folio.mapcount() > pages || folio.is_file() { Step::On(count) } else { Step::Split(count) }
 }

@@ -98,6 +98,7 @@ fn memory_fault(process: &Process, fault: UserFault) -> Result<(), Bug> {
         Err(FaultError::OutOfMemory) => {
             bug(NO_MEMORY, "memory is used up: give the machine more (--mem), or swap (--swap)")
         }
+        Err(FaultError::BeyondEnd) => bug(BAD_MEMORY, "the file that is mapped there ends before it"),
         Err(FaultError::SwapRead) => bug(BAD_MEMORY, "the page could not be read back from the swap device"),
     }
 }

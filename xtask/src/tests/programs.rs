@@ -77,9 +77,9 @@ static CASES: &[Case] = &[
         "touch: drop and free",
         &["touch", "1M", "write", "drop:3-40", "check", "pageout", "write:9", "check", "unmap"],
     ),
-    good("files that tell about memory", &["files"]),
-    Case { machine: A72, words: "unmap=gather", ..good("files that tell about memory, on cortex-a72", &["files"]) },
-    Case { words: "unmap=page", ..good("files that tell about memory, page by page", &["files"]) },
+    good("files that tell about memory", &["look"]),
+    Case { machine: A72, words: "unmap=gather", ..good("files that tell about memory, on cortex-a72", &["look"]) },
+    Case { words: "unmap=page", ..good("files that tell about memory, page by page", &["look"]) },
     // Many programs at once.
     good("processes, pipes and signals", &["procs"]),
     Case { machine: A72, ..good("processes, pipes and signals on cortex-a72", &["procs"]) },

@@ -1,7 +1,7 @@
 //! The tables of a space: the invariants of its blocks, what each entry may say, and how many there are of each kind.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use mmu::{CONT_PTES, Descriptor, ENTRIES, STAGE1, Table, VirtAddr, level_shift};
 
@@ -21,11 +21,12 @@ const NOT_IN_SWAP: u64 = 0b11 | 0b11 << 4 | 1 << 11 | 0b11 << 62;
 /// Walks a space and compares its accounts.
 pub(super) fn recount(memory: &Memory, space: &Arc<Space>, seen: &mut Seen) -> Result<(), Finding> {
     let layout = space.layout().read();
-    let mut walk = Walk { memory, space, areas: &layout.areas, seen, present: 0, swapped: 0 };
+    let mut walk = Walk { memory, space, areas: &layout.areas, seen, present: 0, filed: 0, swapped: 0 };
     walk.table(space.tables.root(), VirtAddr::new(0))?;
-    let Walk { present, swapped, .. } = walk;
+    let Walk { present, filed, swapped, .. } = walk;
     let place = Place::Space(space.id());
     same(Rule::Ms43, "present pages (ANONPAGES)", place, space.anon_pages() as u64, present)?;
+    same(Rule::Ms43, "present pages of files (SHMEMPAGES)", place, space.file_pages() as u64, filed)?;
     same(Rule::Ms43, "swap entries (SWAPENTS)", place, space.swap_entries() as u64, swapped)?;
     is(Rule::Ms43, "on the list for swapoff", place, space.may_swap() || swapped == 0, true)
 }
@@ -37,6 +38,7 @@ struct Walk<'a> {
     areas: &'a Areas,
     seen: &'a mut Seen,
     present: u64,
+    filed: u64,
     swapped: u64,
 }
 
@@ -50,19 +52,21 @@ impl Walk<'_> {
         if table.level() == 3 {
             return self.last_level(table, start);
         }
-        for index in 0..ENTRIES as u64 {
+        for (index, entry) in (0..).zip(&*self.entries(table)).filter(|(_, entry)| entry.is_table()) {
             let address = start.add_bytes(index << level_shift(table.level()));
-            let entry = self.memory.door.load_table(table.upper_slot(address));
-            if entry.is_table() {
-                self.table(Table::new(entry.address(), table.level() + 1), address)?;
-            }
+            self.table(Table::new(entry.address(), table.level() + 1), address)?;
         }
         Ok(())
     }
 
+    fn entries(&self, table: Table) -> Box<[Descriptor; ENTRIES]> {
+        let mut entries = Box::new([Descriptor::NONE; ENTRIES]);
+        self.memory.door.load_all(table, &mut entries);
+        entries
+    }
+
     fn last_level(&mut self, table: Table, start: VirtAddr) -> Result<(), Finding> {
-        let slot = table.slot(start);
-        let entries: Vec<_> = (0..ENTRIES).map(|index| self.memory.door.load(slot.add(index))).collect();
+        let entries = self.entries(table);
         for (number, block) in entries.chunks(CONT_PTES).enumerate() {
             check_block(self.memory, block, self.place(start.add_pages(number * CONT_PTES)))?;
         }
@@ -76,6 +80,7 @@ impl Walk<'_> {
         let area = self.areas.find(address).ok_or(outside)?;
         if !entry.is_present() {
             self.swapped += 1;
+            is(Rule::Entry, "a swap entry in a shared area", place, area.backing.is_shared(), false)?;
             return self.swap_entry(place, entry);
         }
         let allowed = area.protection();
@@ -85,7 +90,6 @@ impl Walk<'_> {
             same(Rule::Entry, "the zero page", place, entry.frame().as_u64(), self.memory.zero_frame().as_u64())?;
             return is(Rule::Entry, "writable zero page", place, entry.is_writable(), false);
         }
-        self.present += 1;
         self.page(area, address, entry)
     }
 
@@ -108,10 +112,17 @@ impl Walk<'_> {
         self.seen.folio(&folio).maps[page] += 1;
         let (anon, first) = folio.mapping().unzip();
         let offset = first.map_or(0, |first| first + page as u64);
-        same(Rule::Entry, "page offset in the anon_vma", place, offset, area.index_of(address))?;
+        same(Rule::Entry, "page offset in the reverse map", place, offset, area.index_of(address))?;
         let anon = anon.and_then(|anon| self.memory.anon.get(anon));
         let is_found = anon.is_some_and(|anon| anon.extents().iter().any(|extent| self.is_at(extent, offset, address)));
-        is(Rule::Entry, "found through the anon_vma of its page", place, is_found, true)?;
+        is(Rule::Entry, "found through the reverse map of its page", place, is_found, true)?;
+        if folio.is_file() {
+            self.filed += 1;
+            let writable = entry.is_writable() && !area.backing.is_shared();
+            return is(Rule::Entry, "a file's page writable in a private area", place, writable, false);
+        }
+        self.present += 1;
+        is(Rule::Entry, "an anonymous page in a shared area", place, area.backing.is_shared(), false)?;
         let owned = folio.is_exclusive(page) || !entry.is_writable();
         is(Rule::Entry, "a writable page is exclusive", place, owned, true)
     }

@@ -96,9 +96,9 @@ impl<'a> Fault<'a> {
         self.address.align_down(PAGE_SIZE << order)
     }
 
-    fn is_empty(&self, slot: Slot, count: usize) -> bool {
+    pub(super) fn is_empty(&self, slot: Slot, count: usize) -> bool {
         debug_assert!(slot.index() + count <= ENTRIES);
-        (0..count).all(|index| self.memory.door.load(slot.add(index)).is_none())
+        self.memory.door.find(slot, count, |_, entry| !entry.is_none()).is_none()
     }
 
     /// Maps a new folio, whose contents are ready, for the access that faulted.
@@ -143,8 +143,13 @@ pub(crate) fn map_fresh(
 }
 
 /// The orders in a mask, the largest first.
-pub(super) fn descending(orders: u16) -> impl Iterator<Item = usize> {
-    (0..u16::BITS as usize).rev().filter(move |order| orders & (1 << order) != 0)
+pub(crate) fn descending(orders: u16) -> impl Iterator<Item = usize> {
+    let mut left = orders;
+    core::iter::from_fn(move || {
+        let order = left.checked_ilog2()?;
+        left &= !(1 << order);
+        Some(order as usize)
+    })
 }
 
 #[cfg(test)]

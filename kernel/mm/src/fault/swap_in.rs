@@ -8,8 +8,7 @@
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, ENTRIES, NEXT_PAGE, Slot};
 
-use super::anonymous::descending;
-use super::{Access, Fault, FaultError, Handled, Outcome};
+use super::{Access, Fault, FaultError, Handled, Outcome, descending};
 use crate::folio::{Folio, FolioLock};
 use crate::pgtable::TableGuard;
 use crate::policy::Unit;
@@ -110,7 +109,7 @@ impl<'a> Fault<'a> {
     }
 
     fn follow_from(&self, slot: Slot, entry: Descriptor, pages: usize) -> bool {
-        (0..pages).all(|index| self.memory.door.load(slot.add(index)) == entry.advance(index))
+        self.memory.door.find(slot, pages, |index, other| other != entry.advance(index)).is_none()
     }
 
     /// Maps what a locked folio of the swap cache has for the entry: all of its pages where all their entries are there, else one.

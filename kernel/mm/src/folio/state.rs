@@ -45,12 +45,14 @@ pub(crate) const LRU_LIST: u32 = 0x3 << LRU_SHIFT;
 pub(crate) const LRU_SHIFT: u32 = 20;
 /// It is on the queue of folios to be split, as some of its pages are mapped and some are not.
 pub(crate) const PARTIALLY_MAPPED: u32 = 1 << 22;
+/// It belongs to a memory file.
+pub(crate) const FILE: u32 = 1 << 23;
 
 /// Flags that the parts of a split folio have as the whole had.
 pub(crate) const INHERITED: u32 =
     DIRTY | SWAP_BACKED | UPTODATE | SWAP_CACHE | REFERENCED | ACTIVE | UNEVICTABLE | MLOCKED;
 /// Flags that a folio which is freed can not have.
-pub(crate) const BUSY: u32 = LOCKED | SWAP_CACHE | ON_LRU | WRITEBACK | PARTIALLY_MAPPED;
+pub(crate) const BUSY: u32 = LOCKED | SWAP_CACHE | ON_LRU | WRITEBACK | PARTIALLY_MAPPED | FILE;
 
 /// A folio's head.
 pub(crate) const fn folio(order: usize) -> u32 {

@@ -80,15 +80,33 @@ impl Memory {
         let _underway = self.begin(Operation::Advise);
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
-            advice::DONTNEED => self.take_away(space, range, Cause::Zap, |from, to, gather| {
-                zap::zap_range(self, space, zap::Areas::Shared, (from, to), gather);
-            }),
-            advice::FREE => self.take_away(space, range, Cause::Advise, |from, to, gather| {
-                lazyfree::free_range(self, space, (from, to), gather);
-            }),
-            advice::COLD => self.take_away(space, range, Cause::Advise, |from, to, gather| {
-                cold::cool_range(self, space, (from, to), gather);
-            }),
+            advice::DONTNEED => self.take_away(
+                space,
+                range,
+                Cause::Zap,
+                |_| true,
+                |from, to, gather| {
+                    zap::zap_range(self, space, zap::Areas::Shared, (from, to), gather);
+                },
+            ),
+            advice::FREE => self.take_away(
+                space,
+                range,
+                Cause::Advise,
+                |area| area.backing.is_anonymous(),
+                |from, to, gather| {
+                    lazyfree::free_range(self, space, (from, to), gather);
+                },
+            ),
+            advice::COLD => self.take_away(
+                space,
+                range,
+                Cause::Advise,
+                |_| true,
+                |from, to, gather| {
+                    cold::cool_range(self, space, (from, to), gather);
+                },
+            ),
             advice::PAGEOUT => self.page_out(space, range),
             advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
             advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
@@ -101,16 +119,18 @@ impl Memory {
         }
     }
 
-    /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own.
+    /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own,
+    /// and one that the advice does not suit is refused.
     fn take_away<'m>(
         &'m self,
         space: &'m Space,
         range: Range,
         cause: Cause,
+        suits: impl Fn(&Area) -> bool,
         act: impl Fn(VirtAddr, VirtAddr, &mut Gather<'m>),
     ) -> Result<(), Errno> {
         for_areas(&space.layout().read(), range, |area, start, end| {
-            if area.flags.contains(AreaFlags::LOCKED) {
+            if area.flags.contains(AreaFlags::LOCKED) || !suits(area) {
                 return Err(Errno::EINVAL);
             }
             let mut gather = Gather::new(self, space, cause);
@@ -150,6 +170,10 @@ impl Memory {
             let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else {
                 return Err(Errno::ENOMEM);
             };
+            // A child that gets a file's pages in spite of all would not find them empty.
+            if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
+                return Err(Errno::EINVAL);
+            }
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
             let change = layout.areas.plan_change(&area, start, stop, |area| {
@@ -185,7 +209,7 @@ impl Memory {
                     // The areas have changed meanwhile: look again.
                     Err(FaultError::NotMapped | FaultError::Denied) => break,
                     Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(FaultError::SwapRead) => return Err(Errno::EFAULT),
+                    Err(FaultError::SwapRead | FaultError::BeyondEnd) => return Err(Errno::EFAULT),
                 }
             }
         }

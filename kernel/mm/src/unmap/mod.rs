@@ -1,5 +1,5 @@
-//! Unmapping anonymous folios for reclaim: every entry that maps the folio becomes a swap entry, or stays empty where the folio was
-//! lazily freed (`discard.rs`).
+//! Unmapping folios for reclaim: every entry that maps an anonymous folio becomes a swap entry, or stays empty where the folio was
+//! lazily freed (`discard.rs`). The entries of a file's folio stay empty: the file still has it.
 //!
 //! | way | unit of clearing | flush |
 //! |---|---|---|
@@ -7,7 +7,8 @@
 //! | `folio` | all entries of the folio in one table, as the series proposes | a TLBI a run at once, a DSB before write-out |
 //! | `gather` | all entries of a reclaim batch (`gather.rs`) | a TLBI a run of addresses and one pair of DSB for the batch |
 //!
-//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it. A
+//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it, and those of
+//! files are taken out whole in every way, as Linux does since 7.2. A
 //! swap-backed folio is locked and in the swap cache throughout, so a fault on a page that is already out waits for the lock.
 
 mod discard;
@@ -69,8 +70,7 @@ fn unmap_one(
     deferred: &mut Deferred,
 ) -> bool {
     if is_locked(extent) {
-        locked::keep(memory, folio, walk, deferred);
-        return false;
+        return !locked::keeps(memory, folio, walk, deferred);
     }
     while let Some((table, slot, left)) = walk.next(deferred) {
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
@@ -113,6 +113,10 @@ fn unmap_run(
         // Whether a marker must be left is asked once a batch; anonymous areas never need one (reference 1.5).
         let _ = table.get(slot);
     }
+    if folio.is_file() {
+        forget(folio, table, slot, (first, count));
+        return Ok(count);
+    }
     let refused = is_refused(memory, folio);
     if !refused && folio.is_swap_backed() {
         swap_out::replace(memory, folio, table, first, slot, old, count)?;
@@ -123,14 +127,19 @@ fn unmap_run(
     Ok(count)
 }
 
-/// Whether the pages of an area stay in memory.
-fn is_locked(extent: &Extent) -> bool {
-    mutant::or(Mutant::LockedAreaPagedOut, extent.flags.contains(AreaFlags::LOCKED), false)
+/// The entries of pages of a file stay empty (reference A7): a fault finds the pages in the file.
+fn forget(folio: &FolioLock<'_>, table: &TableGuard<'_>, slot: Slot, (first, count): (usize, usize)) {
+    table.memory.door.fact(Fact::Discard(slot, count, true));
+    table.space.add_file(-(count as i64));
+    table.count.space_counts.add(1);
+    swap_out::leave(table.count, folio, first, count);
 }
 
 /// Whether entries are cleared one by one.
 fn is_by_page(memory: &Memory, folio: &FolioLock<'_>) -> bool {
-    if folio.is_swap_backed() {
+    if folio.is_file() {
+        false
+    } else if folio.is_swap_backed() {
         memory.policy().unmap() == Unmap::Page
     } else {
         memory.policy().lazyfree() == Unit::Page
@@ -143,6 +152,11 @@ fn is_refused(memory: &Memory, folio: &FolioLock<'_>) -> bool {
     let refused = folio.is_swap_backed() != folio.is_swap_cache();
     memory.count().unmap_warnings.add(u64::from(refused));
     refused
+}
+
+/// Whether the area keeps what it maps (reference 4.24). Nothing of a folio is taken out of it.
+fn is_locked(extent: &Extent) -> bool {
+    mutant::or(Mutant::LockedAreaUnmapped, extent.flags.contains(AreaFlags::LOCKED), false)
 }
 
 /// How many entries may be cleared together: they agree in all but dirty state and access flag, so that putting them back can not

@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod data;
 pub mod device;
+pub mod file;
 pub mod flush;
 pub mod fold;
 pub mod fork;
@@ -12,6 +13,7 @@ pub mod lazyfree;
 pub mod locked;
 pub mod moving;
 pub mod pin;
+pub mod pressure;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -40,8 +42,10 @@ pub const FAMILIES: &[&[Case]] = &[
     zap::CASES,
     protect::CASES,
     moving::CASES,
+    file::CASES,
     split::CASES,
     swap_full::CASES,
+    pressure::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,

@@ -1,4 +1,4 @@
-//! `files`: checks of the files that tell about memory, and of the calls on them: what maps, smaps, pagemap, status and mincore say of a
+//! `look`: checks of the files that tell about memory, and of the calls on them: what maps, smaps, pagemap, status and mincore say of a
 //! map must be what was done to it. Prints one line for each check and exits with 1 if any failed. Those of large folios' switches
 //! need root on Linux.
 
@@ -292,7 +292,7 @@ mod program {
         let from = c"/proc/self/exe".as_ptr().addr() as u64;
         // SAFETY: the kernel writes into the buffer.
         let length = unsafe { sys::call(number::READLINKAT, [u64::MAX, from, to, 64, 0, 0]) }? as usize;
-        Ok(found && path[..length].ends_with(b"files") && path[0] == b'/')
+        Ok(found && path[..length].ends_with(b"look") && path[0] == b'/')
     }
 
     fn decimal(mut number: u64, into: &mut [u8; 16]) -> &[u8] {

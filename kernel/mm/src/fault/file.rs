@@ -1,0 +1,90 @@
+//! The first touch of an area that maps a file: a page of the file, or for a write to a private area a copy of one (reference 4.5).
+//!
+//! The file's contents are locked to read from the look at them until the page is mapped, so that it can not be cut off in between.
+
+use mmu::{Descriptor, ENTRIES, Protection, VirtAddr};
+
+use super::{Access, Fault, FaultError, Handled, Outcome};
+use crate::file::{Backing, Contents, FileId, MemoryFile, Part};
+use crate::folio::Folio;
+use crate::pgtable::TableGuard;
+
+impl Fault<'_> {
+    pub(super) fn file(&self, id: FileId) -> Handled {
+        let Some(file) = self.memory.files.get(id) else { return Err(FaultError::BeyondEnd) };
+        let index = self.area.index_of(self.address);
+        let contents = file.contents();
+        if index >= contents.pages() {
+            return Err(FaultError::BeyondEnd);
+        }
+        let Some(part) = contents.find(index) else {
+            drop(contents);
+            return self.fill_hole(&file, index);
+        };
+        let folio = self.memory.frames.folio_of(part.head);
+        let page = (index - part.first) as usize;
+        match self.area.backing {
+            Backing::Private(_) if self.access == Access::Write => self.copy_of_file(folio, page),
+            _ => self.map_file(&contents, part, folio, page),
+        }
+    }
+
+    /// A file has folios of the sizes that anonymous memory has.
+    fn fill_hole(&self, file: &MemoryFile, index: u64) -> Handled {
+        file.fill_hole(self.memory, index, self.memory.policy().sizes().orders(self.area.advice()), 0)?;
+        Ok(Outcome::Again)
+    }
+
+    /// Maps the whole folio where it fits, else the page: writable in a shared area, also by a read.
+    fn map_file(&self, contents: &Contents, part: Part, folio: Folio<'_>, page: usize) -> Handled {
+        let memory = self.memory;
+        let table = self.lock_table()?;
+        if !self.is_empty(table.slot(self.address), 1) {
+            return Ok(Outcome::Again);
+        }
+        let whole = if part.end() <= contents.pages() { self.whole(&table, folio, page) } else { None };
+        let (start, first, count) = whole.map_or((self.address, page, 1), |start| (start, 0, folio.pages()));
+        self.space.complete_discards(memory);
+        folio.get(count);
+        folio.add_maps(first, count);
+        let allowed = self.area.protection();
+        let protection = Protection { write: allowed.write && self.area.backing.is_shared(), ..allowed };
+        let entry = Descriptor::user_page(folio.page(first), protection).make_young();
+        let entry = if self.access == Access::Write { entry.make_dirty() } else { entry };
+        if protection.execute {
+            memory.door.sync_instructions(folio.page(first), count);
+        }
+        table.set_run(table.slot(start), entry, count);
+        self.note_resolved(&table);
+        self.space.add_file(count as i64);
+        memory.count().faults_file.add(1);
+        Ok(Outcome::Resolved)
+    }
+
+    /// Where the folio begins, if all of it lies in the area and in the table and nothing is mapped there.
+    fn whole(&self, table: &TableGuard<'_>, folio: Folio<'_>, page: usize) -> Option<VirtAddr> {
+        let here = table.slot(self.address);
+        let (first, pages) = (here.index().checked_sub(page)?, folio.pages());
+        let start = VirtAddr::new(self.address.as_u64().checked_sub((page as u64) << mmu::PAGE_SHIFT)?);
+        let fits = first + pages <= ENTRIES && self.area.covers(start, start.add_pages(pages));
+        (fits && self.is_empty(table.slot(start), pages)).then_some(start)
+    }
+
+    /// A copy of the file's page, which is the area's own.
+    fn copy_of_file(&self, folio: Folio<'_>, page: usize) -> Handled {
+        let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
+        let fresh = self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?;
+        self.memory.door.copy_pages(fresh.head(), folio.page(page), 1);
+        let table = self.lock_table()?;
+        let slot = table.slot(self.address);
+        if !self.is_empty(slot, 1) {
+            return Ok(Outcome::Again);
+        }
+        self.space.complete_discards(self.memory);
+        self.map_fresh(&table, slot, fresh, anon);
+        self.note_resolved(&table);
+        self.space.add_anon(1);
+        self.memory.count().faults_copy.add(1);
+        Ok(Outcome::Resolved)
+    }
+}
