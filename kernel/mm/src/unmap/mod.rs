@@ -76,8 +76,7 @@ fn unmap_one(
     deferred: &mut Deferred,
 ) -> bool {
     if is_locked(extent) {
-        locked::keep(memory, folio, walk, deferred);
-        return false;
+        return !locked::keeps(memory, folio, walk, deferred);
     }
     while let Some((table, slot, left)) = walk.next(deferred) {
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
