@@ -46,6 +46,8 @@ bitflags! {
         const WIPEONFORK = 1 << 6;
         /// MAP_NORESERVE.
         const NORESERVE = 1 << 7;
+        /// Of a locked area: its pages come as they are touched.
+        const LOCK_ON_FAULT = 1 << 8;
     }
 }
 
