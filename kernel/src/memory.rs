@@ -36,6 +36,8 @@ pub fn drive() -> Option<&'static Drive> {
 ///
 /// # Errors
 /// What there is too little of, or which switch is wrong, in words.
+// The value that it makes is large, and the stack is wanted again by all that runs afterwards.
+#[inline(never)]
 pub fn start(options: &Options) -> Result<(), String> {
     // SAFETY: boot has made the linear map and set TPIDR_EL1, `kernel_main` has told the features.
     let door = unsafe { Door::open() };

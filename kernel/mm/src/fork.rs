@@ -71,7 +71,7 @@ impl Memory {
             Some(anon) => Some(rmap::inherit(self, anon, child)?),
             None => None,
         };
-        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::UFFD_WP);
+        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT | AreaFlags::UFFD_WP);
         // Nothing is reserved for a child.
         let reserves = mutant::or(Mutant::ChildReserves, area.huge().is_none(), true);
         let flags = if reserves { flags } else { flags | AreaFlags::NORESERVE };

@@ -137,6 +137,9 @@ impl Memory {
         let _underway = self.begin(Operation::Map);
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
+        // Where nothing is ever written to swap, nothing has to be locked.
+        let is_lockable = backing.huge().is_none() && !flags.contains(AreaFlags::DROPPABLE);
+        let flags = flags | if is_lockable { layout.future } else { AreaFlags::empty() };
         let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
@@ -153,7 +156,7 @@ impl Memory {
             return Err(error);
         }
         drop(layout);
-        let locked = request.flags.contains(MapFlags::LOCKED);
+        let locked = flags & (AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) == AreaFlags::LOCKED;
         let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
         if locked || populate {
             // Linux too maps whatever became of populating it.
@@ -217,16 +220,31 @@ impl Memory {
             return Err(Errno::ENOMEM);
         }
         let prot = Prot::READ | Prot::WRITE;
-        let area = Area { start: old, end: new, prot, pgoff: old.page_number(), ..Area::default() };
+        let flags = layout.future;
+        let area = Area { start: old, end: new, prot, flags, pgoff: old.page_number(), ..Area::default() };
         let change = layout.areas.plan_insert(area);
         self.apply(space, layout, &change)
     }
 
-    /// Carries a planned change out: in the list, then in the reverse map.
+    /// Carries a planned change out: in the reverse map, then in the list.
     pub(crate) fn apply(&self, space: &Arc<Space>, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
-        layout.areas.apply(change)?;
-        rmap::replace(self, space, change.removed(), change.added());
-        Ok(())
+        rmap::replace(self, space, change)?;
+        let areas = self.change_areas(layout, change);
+        // The list fails only where it grows, and extents that are fewer again need no memory.
+        if areas.is_err() && rmap::replace(self, space, &change.reversed()).is_err() {
+            self.note_defect("extents could not be taken back");
+        }
+        areas
+    }
+
+    fn change_areas(&self, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
+        let (old, new) = (change.removed().len(), change.added().len());
+        self.anon.budget.change(old, new)?;
+        let applied = layout.areas.apply(change);
+        if applied.is_err() {
+            self.anon.budget.change(new, old)?;
+        }
+        applied
     }
 
     /// Unmaps whatever is mapped in a range, with the areas locked.
@@ -274,6 +292,9 @@ impl Memory {
     ) {
         while let Some(area) = layout.areas.first_from(start).filter(|area| area.start < end).copied() {
             let (first, last) = (area.start.max(start), area.end.min(end));
+            if area.flags.contains(AreaFlags::LOCKED) {
+                self.unmark_range(space, (first, last));
+            }
             match area.huge() {
                 Some(_) => hugetlb::zap_area(self, space, &area, (first, last), Fate::Unmapped, gather),
                 None => zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather),

@@ -120,7 +120,8 @@ impl Memory {
         let _underway = self.begin(Operation::Move);
         let mut layout = space.layout().write();
         let new = self.mremap_locked(space, &mut layout, &request)?;
-        let locked = layout.areas.find(new).filter(|area| area.flags.contains(AreaFlags::LOCKED)).copied();
+        let populates = |area: &&Area| area.flags & (AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) == AreaFlags::LOCKED;
+        let locked = layout.areas.find(new).filter(populates).copied();
         drop(layout);
         if let Some(area) = locked.filter(|_| request.new_length > request.old_length) {
             let (from, to) = (new.add_bytes(request.old_length), new.add_bytes(request.new_length));
@@ -279,7 +280,9 @@ impl Memory {
 
     /// What MREMAP_DONTUNMAP leaves behind is not locked any more.
     fn unlock_area(&self, space: &Arc<Space>, layout: &mut Layout, area: &Area) {
-        let change = layout.areas.plan_change(area, area.start, area.end, |area| area.flags.remove(AreaFlags::LOCKED));
+        let change = layout.areas.plan_change(area, area.start, area.end, |area| {
+            area.flags.remove(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT);
+        });
         self.apply_smaller(space, layout, &change);
     }
 

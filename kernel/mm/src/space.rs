@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::pgtable::{TableGuard, Tables};
 use crate::sync::{Rank, RwLock};
 use crate::tlb::{Gather, PendingFlush};
-use crate::vma::Areas;
+use crate::vma::{AreaFlags, Areas};
 
 pub use advise::advice;
 pub use asid::Asids;
@@ -29,6 +29,8 @@ pub struct Layout {
     pub brk_start: u64,
     /// Where the heap ends, to the byte.
     pub brk: u64,
+    /// What new areas are beside what is asked of them (mlockall).
+    pub future: AreaFlags,
 }
 
 /// One address space. Holding an `Arc` keeps the value, not the memory: that goes with
@@ -159,7 +161,8 @@ impl Memory {
     /// # Errors
     /// `ENOMEM` if there is no frame for its first table.
     pub fn create_space(&self) -> Result<Arc<Space>, Errno> {
-        let layout = Layout { areas: Areas::for_memory(self.frames.total()), brk_start: 0, brk: 0 };
+        let layout =
+            Layout { areas: Areas::for_memory(self.frames.total()), brk_start: 0, brk: 0, future: AreaFlags::empty() };
         Ok(Arc::new(Space {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             context: asid::Context::new(),

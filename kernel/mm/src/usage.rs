@@ -71,7 +71,7 @@ impl Usage {
         let maps = folio.page_maps(folio.index_of(entry.frame())).max(1) as u64;
         let is_dirty = entry.is_dirty() || folio.is_dirty();
         self.resident += 1;
-        self.anonymous += 1;
+        self.anonymous += u64::from(!folio.is_file());
         self.proportional += WHOLE / maps;
         self.proportional_dirty += if is_dirty { WHOLE / maps } else { 0 };
         self.referenced += u64::from(entry.is_young() || folio.is_referenced());

@@ -46,6 +46,8 @@ bitflags! {
         const WIPEONFORK = 1 << 6;
         /// MAP_NORESERVE.
         const NORESERVE = 1 << 7;
+        /// Of a locked area: its pages come as they are touched.
+        const LOCK_ON_FAULT = 1 << 8;
     }
 }
 
@@ -176,6 +178,11 @@ impl Change {
     /// The areas that come.
     pub fn added(&self) -> &[Area] {
         self.added.as_slice()
+    }
+
+    /// What undoes it.
+    pub(crate) const fn reversed(&self) -> Self {
+        Self { removed: self.added, added: self.removed }
     }
 
     /// Whether nothing changes.

@@ -19,11 +19,14 @@ use crate::arch::timer;
 use crate::machine::machine;
 use crate::task::schedule;
 
-/// Shows all counters: installed by the floor that has them together.
-static COUNTERS: Once<fn(&mut dyn FnMut(&str, u64)), Yield> = Once::new();
+/// Shows whoever asks the name and value of every counter.
+pub type ShowCounters = fn(&mut dyn FnMut(&str, u64));
+
+/// Installed by the floor that has all counters together.
+static COUNTERS: Once<ShowCounters, Yield> = Once::new();
 
 /// Says what shows all counters.
-pub fn show_counters_by(show: fn(&mut dyn FnMut(&str, u64))) {
+pub fn show_counters_by(show: ShowCounters) {
     COUNTERS.call_once(|| show);
 }
 
@@ -119,6 +122,7 @@ fn totals(memory: &Memory) -> system::Memory {
         unevictable: pages(LruList::Unevictable),
         locked: census.locked as u64,
         anonymous: census.mapped as u64,
+        of_files: memory.files.pages().max(0) as u64,
         swap_cached: census.swap_cached as u64,
         swap_total,
         swap_free: memory.swap.free_count() as u64,
@@ -146,6 +150,7 @@ fn vmstat(out: &mut String, memory: &Memory) {
             ("nr_unevictable", totals.unevictable),
             ("nr_mlock", totals.locked),
             ("nr_anon_pages", totals.anonymous),
+            ("nr_shmem", totals.of_files),
             ("nr_swapcached", totals.swap_cached),
             ("pgfault", count(&faults)),
             ("pgmajfault", count(&["faults_swap_major"])),

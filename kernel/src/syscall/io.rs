@@ -23,6 +23,7 @@ pub const CALLS: &[Call] = &[
     call(68, pwrite64),
     call(69, preadv),
     call(70, pwritev),
+    call(71, sendfile),
 ];
 
 /// Bytes that go between a program and a file at a time: more than a pipe takes as one, so that no part of a longer write need be whole.
@@ -84,9 +85,7 @@ fn write_at(process: &mut Process, open: &OpenFile, at: u64, from: u64, length: 
             Ok(0) => break,
             Ok(count) => done += count as u64,
             Err(error) => {
-                if error == Errno::EPIPE {
-                    process.handle.send(Info::sent_by(Signal::PIPE, process.pid()));
-                }
+                note_broken(process, error);
                 if done == 0 {
                     return Err(error);
                 }
@@ -96,6 +95,13 @@ fn write_at(process: &mut Process, open: &OpenFile, at: u64, from: u64, length: 
         }
     }
     Ok(done)
+}
+
+/// Who writes to a pipe that nobody reads gets a signal beside the error.
+fn note_broken(process: &Process, error: Errno) {
+    if error == Errno::EPIPE {
+        process.handle.send(Info::sent_by(Signal::PIPE, process.pid()));
+    }
 }
 
 /// Does what may have to wait, again and again if it may wait.
@@ -227,6 +233,53 @@ fn preadv(process: &mut Process, arguments: &Arguments) -> Outcome {
 
 fn pwritev(process: &mut Process, arguments: &Arguments) -> Outcome {
     vectored_at(process, arguments, write_at)
+}
+
+/// Reads at a position of one file, and writes what was read at the other's own; how much.
+fn send(process: &mut Process, to: &OpenFile, from: &OpenFile, at: u64, buffer: &mut [u8]) -> Outcome {
+    let count = from.file.read(at, buffer)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let position = start(to);
+    let sent = attempt(process, to, !to.never_waits(), || to.file.write(position, &buffer[..count]))? as u64;
+    to.set_position(position + sent);
+    Ok(sent)
+}
+
+/// From one file to another, without a way through the program's memory.
+fn sendfile(process: &mut Process, &[to, from, at, length, ..]: &Arguments) -> Outcome {
+    let (to, from) = (open_file(process, to)?, open_file(process, from)?);
+    if !from.is_read() || !to.is_written() {
+        return Err(Errno::EBADF);
+    }
+    if from.file.end().is_none() {
+        return Err(Errno::EINVAL);
+    }
+    let start = if at == 0 { from.position() } else { user::read_words::<1>(at)?[0] };
+    let mut buffer = vec![0; CHUNK as usize];
+    let mut done = 0;
+    while done < length.min(MOST) {
+        let room = &mut buffer[..(length - done).min(CHUNK) as usize];
+        match send(process, &to, &from, start + done, room) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) => {
+                note_broken(process, error);
+                if done == 0 {
+                    return Err(error);
+                }
+                process.note_finished();
+                break;
+            }
+        }
+    }
+    if at == 0 {
+        from.set_position(start + done);
+    } else {
+        user::write_words(at, [start + done])?;
+    }
+    Ok(done)
 }
 
 fn lseek(process: &mut Process, &[descriptor, offset, whence, ..]: &Arguments) -> Outcome {

@@ -213,6 +213,7 @@ fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) 
     const CORE: u32 = 4;
     const PROCESSES: u32 = 6;
     const FILES: u32 = 7;
+    const LOCKED_MEMORY: u32 = 8;
     if !is_self(process, pid) {
         return Err(Errno::ESRCH);
     }
@@ -229,6 +230,7 @@ fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) 
         CORE => 0,
         PROCESSES => schedule::most_tasks() as u64,
         FILES => files::MOST as u64,
+        LOCKED_MEMORY => 8 << 20,
         _ => INFINITE,
     };
     if old != 0 {

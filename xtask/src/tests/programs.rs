@@ -109,6 +109,13 @@ static CASES: &[Case] = &[
         "touch: drop and free",
         &["touch", "1M", "write", "drop:3-40", "check", "pageout", "write:9", "check", "unmap"],
     ),
+    // Memory files.
+    good("memory files", &["files"]),
+    Case { machine: A72, words: "thp=64K=always unmap=gather", ..good("memory files on cortex-a72", &["files"]) },
+    Case { words: "thp=64K=always unmap=folio", ..good("memory files in large folios", &["files"]) },
+    good("files that tell about memory", &["look"]),
+    Case { machine: A72, words: "unmap=gather", ..good("files that tell about memory, on cortex-a72", &["look"]) },
+    Case { words: "unmap=page", ..good("files that tell about memory, page by page", &["look"]) },
     // Many programs at once.
     good("processes, pipes and signals", &["procs"]),
     Case { machine: A72, ..good("processes, pipes and signals on cortex-a72", &["procs"]) },

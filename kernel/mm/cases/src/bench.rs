@@ -192,14 +192,16 @@ impl<'m> Bench<'m> {
         for (size, total) in HugeSize::ALL.into_iter().zip(pools) {
             self.memory.frames.resize_huge(size, total);
         }
-        same("frames, swap slots, anon_vmas, defects afterwards", self.stock(), before)
+        same("frames, swap slots, anon_vmas, areas and extents, defects afterwards", self.stock(), before)
     }
 
-    /// What a case must leave as it was: frames that are free, or bad by now, free swap slots, anon_vmas, defects.
-    fn stock(&self) -> [usize; 4] {
+    /// What a case must leave as it was: frames that are free, or bad by now, free swap slots, anon_vmas, areas and extents, defects.
+    fn stock(&self) -> [usize; 5] {
         let memory = self.memory;
+        let anon = &memory.anon;
         let frames = memory.frames.free_count() + memory.frames.bad_count();
-        [frames, memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
+        let defects = memory.defects() as usize;
+        [frames, memory.swap.free_count(), anon.len(), anon.budget.used(), defects]
     }
 
     fn restore_drive(&self, latency: u64) {

@@ -125,6 +125,9 @@ pub(crate) fn map_fresh(
     // Pages of a droppable area never go to swap: they are dropped instead.
     folio.set_swap_backed(!area.flags.contains(AreaFlags::DROPPABLE));
     folio.set_uptodate(true);
+    if area.flags.contains(AreaFlags::LOCKED) {
+        memory.mark(folio, true);
+    }
     folio.set_exclusive(0, pages);
     folio.add_maps(0, pages);
     if pages > 1 {

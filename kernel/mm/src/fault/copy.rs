@@ -89,6 +89,7 @@ impl<'a> Fault<'a> {
         }
         self.space.add_pages_of(folio, -1);
         self.space.add_anon(1);
+        self.memory.mark(folio, false);
         drop(table);
         let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
         zap::release(self.memory, folio, 2, &mut gather);

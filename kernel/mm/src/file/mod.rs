@@ -99,6 +99,12 @@ impl MemoryFile {
         self.contents.read()
     }
 
+    /// One more uses it, unless nobody does.
+    fn try_add_user(&self) -> bool {
+        let raise = |users: usize| (users > 0).then_some(users + 1);
+        self.users.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise).is_ok()
+    }
+
     /// One more uses it.
     pub(crate) fn add_user(&self) {
         self.users.fetch_add(1, Ordering::Relaxed);

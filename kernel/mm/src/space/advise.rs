@@ -116,6 +116,19 @@ impl Memory {
         }
     }
 
+    /// What msync says of a range; nothing is written, as the pages of memory files are nowhere else.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unaligned address; `ENOMEM` for a range that is not all mapped.
+    pub fn msync(&self, space: &Space, address: u64, length: u64) -> Result<(), Errno> {
+        if address % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::ENOMEM)?;
+        for_areas(&space.layout().read(), (VirtAddr::new(address), VirtAddr::new(end)), |_, _, _| Ok(()))
+    }
+
     /// MADV_DONTNEED. Of huge pages those that lie whole in the range are dropped, if it starts with one, as in Linux.
     fn drop_pages(&self, space: &Space, range: Range) -> Result<(), Errno> {
         for_areas(&space.layout().read(), range, |area, start, end| {
@@ -174,7 +187,14 @@ impl Memory {
         result
     }
 
-    fn set_flags(&self, space: &Arc<Space>, range: Range, on: AreaFlags, off: AreaFlags) -> Result<(), Errno> {
+    /// Sets flags of the areas in a range. Those of all are set even if there are holes.
+    pub(crate) fn set_flags(
+        &self,
+        space: &Arc<Space>,
+        range: Range,
+        on: AreaFlags,
+        off: AreaFlags,
+    ) -> Result<(), Errno> {
         let mut layout = space.layout().write();
         let (mut from, end) = range;
         let mut holes = false;
@@ -186,6 +206,9 @@ impl Memory {
             if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
                 return Err(Errno::EINVAL);
             }
+            // Huge pages stay where they are in any case.
+            let on =
+                if area.huge().is_some() { on.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) } else { on };
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
             layout.check_borders(start, stop)?;

@@ -27,10 +27,11 @@ use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::{AnonVma, AnonVmaId, Extent};
 use crate::space::Space;
-use crate::tlb::{BatchFlush, OwnDeferral};
+use crate::tlb::{BatchFlush, Deferred, OwnDeferral};
 
 use super::swap_out::{account, leave, raise_swap_counts};
-use super::{discard, forget, is_by_page, is_locked, is_refused};
+use super::walk::FolioWalk;
+use super::{discard, forget, is_by_page, is_locked, is_refused, locked};
 
 /// Takes every folio of `batch` out of every space that maps it. On return the flush is complete. A folio that could not be taken out
 /// whole is still mapped; the others are not affected.
@@ -180,6 +181,11 @@ struct Work<'a, 'b> {
 impl<'a> Pass<'a, '_> {
     /// Unmaps the folio from one area. False if a step failed.
     fn unmap_one(&mut self, folio: &FolioLock<'_>, extent: &'a Extent, start: VirtAddr, end: VirtAddr) -> bool {
+        if is_locked(extent) {
+            self.leave_table();
+            let mut walk = FolioWalk::new(self.work.memory, extent, folio, start, end);
+            return !locked::keeps(self.work.memory, folio, &mut walk, &mut Deferred::new());
+        }
         let mut address = start;
         while address < end {
             if !self.enter_table(extent, address) {
@@ -241,9 +247,6 @@ impl<'a> Work<'a, '_> {
             let entry = self.memory.door.load(slot);
             let mut count = 1;
             if entry.is_present() && folio.contains(entry.frame()) {
-                if is_locked(extent) {
-                    return false;
-                }
                 let page = folio.index_of(entry.frame());
                 let most = if is_by_page(self.memory, folio) { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);

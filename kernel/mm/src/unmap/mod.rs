@@ -14,6 +14,7 @@
 
 mod discard;
 mod gather;
+mod locked;
 mod poison;
 mod swap_out;
 mod walk;
@@ -66,7 +67,7 @@ fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Defer
     }
 }
 
-/// Unmaps the folio from one area. False if something was put back, which ends the whole walk.
+/// Unmaps the folio from one area. False if something was put back, or the area is locked, which ends the whole walk.
 fn unmap_one(
     memory: &Memory,
     folio: &FolioLock<'_>,
@@ -74,11 +75,10 @@ fn unmap_one(
     walk: &mut FolioWalk<'_>,
     deferred: &mut Deferred,
 ) -> bool {
+    if is_locked(extent) {
+        return !locked::keeps(memory, folio, walk, deferred);
+    }
     while let Some((table, slot, left)) = walk.next(deferred) {
-        if is_locked(extent) {
-            memory.count().unmap_failures.add(1);
-            return false;
-        }
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
         let count = unmap_run(memory, folio, extent, table, slot, left, deferred);
         match count {

@@ -11,6 +11,7 @@ pub mod getters;
 pub mod helpers;
 pub mod huge;
 pub mod lazyfree;
+pub mod locked;
 pub mod moving;
 pub mod pin;
 pub mod poison;
@@ -39,6 +40,7 @@ pub const FAMILIES: &[&[Case]] = &[
     device::CASES,
     fork::CASES,
     pin::CASES,
+    locked::CASES,
     zap::CASES,
     protect::CASES,
     moving::CASES,
