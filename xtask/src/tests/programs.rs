@@ -214,14 +214,14 @@ static CASES: &[Case] = &[
     },
     // Huge pages, and memory that goes bad: 12 is ENOMEM, 22 EINVAL, 133 EHWPOISON, 4 BUS_MCEERR_AR.
     Case {
-        words: "hugepages=64K:4,2M:4 thp=64K=always",
+        words: "hugepages=64K:4,2M:4 thp=64K=always counters=on",
         exactly: Some(HUGE_PAGES),
         counts: HUGE_COUNTS,
         ..good("huge pages, and memory that goes bad", &["huge"])
     },
     Case {
         machine: A72,
-        words: "hugepages=64K:4,2M:4 thp=64K=always",
+        words: "hugepages=64K:4,2M:4 thp=64K=always counters=on",
         exactly: Some(HUGE_PAGES),
         counts: &[("2M: munmap of one", "tlbi_page=1"), ("64K: munmap of one", "tlbi_page=16")],
         ..good("huge pages, and memory that goes bad, on cortex-a72", &["huge"])
