@@ -191,6 +191,12 @@ mutants! {
         "A page that others map too is pinned to be read as it is.";
     PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "pins::a_pin_comes_too_late",
         "A pin is taken on what an entry said before, without another look at it.";
+    CutSkipsPrivate = "cut-skips-private", "", "", "FILE what is cut off",
+        "ftruncate takes what it cuts off out of shared areas alone.";
+    PrivateWritesFile = "private-writes-file", "", "", "FILE a private map reads",
+        "A page of a file is mapped writable in a private area.";
+    HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",
+        "A hole of a file is filled without another look whether it still is one.";
     ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",
         "A page is taken for the space's alone though others map pages of its folio.";
     ChildNotInAncestors = "child-not-in-ancestors", "", "", "4.1 four spaces",

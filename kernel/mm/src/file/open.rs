@@ -3,12 +3,14 @@
 use alloc::sync::Arc;
 use core::ops::Deref;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Operation, PAGE_SHIFT, PAGE_SIZE};
 
 use super::{FileId, MemoryFile};
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::policy::Advice;
+use crate::rmap::Extent;
 use crate::tlb::Gather;
 use crate::zap;
 
@@ -127,7 +129,8 @@ impl OpenFile<'_> {
     /// Takes the pages from `first` on out of every area. The contents are locked, so no fault brings one back.
     fn unmap_from(&self, first: u64) {
         let Some(areas) = self.memory.anon.get(self.file.areas()) else { return };
-        for extent in areas.extents().iter() {
+        let is_cut = |extent: &&Extent| mutant::or(Mutant::CutSkipsPrivate, true, extent.backing.is_shared());
+        for extent in areas.extents().iter().filter(is_cut) {
             let Some(range) = extent.addresses(first, MAX_PAGES - first as usize) else { continue };
             let mut gather = Gather::new(self.memory, &extent.space, Cause::Zap);
             zap::zap_range(self.memory, &extent.space, zap::Areas::Shared, range, &mut gather);
