@@ -13,7 +13,6 @@ pub mod random;
 #[cfg(target_os = "none")]
 pub mod args;
 #[cfg(target_os = "none")]
-pub mod bus;
 #[cfg(target_os = "none")]
 pub mod filled;
 #[cfg(target_os = "none")]
@@ -22,6 +21,8 @@ pub mod memory_file;
 pub mod print;
 #[cfg(target_os = "none")]
 pub mod process;
+#[cfg(target_os = "none")]
+pub mod sigbus;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]

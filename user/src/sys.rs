@@ -91,6 +91,7 @@ pub mod advice {
     pub const PAGEOUT: u64 = 21;
     pub const POPULATE_READ: u64 = 22;
     pub const POPULATE_WRITE: u64 = 23;
+    pub const HWPOISON: u64 = 100;
 }
 
 /// Pages may be read.
@@ -152,6 +153,15 @@ pub fn map(length: u64, protection: u64) -> Result<u64, Error> {
     const PRIVATE_ANONYMOUS: u64 = 0x22;
     // SAFETY: a new map, at an address that the kernel chooses, overlays nothing.
     unsafe { call(number::MMAP, [0, length, protection, PRIVATE_ANONYMOUS, u64::MAX, 0]) }
+}
+
+/// New private memory of huge pages, of which `shift` is log2 of the size.
+pub fn map_huge(length: u64, shift: u64) -> Result<u64, Error> {
+    const PRIVATE_ANONYMOUS_HUGETLB: u64 = 0x4_0022;
+    const SIZE_SHIFT: u64 = 26;
+    let flags = PRIVATE_ANONYMOUS_HUGETLB | shift << SIZE_SHIFT;
+    // SAFETY: a new map, at an address that the kernel chooses, overlays nothing.
+    unsafe { call(number::MMAP, [0, length, PROT_READ | PROT_WRITE, flags, u64::MAX, 0]) }
 }
 
 /// Removes the maps of a range.

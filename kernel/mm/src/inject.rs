@@ -31,11 +31,13 @@ pub enum Point {
     AnonVma,
     /// Room for the extent of an area.
     Extent,
+    /// Unmapping a huge page of bad memory.
+    HugeUnmap,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -49,6 +51,7 @@ impl Point {
         Self::TableAlloc,
         Self::AnonVma,
         Self::Extent,
+        Self::HugeUnmap,
     ];
 
     const fn bit(self) -> u32 {

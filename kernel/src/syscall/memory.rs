@@ -41,7 +41,6 @@ mod map {
     pub const SHARED_VALIDATE: u64 = 0x03;
     pub const TYPE: u64 = 0x0F;
     pub const ANONYMOUS: u64 = 0x20;
-    pub const HUGETLB: u64 = 0x4_0000;
 }
 
 fn brk(process: &mut Process, arguments: &Arguments) -> Outcome {
@@ -56,9 +55,6 @@ fn munmap(process: &mut Process, &[address, length, ..]: &Arguments) -> Outcome 
 fn mmap(process: &mut Process, &[address, length, protection, flags, descriptor, offset]: &Arguments) -> Outcome {
     if offset % PAGE != 0 {
         return Err(Errno::EINVAL);
-    }
-    if flags & map::HUGETLB != 0 {
-        return Err(missing_part(process, "mmap with MAP_HUGETLB"));
     }
     let map = Map { address, length, protection: protection & PROT, flags };
     if flags & map::ANONYMOUS != 0 {

@@ -89,9 +89,9 @@ impl Handle {
         }
     }
 
-    /// Takes the lowest signal of a set that waits for it.
+    /// Takes the lowest signal of a set that waits for it, as [`Signals::take_awaited`] does.
     pub fn take_signal(&self, set: u64) -> Option<Info> {
-        self.signals.lock().take_of(set)
+        self.signals.lock().take_awaited(set)
     }
 
     /// It uses its parent's memory no longer.

@@ -15,8 +15,9 @@ mod program {
     use user::args::Args;
     use user::numbers::size;
     use user::pattern::Fill;
+    use user::sigbus::{self, Told};
     use user::sys::{self, Error, PAGE, advice, number};
-    use user::{bus, eprintln, println};
+    use user::{eprintln, println};
 
     const WORDS: usize = PAGE as usize / 8;
 
@@ -38,7 +39,7 @@ mod program {
     type Failed = (&'static str, Error);
 
     fn run(length: u64) -> Result<(), Failed> {
-        bus::note().map_err(|error| ("rt_sigaction", error))?;
+        sigbus::handle().map_err(|error| ("rt_sigaction", error))?;
         let address = sys::map(length, sys::PROT_READ | sys::PROT_WRITE).map_err(|error| ("mmap", error))?;
         for page in 0..length / PAGE {
             Fill::Pattern.write(words(address, page), page * WORDS as u64, 1);
@@ -46,8 +47,8 @@ mod program {
         advise(address, length, advice::PAGEOUT)?;
         let mut right = 0;
         for page in 0..length / PAGE {
-            if bus::is_bad(address + page * PAGE) {
-                report(address + page * PAGE, page)?;
+            if let Some(told) = sigbus::load(address + page * PAGE) {
+                report(address + page * PAGE, page, told)?;
             } else if Fill::Pattern.first_wrong(words(address, page), page * WORDS as u64, 1).is_none() {
                 right += 1;
             } else {
@@ -70,17 +71,16 @@ mod program {
     }
 
     /// Says what a page does that can not be read.
-    fn report(address: u64, page: u64) -> Result<(), Failed> {
-        let (code, place) = bus::last();
-        let place = if place == address { "its address" } else { "another address" };
-        println!("page {page}: SIGBUS with code {code} and {place}");
+    fn report(address: u64, page: u64, told: Told) -> Result<(), Failed> {
+        let place = if told.address == address { "its address" } else { "another address" };
+        println!("page {page}: SIGBUS with code {} and {place}", told.code);
         // SAFETY: the kernel only reads the byte, or does not.
         match unsafe { sys::call(number::WRITE, [1, address, 1, 0, 0, 0]) } {
             Ok(_) => println!("page {page}: the kernel can read it"),
             Err(Error(error)) => println!("page {page}: write ends with error {error}"),
         }
         advise(address, PAGE, advice::DONTNEED)?;
-        let state = if bus::is_bad(address) { "still bad" } else { "empty" };
+        let state = if sigbus::load(address).is_some() { "still bad" } else { "empty" };
         println!("page {page}: {state} when it was given up");
         Ok(())
     }

@@ -22,6 +22,7 @@ pub(crate) use index::Part;
 pub use open::{MAX_SIZE, OpenFile};
 
 use crate::errno::Errno;
+use crate::frame::HugeSize;
 use crate::memory::Memory;
 use crate::rmap::AnonVmaId;
 use crate::sync::{Lock, Rank, ReadGuard, RwLock};
@@ -47,18 +48,28 @@ pub enum Backing {
     Shared(FileId),
     /// A file until they are written; then they are the area's own, anonymous copies.
     Private(FileId),
+    /// The pool of huge pages of this size.
+    HugeTlb(HugeSize),
 }
 
 impl Backing {
+    /// The size of huge pages, if they are such.
+    pub const fn huge(self) -> Option<HugeSize> {
+        match self {
+            Self::HugeTlb(size) => Some(size),
+            _ => None,
+        }
+    }
+
     /// The file, if there is one.
     pub const fn file(self) -> Option<FileId> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::HugeTlb(_) => None,
             Self::Shared(file) | Self::Private(file) => Some(file),
         }
     }
 
-    /// Whether there is no file. Markers of userfaultfd are for areas that have one, also where a page of theirs is anonymous.
+    /// Whether there is neither a file nor a pool. Markers of userfaultfd are for areas that have one, also where a page of theirs is anonymous.
     pub const fn is_anonymous(self) -> bool {
         matches!(self, Self::Anonymous)
     }

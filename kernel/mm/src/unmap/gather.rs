@@ -184,8 +184,7 @@ impl<'a> Pass<'a, '_> {
         if is_locked(extent) {
             self.leave_table();
             let mut walk = FolioWalk::new(self.work.memory, extent, folio, start, end);
-            locked::keep(self.work.memory, folio, &mut walk, &mut Deferred::new());
-            return false;
+            return !locked::keeps(self.work.memory, folio, &mut walk, &mut Deferred::new());
         }
         let mut address = start;
         while address < end {

@@ -6,17 +6,21 @@ use crate::tlb::Deferred;
 
 use super::walk::FolioWalk;
 
-/// Counts the folio's entries in a locked area, one by one, and leaves them as they are. If they are all that the folio has pages, in one
-/// table, it is marked, so that reclaim does not come for it again.
-pub(super) fn keep(memory: &Memory, folio: &FolioLock<'_>, walk: &mut FolioWalk<'_>, deferred: &mut Deferred) {
+/// Counts the folio's entries in a locked area, one by one, and leaves them as they are; whether there is one. If they are all that the
+/// folio has pages, in one table, it is marked, so that reclaim does not come for it again.
+pub(super) fn keeps(memory: &Memory, folio: &FolioLock<'_>, walk: &mut FolioWalk<'_>, deferred: &mut Deferred) -> bool {
     let mut seen = 0;
-    let mut tables = None;
+    let mut first = None;
     while seen < folio.pages() {
-        let Some((table, ..)) = walk.next(deferred) else { return };
-        if *tables.get_or_insert(table.start()) != table.start() {
-            return;
+        let Some((table, ..)) = walk.next(deferred) else { break };
+        if *first.get_or_insert(table.start()) != table.start() {
+            break;
         }
         seen += 1;
     }
-    memory.mark(folio.folio(), true);
+    if seen == folio.pages() {
+        memory.mark(folio.folio(), true);
+    }
+    memory.count().unmap_failures.add(u64::from(seen > 0));
+    seen > 0
 }

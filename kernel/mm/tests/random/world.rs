@@ -140,8 +140,8 @@ impl World {
         let address = at(page, 0).page();
         let table = self.space(space).tables.find(&self.memory, address);
         let entry = table.map_or(Descriptor::NONE, |table| self.memory.door.load(table.slot(address)));
-        let is_of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
-        !(entry.is_none() || is_of_file())
+        let of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
+        !(entry.is_none() || of_file())
     }
 
     /// Whether pages lie in one area.
