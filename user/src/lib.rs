@@ -13,11 +13,16 @@ pub mod random;
 #[cfg(target_os = "none")]
 pub mod args;
 #[cfg(target_os = "none")]
+#[cfg(target_os = "none")]
 pub mod filled;
+#[cfg(target_os = "none")]
+pub mod memory_file;
 #[cfg(target_os = "none")]
 pub mod print;
 #[cfg(target_os = "none")]
 pub mod process;
+#[cfg(target_os = "none")]
+pub mod sigbus;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]

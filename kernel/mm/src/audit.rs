@@ -6,6 +6,7 @@
 
 mod files;
 mod folios;
+mod huge;
 mod swapped;
 mod tables;
 
@@ -18,6 +19,7 @@ use core::fmt;
 use mmu::{Pfn, VirtAddr};
 
 use crate::folio::Folio;
+use crate::frame::HugeSize;
 use crate::memory::Memory;
 use crate::space::Space;
 use crate::swap::SwapEntry;
@@ -75,6 +77,8 @@ pub enum Place {
     Page(Pfn, usize),
     /// A slot of a swap device.
     Slot(SwapEntry),
+    /// The pool of huge pages of this size.
+    Pool(HugeSize),
     /// All memory files.
     Files,
 }
@@ -101,6 +105,7 @@ impl fmt::Display for Place {
             Self::Entry(space, address) => write!(out, "address {address} of space {space}"),
             Self::Folio(head) => write!(out, "folio {head}"),
             Self::Page(head, page) => write!(out, "page {page} of folio {head}"),
+            Self::Pool(size) => write!(out, "the pool of huge pages of {} bytes", size.bytes()),
             Self::Files => out.write_str("all files"),
             Self::Slot(entry) => write!(out, "slot {} of swap device {}", entry.slot, entry.device),
         }
@@ -133,6 +138,9 @@ struct Seen {
     folios: BTreeMap<Pfn, SeenFolio>,
     /// Slots that entries name.
     slots: BTreeMap<SwapEntry, SeenSlot>,
+    /// By size: for how many huge pages there is room in areas that reserve, and how much of it is not empty.
+    huge_places: [u64; HugeSize::COUNT],
+    huge_filled: [u64; HugeSize::COUNT],
 }
 
 /// What entries and slots say of a folio.
@@ -170,6 +178,7 @@ struct SeenSlot {
 pub fn recount(memory: &Memory, spaces: &[Arc<Space>]) -> Result<(), Finding> {
     let mut seen = Seen::default();
     spaces.iter().try_for_each(|space| tables::recount(memory, space, &mut seen))?;
+    huge::recount(memory, &seen)?;
     swapped::recount(memory, &mut seen)?;
     files::recount(memory, &mut seen)?;
     folios::recount(memory, &seen)

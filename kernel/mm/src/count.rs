@@ -48,6 +48,8 @@ counters! {
     pending_flushes,
     /// Faults resolved by a new zero-filled folio.
     faults_anonymous,
+    /// Faults resolved by a new huge page.
+    faults_huge,
     /// Read faults resolved by the shared zero page.
     faults_zero_page,
     /// Faults resolved by copying.

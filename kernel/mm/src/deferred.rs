@@ -41,6 +41,7 @@ impl DeferredSplits {
     /// Whether the folio has a place on the queue, by what maps it.
     pub(crate) fn has_place_for(folio: &Folio<'_>) -> bool {
         folio.is_large()
+            && !folio.is_huge()
             && !folio.is_swap_cache()
             && !folio.is_file()
             && (1..folio.pages()).contains(&folio.mapped_pages())

@@ -7,6 +7,7 @@
 mod anonymous;
 mod copy;
 mod file;
+mod huge;
 mod swap_in;
 
 use alloc::sync::Arc;
@@ -48,6 +49,10 @@ pub enum FaultError {
     SwapRead,
     /// The file ends before it: SIGBUS with BUS_ADRERR.
     BeyondEnd,
+    /// There is no huge page for it: SIGBUS.
+    NoHugePage,
+    /// Its memory is bad: SIGBUS, with log2 of the bytes that are lost.
+    Poisoned(u32),
 }
 
 impl fmt::Display for FaultError {
@@ -58,6 +63,8 @@ impl fmt::Display for FaultError {
             Self::OutOfMemory => "out of memory",
             Self::SwapRead => "the swap device failed to give the page back",
             Self::BeyondEnd => "the file ends before it",
+            Self::NoHugePage => "no huge page is free",
+            Self::Poisoned(_) => "the memory that was there is bad",
         })
     }
 }
@@ -143,6 +150,10 @@ impl Memory {
         access: Access,
     ) -> Result<usize, FaultError> {
         let _underway = self.begin(Operation::Fault);
+        if let Some(size) = self.huge_size_at(space, address) {
+            self.fault(space, address, access)?;
+            return Ok(size.pages() - address.page_number() as usize % size.pages());
+        }
         let ready = |address: VirtAddr| {
             let table = space.lock_table(self, address)?;
             let slot = table.slot(address);
@@ -175,6 +186,9 @@ impl Memory {
 
 impl<'a> Fault<'a> {
     fn handle(&self) -> Handled {
+        if let Some(size) = self.area.huge() {
+            return self.huge(size);
+        }
         let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.first_touch() };
         let entry = table.get(table.slot(self.address));
         if entry.is_none() {

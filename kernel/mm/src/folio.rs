@@ -315,6 +315,17 @@ impl Folio<'_> {
         self.has(state::SWAP_CACHE)
     }
 
+    /// Says that the memory of page `index` is bad, or that it is not after all.
+    pub(crate) fn mark_bad(&self, index: usize, bad: bool) {
+        let state = &self.page_frame(index).state;
+        if bad {
+            state.fetch_or(state::BAD_PAGE, Ordering::Release);
+        } else {
+            state.fetch_and(!state::BAD_PAGE, Ordering::Release);
+        }
+        self.set_poisoned(bad);
+    }
+
     /// Whether its entries stay empty when it is unmapped: what they mapped is in a file, or was given up.
     #[inline]
     pub(crate) fn leaves_nothing(&self) -> bool {
@@ -397,6 +408,9 @@ flags! {
     MLOCKED: is_mlocked, set_mlocked, "an area that maps it is locked";
     FILE: is_file, set_file, "it belongs to a memory file";
     WRITEBACK: is_writeback, set_writeback, "it is being written to the swap device";
+    HUGE: is_huge, set_huge, "it is a huge page of a pool";
+    RESERVED_FOR: is_reserved_for, set_reserved_for, "a reservation comes back when it is freed";
+    POISONED: is_poisoned, set_poisoned, "some page of it is bad memory";
 }
 
 impl PartialEq for Folio<'_> {

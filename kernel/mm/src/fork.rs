@@ -18,6 +18,7 @@ use crate::errno::Errno;
 use crate::fault::map_fresh;
 use crate::folio::Folio;
 use crate::frame::FreshFolio;
+use crate::hugetlb;
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
@@ -71,12 +72,17 @@ impl Memory {
             None => None,
         };
         let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT | AreaFlags::UFFD_WP);
+        // Nothing is reserved for a child.
+        let flags = if area.huge().is_some() { flags | AreaFlags::NORESERVE } else { flags };
         let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area };
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;
         // Without an anon_vma there are no pages but those of a file and the zero page, which the child's faults will find.
         if copy.anon.is_none() {
             return Ok(());
+        }
+        if copy.huge().is_some() {
+            return hugetlb::copy_area(self, parent, child, &copy);
         }
         Copy { memory: self, parent, child, area: copy }.pages()
     }
@@ -250,7 +256,11 @@ impl<'a> Copy<'a> {
     /// Copies a run of swap entries, at most `left`, whose slots have one more entry each then and are nobody's own any more. Returns
     /// how many.
     fn swapped(&self, tables: &Pair<'_>, slot: Slot, entry: Descriptor, left: usize) -> Result<usize, Need> {
-        let Some(swapped) = SwapEntry::from_descriptor(entry) else { return Ok(1) };
+        let Some(swapped) = SwapEntry::from_descriptor(entry) else {
+            // Bad memory is so for the child too.
+            tables.child.set(tables.child_slot(slot), entry);
+            return Ok(1);
+        };
         let count = zap::swap_run(self.memory, slot, entry, left.min(swapped.entry.left_in_cluster()));
         tables.parent.count.swap_dups.add(1);
         let struck = self.memory.inject.strikes(Point::SwapDup, count);

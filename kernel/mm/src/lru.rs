@@ -239,7 +239,7 @@ impl Lru {
             let when = |condition: bool| if condition { folio.pages() } else { 0 };
             census.swap_cached += when(folio.is_swap_cache());
             census.locked += when(folio.is_mlocked());
-            if folio.mapping().is_some() {
+            if folio.mapping().is_some() && !folio.is_file() {
                 census.folios[folio.order()] += 1;
                 census.mapped += folio.mapped_pages();
             }

@@ -7,6 +7,7 @@ use mmu::{CONT_PTES, Cause, Operation, PAGE_SHIFT, PAGE_SIZE, TABLE_SPAN, USER_E
 
 use crate::errno::Errno;
 use crate::file::{Backing, MAX_SIZE, OpenFile};
+use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
@@ -85,7 +86,13 @@ impl Memory {
         if !request.flags.contains(MapFlags::ANONYMOUS) {
             return Err(Errno::EBADF);
         }
-        let length = page_aligned_length(request.length)?;
+        if let Some(size) = hugetlb::size_asked(request.flags)? {
+            let length = aligned_length(request.length, size.bytes())?;
+            let is_private = kind_of(request.flags)? == Kind::Private;
+            let backing = Backing::HugeTlb(size);
+            return if is_private { self.map_area(space, request, length, (backing, 0)) } else { Err(Errno::EINVAL) };
+        }
+        let length = aligned_length(request.length, PAGE_SIZE)?;
         if kind_of(request.flags)? == Kind::Shared {
             let file = self.open_file(length)?;
             return self.map_area(space, request, length, (Backing::Shared(file.id()), 0));
@@ -105,7 +112,7 @@ impl Memory {
         file: &OpenFile<'_>,
         offset: u64,
     ) -> Result<u64, Errno> {
-        let length = page_aligned_length(request.length)?;
+        let length = aligned_length(request.length, PAGE_SIZE)?;
         if offset % PAGE_SIZE != 0 {
             return Err(Errno::EINVAL);
         }
@@ -130,7 +137,9 @@ impl Memory {
         let _underway = self.begin(Operation::Map);
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
-        let flags = flags | if flags.contains(AreaFlags::DROPPABLE) { AreaFlags::empty() } else { layout.future };
+        // Where nothing is ever written to swap, nothing has to be locked.
+        let is_lockable = backing.huge().is_none() && !flags.contains(AreaFlags::DROPPABLE);
+        let flags = flags | if is_lockable { layout.future } else { AreaFlags::empty() };
         let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
@@ -138,13 +147,14 @@ impl Memory {
         if layout.areas.len() + 1 + usize::from(splits) > layout.areas.limit() {
             return Err(Errno::ENOMEM);
         }
-        if request.flags.contains(MapFlags::FIXED) {
-            self.unmap_locked(space, &mut layout, start, end)?;
-        }
-        let pgoff = if backing.is_anonymous() { start.page_number() } else { offset >> PAGE_SHIFT };
+        let pgoff = if backing.file().is_none() { start.page_number() } else { offset >> PAGE_SHIFT };
         let area = Area { start, end, prot: request.prot, flags, backing, pgoff, anon: None };
-        let change = layout.areas.plan_insert(area);
-        self.apply(space, &mut layout, &change)?;
+        self.reserve_area(&area)?;
+        let made = self.put_area(space, &mut layout, area, request.flags.contains(MapFlags::FIXED));
+        if let Err(error) = made {
+            self.unreserve_area(&area);
+            return Err(error);
+        }
         drop(layout);
         let locked = flags & (AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) == AreaFlags::LOCKED;
         let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
@@ -155,14 +165,23 @@ impl Memory {
         Ok(start.as_u64())
     }
 
+    /// Enters an area, in place of what is there or where nothing is.
+    fn put_area(&self, space: &Arc<Space>, layout: &mut Layout, area: Area, replaces: bool) -> Result<(), Errno> {
+        if replaces {
+            self.unmap_locked(space, layout, area.start, area.end)?;
+        }
+        let change = layout.areas.plan_insert(area);
+        self.apply(space, layout, &change)
+    }
+
     /// Unmaps whatever is mapped in a range.
     ///
     /// # Errors
-    /// `EINVAL` for an unaligned address, a length of 0, or a range beyond user addresses; `ENOMEM` if an area would have to be split
+    /// `EINVAL` for an unaligned address, a length of 0, an end inside a huge page, or a range beyond user addresses; `ENOMEM` if an area would have to be split
     /// and can not; nothing has changed then.
     pub fn munmap(&self, space: &Arc<Space>, address: u64, length: u64) -> Result<(), Errno> {
         let _underway = self.begin(Operation::Unmap);
-        let length = page_aligned_length(length).map_err(|_| Errno::EINVAL)?;
+        let length = aligned_length(length, PAGE_SIZE).map_err(|_| Errno::EINVAL)?;
         let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::EINVAL)?;
         if address % PAGE_SIZE != 0 {
             return Err(Errno::EINVAL);
@@ -207,11 +226,25 @@ impl Memory {
         self.apply(space, layout, &change)
     }
 
-    /// Carries a planned change out: in the list, then in the reverse map.
+    /// Carries a planned change out: in the reverse map, then in the list.
     pub(crate) fn apply(&self, space: &Arc<Space>, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
-        layout.areas.apply(change)?;
-        rmap::replace(self, space, change.removed(), change.added());
-        Ok(())
+        rmap::replace(self, space, change)?;
+        let areas = self.change_areas(layout, change);
+        // The list fails only where it grows, and extents that are fewer again need no memory.
+        if areas.is_err() && rmap::replace(self, space, &change.reversed()).is_err() {
+            self.note_defect("extents could not be taken back");
+        }
+        areas
+    }
+
+    fn change_areas(&self, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
+        let (old, new) = (change.removed().len(), change.added().len());
+        self.anon.budget.change(old, new)?;
+        let applied = layout.areas.apply(change);
+        if applied.is_err() {
+            self.anon.budget.change(new, old)?;
+        }
+        applied
     }
 
     /// Unmaps whatever is mapped in a range, with the areas locked.
@@ -225,6 +258,7 @@ impl Memory {
         if layout.areas.is_free(start, end) {
             return Ok(());
         }
+        layout.check_borders(start, end)?;
         // A hole in one area makes two of it: the only case that needs memory, tried before anything is taken away.
         if let Some(area) = layout.areas.find(start).filter(|area| area.start < start && end < area.end).copied() {
             self.split(space, layout, &area, start)?;
@@ -261,7 +295,10 @@ impl Memory {
             if area.flags.contains(AreaFlags::LOCKED) {
                 self.unmark_range(space, (first, last));
             }
-            zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather);
+            match area.huge() {
+                Some(_) => hugetlb::zap_area(self, space, &area, (first, last), Fate::Unmapped, gather),
+                None => zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather),
+            }
             let change = layout.areas.plan_remove(&area, first, last);
             if self.apply(space, layout, &change).is_err() {
                 self.note_defect("an area could not be made smaller");
@@ -275,8 +312,8 @@ impl Memory {
 }
 
 /// Rounds a length up to pages.
-fn page_aligned_length(length: u64) -> Result<u64, Errno> {
-    match length.checked_next_multiple_of(PAGE_SIZE) {
+fn aligned_length(length: u64, page: u64) -> Result<u64, Errno> {
+    match length.checked_next_multiple_of(page) {
         Some(0) => Err(Errno::EINVAL),
         Some(length) if length <= USER_END => Ok(length),
         _ => Err(Errno::ENOMEM),
@@ -311,10 +348,8 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
         }
         kept = AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE;
     }
-    if flags.contains(MapFlags::HUGETLB) {
-        return Err(Errno::ENOMEM);
-    }
-    kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED));
+    // Huge pages stay where they are in any case (reference 1.3).
+    kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED) && !flags.contains(MapFlags::HUGETLB));
     if flags.contains(MapFlags::NORESERVE) {
         kept |= AreaFlags::NORESERVE;
     }
@@ -328,9 +363,14 @@ fn place(
     length: u64,
     (backing, offset): (Backing, u64),
 ) -> Result<VirtAddr, Errno> {
+    let huge = backing.huge();
     let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
     if is_fixed {
-        return place_fixed(layout, request, length);
+        let start = place_fixed(layout, request, length)?;
+        return if huge.is_none_or(|size| start.is_aligned(size.bytes())) { Ok(start) } else { Err(Errno::EINVAL) };
+    }
+    if let Some(size) = huge {
+        return place_congruent(&layout.areas, length, VirtAddr::new(0), size.bytes()).ok_or(Errno::ENOMEM);
     }
     // A length that large folios fill is aligned for them, where there is room; a map of a file so that blocks of its can be folded.
     let (like, align) = match length % TABLE_SPAN {

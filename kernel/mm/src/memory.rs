@@ -61,6 +61,8 @@ impl Memory {
         let zero = frames.alloc_table().ok_or(Errno::ENOMEM)?.frame();
         door.clear_pages(zero, 1);
         door.fact(Fact::FrameRole(zero, 1, Role::Folio));
+        let anon = AnonVmas::new();
+        anon.budget.set_for(frames.total());
         Ok(Self {
             door,
             frames,
@@ -68,7 +70,7 @@ impl Memory {
             lru: Lru::new(),
             deferred: DeferredSplits::new(),
             inject: Inject::new(),
-            anon: AnonVmas::new(),
+            anon,
             files: Files::new(),
             asids,
             pressure: Pressure::new(),

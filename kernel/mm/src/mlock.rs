@@ -134,9 +134,9 @@ impl Memory {
         self.for_each_folio(space, range, |folio, _| self.mark(folio, false));
     }
 
-    /// Marks a folio as one that stays, or as any other, and files it.
+    /// Marks a folio as one that stays, or as any other, and files it. Huge pages stay in any case, and are on no list.
     pub(crate) fn mark(&self, folio: Folio<'_>, stays: bool) {
-        if folio.is_mlocked() != stays {
+        if folio.is_mlocked() != stays && !folio.is_huge() {
             folio.set_mlocked(stays);
             folio.set_unevictable(stays);
             self.lru.refile(folio);

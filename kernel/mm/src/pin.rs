@@ -37,7 +37,7 @@ impl Memory {
     ///
     /// # Errors
     /// `EFAULT` where nothing is mapped, the program itself may not do that, or its page can not be read back; `ENOMEM`; `EINVAL` for an
-    /// address inside a page. Nothing is pinned then.
+    /// address inside a page. Nothing is pinned then. Huge pages of hugetlb areas are not pinned: `EFAULT`.
     pub fn pin_user_pages(
         &self,
         space: &Arc<Space>,
@@ -97,6 +97,10 @@ impl<'m> Pinned<'m> {
     }
 
     fn pin_page(&self, address: VirtAddr) -> Result<Pfn, Errno> {
+        if self.memory.huge_size_at(&self.space, address).is_some() {
+            // Their mappings alone account for the references to huge pages.
+            return Err(Errno::EFAULT);
+        }
         loop {
             if let Some(frame) = self.try_pin(address) {
                 return Ok(frame);

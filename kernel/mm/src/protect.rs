@@ -12,6 +12,7 @@ use mmu::{
 use crate::contpte::BatchRules;
 use crate::errno::Errno;
 use crate::folio::Folio;
+use crate::hugetlb;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::space::{Layout, Space};
@@ -54,11 +55,16 @@ impl Memory {
         while from < end {
             let area = *layout.areas.find(from).ok_or(Errno::ENOMEM)?;
             let stop = area.end.min(end);
+            layout.check_borders(from, stop)?;
             let change = layout.areas.plan_change(&area, from, stop, |area| area.prot = prot);
             if !change.is_empty() {
                 self.apply(space, layout, &change)?;
                 let allowed = Area { prot, ..area }.protection();
-                Protect { memory: self, space, allowed, shared: area.backing.is_shared() }.range(from, stop, gather);
+                let shared = area.backing.is_shared();
+                match area.huge() {
+                    Some(size) => hugetlb::protect_range(self, space, size, (from, stop), allowed, gather),
+                    None => Protect { memory: self, space, allowed, shared }.range(from, stop, gather),
+                }
             }
             from = stop;
         }

@@ -14,6 +14,8 @@ use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
+use crate::frame::HugeSize;
+use crate::hugetlb;
 use crate::map::{BLOCK, MIN_ADDRESS, place_congruent, place_hinted};
 use crate::memory::Memory;
 use crate::moving;
@@ -78,6 +80,19 @@ impl MoveRequest {
         if right { Ok(self) } else { Err(Errno::EINVAL) }
     }
 
+    /// The same where the pages are huge: lengths in whole pages, and at their borders only. A range does not grow, as nothing is reserved
+    /// for more of it, and leaves nothing behind.
+    fn of_huge_pages(self, size: HugeSize) -> Result<Self, Errno> {
+        let whole = |length: u64| length.next_multiple_of(size.bytes());
+        let request = Self { old_length: whole(self.old_length), new_length: whole(self.new_length), ..self };
+        let at_border = |address: u64| address % size.bytes() == 0;
+        let right = at_border(self.old)
+            && (!self.names_place() || at_border(self.new_address))
+            && request.new_length <= request.old_length
+            && !self.flags.contains(MoveFlags::DONTUNMAP);
+        if right { Ok(request) } else { Err(Errno::EINVAL) }
+    }
+
     /// Whether the range moves in any case, so that the new address says something.
     const fn names_place(&self) -> bool {
         self.flags.intersects(MoveFlags::FIXED.union(MoveFlags::DONTUNMAP))
@@ -118,6 +133,10 @@ impl Memory {
 
     fn mremap_locked(&self, space: &Arc<Space>, layout: &mut Layout, request: &MoveRequest) -> Result<VirtAddr, Errno> {
         let area = *layout.areas.find(request.start()).ok_or(Errno::EFAULT)?;
+        let request = &match area.huge() {
+            Some(size) => request.of_huge_pages(size)?,
+            None => *request,
+        };
         if !request.names_place() && request.new_length <= request.old_length {
             self.cut(space, layout, request)?;
             return Ok(request.start());
@@ -195,13 +214,22 @@ impl Memory {
         }
         let moved = self.set_apart(space, layout, (start, end)).and_then(|area| {
             let new = moved_area(&area, to, request.new_length);
-            let change = layout.areas.plan_insert_alone(new);
+            // Of the two areas one has the reservations of huge pages: the one that stays.
+            let change = layout.areas.plan_insert_alone(without_reservations(new));
             self.apply(space, layout, &change)?;
-            let result = moving::move_entries(self, space, &area, (start, to, end.as_u64() - start.as_u64()));
+            let range = (start, to, end.as_u64() - start.as_u64());
+            let result = match area.huge() {
+                Some(_) => hugetlb::move_pages(self, space, &area, range),
+                None => moving::move_entries(self, space, &area, range),
+            };
             let keeps = result.is_ok() && request.flags.contains(MoveFlags::DONTUNMAP);
             match result {
                 Ok(()) if keeps => self.unlock_area(space, layout, &area),
-                Ok(()) => self.take_out(space, layout, &area),
+                Ok(()) => {
+                    self.exchange(space, layout, &area, without_reservations(area));
+                    self.exchange(space, layout, &without_reservations(new), new);
+                    self.take_out(space, layout, &area);
+                }
                 Err(_) => self.take_out(space, layout, &new),
             }
             result
@@ -258,6 +286,12 @@ impl Memory {
         self.apply_smaller(space, layout, &change);
     }
 
+    /// Puts an area with other flags in place of one.
+    fn exchange(&self, space: &Arc<Space>, layout: &mut Layout, old: &Area, new: Area) {
+        let change = layout.areas.plan_change(old, old.start, old.end, |area| area.flags = new.flags);
+        self.apply_smaller(space, layout, &change);
+    }
+
     fn merge_at(&self, space: &Arc<Space>, layout: &mut Layout, address: VirtAddr) {
         if let Some(area) = layout.areas.find(address).copied() {
             let change = layout.areas.plan_merge(&area);
@@ -279,6 +313,12 @@ fn moved_area(area: &Area, to: VirtAddr, length: u64) -> Area {
     let keeps = mutant::or(Mutant::IndexRecomputed, keeps, false);
     let pgoff = if keeps { area.pgoff } else { to.page_number() };
     Area { start: to, end: to.add_bytes(length), pgoff, ..*area }
+}
+
+/// The same area without reservations of huge pages, if it has such.
+fn without_reservations(area: Area) -> Area {
+    let off = if area.reserves() { AreaFlags::NORESERVE } else { AreaFlags::empty() };
+    Area { flags: area.flags | off, ..area }
 }
 
 /// As Linux: refused early, rather than in the middle.

@@ -47,6 +47,7 @@ pub struct Space {
     anon_pages: AtomicI64,
     file_pages: AtomicI64,
     swap_entries: AtomicI64,
+    huge_pages: AtomicI64,
     on_swap_list: AtomicBool,
     /// Batches that have emptied entries here and not flushed them yet.
     pub(crate) discarding: AtomicU32,
@@ -96,6 +97,16 @@ impl Space {
     /// Swap entries (MM_SWAPENTS).
     pub fn swap_entries(&self) -> i64 {
         self.swap_entries.load(Ordering::Relaxed)
+    }
+
+    /// Pages of 4 KiB that huge pages have, which are not among the present ones (Linux's `hugetlb_usage`).
+    pub fn huge_pages(&self) -> i64 {
+        self.huge_pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes the count of pages that huge pages have.
+    pub(crate) fn add_huge(&self, pages: i64) {
+        self.huge_pages.fetch_add(pages, Ordering::Relaxed);
     }
 
     /// Present pages of memory files (MM_SHMEMPAGES).
@@ -161,6 +172,7 @@ impl Memory {
             anon_pages: AtomicI64::new(0),
             file_pages: AtomicI64::new(0),
             swap_entries: AtomicI64::new(0),
+            huge_pages: AtomicI64::new(0),
             on_swap_list: AtomicBool::new(false),
             discarding: AtomicU32::new(0),
         }))

@@ -180,6 +180,11 @@ impl Change {
         self.added.as_slice()
     }
 
+    /// What undoes it.
+    pub(crate) const fn reversed(&self) -> Self {
+        Self { removed: self.added, added: self.removed }
+    }
+
     /// Whether nothing changes.
     pub const fn is_empty(&self) -> bool {
         self.removed.count == 0 && self.added.count == 0

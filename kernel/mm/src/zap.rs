@@ -22,7 +22,7 @@ pub(crate) enum Areas {
     Alone,
 }
 
-/// Clears all entries of a range.
+/// Clears all entries of a range of small pages.
 pub(crate) fn zap_range<'m>(
     memory: &'m Memory,
     space: &Space,

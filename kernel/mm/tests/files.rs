@@ -32,9 +32,12 @@ fn mapped(bench: &Bench, pages: u64, kind: MapFlags) -> OpenFile<'_> {
     file
 }
 
-/// Runs programs in these spaces, one on each CPU.
-fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<(&'a Arc<Space>, Box<dyn FnOnce() + Send + 'a>)>) {
-    let enter = |(space, work): (&'a Arc<Space>, Box<dyn FnOnce() + Send + 'a>)| {
+/// What a CPU does, and in which space.
+type Work<'a> = (&'a Arc<Space>, Box<dyn FnOnce() + Send + 'a>);
+
+/// Runs programs, one on each CPU.
+fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<Work<'a>>) {
+    let enter = |(space, work): Work<'a>| {
         program(move || {
             bench.memory.activate(space);
             work();

@@ -141,6 +141,11 @@ pub trait File: Send + Sync {
         Err(Errno::EINVAL)
     }
 
+    /// The memory file that it is: what a program can map.
+    fn memory(&self) -> Option<&mm::OpenFile<'static>> {
+        None
+    }
+
     /// What it is ready for, as [`event`]s.
     fn poll(&self) -> u16 {
         event::IN | event::OUT

@@ -39,6 +39,8 @@ pub mod handle;
 #[cfg(target_os = "none")]
 mod load;
 #[cfg(target_os = "none")]
+pub mod memory_file;
+#[cfg(target_os = "none")]
 pub mod pipe;
 #[cfg(target_os = "none")]
 mod process;

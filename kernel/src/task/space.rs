@@ -8,7 +8,7 @@ pub use mm::mlock::LockAll;
 pub use mm::remap::{MoveFlags, MoveRequest};
 use mm::usage::Usage;
 use mm::vma::{Area, Prot};
-use mm::{Errno, Space};
+use mm::{Errno, OpenFile, Space};
 use mmu::VirtAddr;
 
 use super::{schedule, writeback};
@@ -36,6 +36,12 @@ pub struct Map {
 impl Map {
     /// MAP_PRIVATE, MAP_ANONYMOUS and MAP_FIXED_NOREPLACE: new memory at the address, or none.
     pub const NEW_THERE: u64 = 0x10_0022;
+
+    fn request(self) -> MapRequest {
+        let flags = MapFlags::from_bits_retain(self.flags as u32);
+        let prot = Prot::from_bits_truncate(self.protection as u32);
+        MapRequest { address: self.address, length: self.length, prot, flags }
+    }
 }
 
 /// Memory and swap of the machine, in bytes.
@@ -121,9 +127,23 @@ impl UserSpace {
     /// # Errors
     /// Linux's.
     pub fn mmap(&self, map: Map) -> Result<u64, Errno> {
-        let flags = MapFlags::from_bits_retain(map.flags as u32);
-        let prot = Prot::from_bits_truncate(map.protection as u32);
-        crate::memory().mmap(&self.0, MapRequest { address: map.address, length: map.length, prot, flags })
+        crate::memory().mmap(&self.0, map.request())
+    }
+
+    /// Maps a file from the byte at `offset` on; the address.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mmap_file(&self, map: Map, file: &OpenFile<'static>, offset: u64) -> Result<u64, Errno> {
+        crate::memory().mmap_file(&self.0, map.request(), file, offset)
+    }
+
+    /// Whether all of a range is mapped: the pages of memory files are nowhere else, so that nothing else is to be done for msync.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn msync(&self, address: u64, length: u64) -> Result<(), Errno> {
+        crate::memory().msync(&self.0, address, length)
     }
 
     /// Removes maps.
@@ -226,9 +246,10 @@ impl UserSpace {
         crate::memory().pagemap(&self.0, VirtAddr::new(address), words);
     }
 
-    /// Pages present, and those swapped out.
-    pub fn accounts(&self) -> (u64, u64) {
-        (self.0.anon_pages().max(0) as u64, self.0.swap_entries().max(0) as u64)
+    /// Pages present, those of them that are memory files', and those swapped out.
+    pub fn accounts(&self) -> [u64; 3] {
+        let (anonymous, of_files) = (self.0.anon_pages(), self.0.file_pages());
+        [anonymous + of_files, of_files, self.0.swap_entries()].map(|pages| pages.max(0) as u64)
     }
 
     /// Pages that its translation tables take.

@@ -220,6 +220,9 @@ impl Door {
     #[inline(always)]
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     fn exchange_run(&self, slot: Slot, count: usize, change: impl Fn(Descriptor) -> Descriptor) -> Run {
+        if is(Mutant::PlainUpdate) {
+            return mutate::update_plainly(self, slot, count, change);
+        }
         let change = |old| change(Descriptor::from_bits(old)).bits();
         let (run, exchanges) = self.machine.exchange_run(slot.address(), count, change);
         self.events().update_reads.add(count as u64);

@@ -2,7 +2,6 @@
 
 use super::{Machine, Run};
 use crate::addr::PhysAddr;
-use crate::mutant::{Mutant, is};
 
 /// The addresses and values of a run.
 pub(crate) fn places(address: PhysAddr, count: usize, first: u64, step: u64) -> impl Iterator<Item = (PhysAddr, u64)> {
@@ -41,10 +40,6 @@ impl Machine {
     #[track_caller]
     fn exchange(&self, address: PhysAddr, change: impl Fn(u64) -> u64, exchanges: &mut u64) -> u64 {
         let mut old = self.load(address);
-        if is(Mutant::PlainUpdate) {
-            self.store(address, change(old));
-            return old;
-        }
         loop {
             *exchanges += 1;
             match self.compare_exchange(address, old, change(old)) {

@@ -43,7 +43,10 @@ fn check(folio: &Folio<'_>, seen: &SeenFolio) -> Result<(), Finding> {
     let wanted = DeferredSplits::has_place_for(folio);
     is(Rule::Rest, "on the queue for a split", place, folio.is_partially_mapped(), wanted)?;
     is(Rule::Rest, "locked", place, folio.is_locked(), false)?;
-    is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), true)?;
+    is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), !folio.is_huge())?;
+    if folio.is_huge() {
+        return Ok(());
+    }
     // Whether it is dirty says nothing: who writes through a reference says so, and leaves the decision to reclaim.
     let lazily_freed = !folio.is_swap_backed();
     is(Rule::Ms43, "lazily freed and in the swap cache", place, lazily_freed && folio.is_swap_cache(), false)?;

@@ -1,17 +1,26 @@
 //! The first touch of an area that maps a file: a page of the file, or for a write to a private area a copy of one (reference 4.5).
 //!
-//! The file's contents are locked to read from the look at them until the page is mapped, so that it can not be cut off in between.
+//! The file's contents are locked to read from the look at them until the page is mapped, so that it can not be cut off in between. What
+//! has to be allocated is there before.
 
-use mmu::{Descriptor, ENTRIES, Protection, VirtAddr};
+use mmu::{Descriptor, ENTRIES, Pfn, Protection, VirtAddr};
 
 use super::{Access, Fault, FaultError, Handled, Outcome};
-use crate::file::{Backing, Contents, FileId, MemoryFile, Part};
+use crate::file::{Contents, FileId, MemoryFile, Part};
 use crate::folio::Folio;
+use crate::frame::FreshFolio;
 use crate::pgtable::TableGuard;
+use crate::rmap::AnonVmaId;
 
-impl Fault<'_> {
+impl<'a> Fault<'a> {
     pub(super) fn file(&self, id: FileId) -> Handled {
         let Some(file) = self.memory.files.get(id) else { return Err(FaultError::BeyondEnd) };
+        let copies = !self.area.backing.is_shared() && self.access == Access::Write;
+        if copies && self.area.anon.is_none() {
+            return Ok(Outcome::NeedsAnonVma);
+        }
+        let fresh = if copies { Some(self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?) } else { None };
+        drop(self.lock_table()?);
         let index = self.area.index_of(self.address);
         let contents = file.contents();
         if index >= contents.pages() {
@@ -23,8 +32,8 @@ impl Fault<'_> {
         };
         let folio = self.memory.frames.folio_of(part.head);
         let page = (index - part.first) as usize;
-        match self.area.backing {
-            Backing::Private(_) if self.access == Access::Write => self.copy_of_file(folio, page),
+        match (fresh, self.area.anon) {
+            (Some(fresh), Some(anon)) => self.copy_of_file(folio.page(page), fresh, anon),
             _ => self.map_file(&contents, part, folio, page),
         }
     }
@@ -71,10 +80,8 @@ impl Fault<'_> {
     }
 
     /// A copy of the file's page, which is the area's own.
-    fn copy_of_file(&self, folio: Folio<'_>, page: usize) -> Handled {
-        let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
-        let fresh = self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?;
-        self.memory.door.copy_pages(fresh.head(), folio.page(page), 1);
+    fn copy_of_file(&self, page: Pfn, fresh: FreshFolio<'a>, anon: AnonVmaId) -> Handled {
+        self.memory.door.copy_pages(fresh.head(), page, 1);
         let table = self.lock_table()?;
         let slot = table.slot(self.address);
         if !self.is_empty(slot, 1) {

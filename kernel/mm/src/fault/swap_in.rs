@@ -6,7 +6,7 @@
 //! waited looks again, and reads for itself. So an error is told to those who need the bad page, and to nobody else.
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Descriptor, ENTRIES, NEXT_PAGE, Slot};
+use mmu::{Descriptor, ENTRIES, NEXT_PAGE, PAGE_SHIFT, Slot};
 
 use super::{Access, Fault, FaultError, Handled, Outcome, descending};
 use crate::folio::{Folio, FolioLock};
@@ -29,8 +29,7 @@ struct Found {
 
 impl<'a> Fault<'a> {
     pub(super) fn swap_in(&self, entry: Descriptor) -> Handled {
-        // No other kind of entry that is not present exists yet.
-        let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::SwapRead)?;
+        let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::Poisoned(PAGE_SHIFT))?;
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         // A page that relatives may have entries for too must be found through all of their areas.
         let is_own = mutant::or(Mutant::SharedPageInOwnAnonVma, swapped.exclusive, true);

@@ -152,12 +152,13 @@ fn alloc(memory: &Memory, orders: u16) -> Option<FreshFolio<'_>> {
 
 impl Folio<'_> {
     /// Makes a new folio that of a file, from its page `first` on. The reference it was allocated with is the file's, which has one for
-    /// each page. Its contents are nowhere else, so it is as dirty as can be, and goes to swap if anywhere.
+    /// each page. Its contents are nowhere else and do not go to swap, so who looks for memory passes it by.
     fn enter_file(&self, areas: AnonVmaId, first: u64) {
         self.set_mapping(areas, first);
         self.set_swap_backed(true);
         self.set_uptodate(true);
         self.set_dirty(true);
+        self.set_unevictable(true);
         self.set_file(true);
         if self.is_large() {
             self.get(self.pages() - 1);

@@ -21,6 +21,7 @@ pub(crate) use index::Part;
 pub use open::{MAX_SIZE, OpenFile};
 
 use crate::errno::Errno;
+use crate::frame::HugeSize;
 use crate::memory::Memory;
 use crate::rmap::AnonVmaId;
 use crate::sync::{Lock, Rank, ReadGuard, RwLock};
@@ -39,18 +40,28 @@ pub enum Backing {
     Shared(FileId),
     /// A file until they are written; then they are the area's own, anonymous copies.
     Private(FileId),
+    /// The pool of huge pages of this size.
+    HugeTlb(HugeSize),
 }
 
 impl Backing {
+    /// The size of huge pages, if they are such.
+    pub const fn huge(self) -> Option<HugeSize> {
+        match self {
+            Self::HugeTlb(size) => Some(size),
+            _ => None,
+        }
+    }
+
     /// The file, if there is one.
     pub const fn file(self) -> Option<FileId> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::HugeTlb(_) => None,
             Self::Shared(file) | Self::Private(file) => Some(file),
         }
     }
 
-    /// Whether there is no file. Markers of userfaultfd are for areas that have one, also where a page of theirs is anonymous.
+    /// Whether there is neither a file nor a pool. Markers of userfaultfd are for areas that have one, also where a page of theirs is anonymous.
     pub const fn is_anonymous(self) -> bool {
         matches!(self, Self::Anonymous)
     }
@@ -86,6 +97,12 @@ impl MemoryFile {
     /// What it has, locked to read: nothing is cut off meanwhile.
     pub(crate) fn contents(&self) -> ReadGuard<'_, Contents> {
         self.contents.read()
+    }
+
+    /// One more uses it, unless nobody does.
+    fn try_add_user(&self) -> bool {
+        let raise = |users: usize| (users > 0).then_some(users + 1);
+        self.users.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise).is_ok()
     }
 
     /// One more uses it.

@@ -5,7 +5,7 @@ use core::ops::Deref;
 
 use mmu::{Cause, Operation, PAGE_SHIFT, PAGE_SIZE};
 
-use super::MemoryFile;
+use super::{FileId, MemoryFile};
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::policy::Advice;
@@ -33,6 +33,14 @@ impl Memory {
         let open = OpenFile { memory: self, file: self.create_file()? };
         open.resize(size)?;
         Ok(open)
+    }
+}
+
+impl Memory {
+    /// Opens a file once more that somebody has open, or an area maps; `None` if it is gone.
+    pub fn reopen_file(&self, id: FileId) -> Option<OpenFile<'_>> {
+        let file = self.files.get(id)?;
+        file.try_add_user().then_some(OpenFile { memory: self, file })
     }
 }
 

@@ -7,6 +7,7 @@ use mmu::{Cause, Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
 use crate::fault::{Access, FaultError};
+use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::pageout::Pageout;
 use crate::space::{Layout, Space};
@@ -37,6 +38,8 @@ pub mod advice {
     pub const COLD: u32 = 20;
     /// Swap the pages out.
     pub const PAGEOUT: u32 = 21;
+    /// Treat the memory as bad.
+    pub const HWPOISON: u32 = 100;
     /// Make the pages readable without a fault.
     pub const POPULATE_READ: u32 = 22;
     /// Make the pages writable without a fault.
@@ -63,6 +66,7 @@ impl Memory {
             advice::WIPEONFORK,
             advice::KEEPONFORK,
             advice::PAGEOUT,
+            advice::HWPOISON,
             advice::POPULATE_READ,
             advice::POPULATE_WRITE,
         ];
@@ -80,15 +84,7 @@ impl Memory {
         let _underway = self.begin(Operation::Advise);
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
-            advice::DONTNEED => self.take_away(
-                space,
-                range,
-                Cause::Zap,
-                |_| true,
-                |from, to, gather| {
-                    zap::zap_range(self, space, zap::Areas::Shared, (from, to), gather);
-                },
-            ),
+            advice::DONTNEED => self.drop_pages(space, range),
             advice::FREE => self.take_away(
                 space,
                 range,
@@ -102,12 +98,13 @@ impl Memory {
                 space,
                 range,
                 Cause::Advise,
-                |_| true,
+                |area| area.huge().is_none(),
                 |from, to, gather| {
                     cold::cool_range(self, space, (from, to), gather);
                 },
             ),
             advice::PAGEOUT => self.page_out(space, range),
+            advice::HWPOISON => self.poison_range(space, range),
             advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
             advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
             advice::DONTFORK => self.set_flags(space, range, AreaFlags::DONTFORK, AreaFlags::empty()),
@@ -117,6 +114,41 @@ impl Memory {
             advice::HUGEPAGE => self.set_flags(space, range, AreaFlags::HUGEPAGE, AreaFlags::NOHUGEPAGE),
             _ => self.set_flags(space, range, AreaFlags::NOHUGEPAGE, AreaFlags::HUGEPAGE),
         }
+    }
+
+    /// What msync says of a range; nothing is written, as the pages of memory files are nowhere else.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unaligned address; `ENOMEM` for a range that is not all mapped.
+    pub fn msync(&self, space: &Space, address: u64, length: u64) -> Result<(), Errno> {
+        if address % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::ENOMEM)?;
+        for_areas(&space.layout().read(), (VirtAddr::new(address), VirtAddr::new(end)), |_, _, _| Ok(()))
+    }
+
+    /// MADV_DONTNEED. Of huge pages those that lie whole in the range are dropped, if it starts with one, as in Linux.
+    fn drop_pages(&self, space: &Space, range: Range) -> Result<(), Errno> {
+        for_areas(&space.layout().read(), range, |area, start, end| {
+            let mut gather = Gather::new(self, space, Cause::Zap);
+            let dropped = match area.huge() {
+                _ if area.flags.contains(AreaFlags::LOCKED) => Err(Errno::EINVAL),
+                None => {
+                    zap::zap_range(self, space, zap::Areas::Shared, (start, end), &mut gather);
+                    Ok(())
+                }
+                Some(size) if start.is_aligned(size.bytes()) => {
+                    let range = (start, end.align_down(size.bytes()));
+                    hugetlb::zap_area(self, space, area, range, Fate::Emptied, &mut gather);
+                    Ok(())
+                }
+                Some(_) => Err(Errno::EINVAL),
+            };
+            gather.finish();
+            dropped
+        })
     }
 
     /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own,
@@ -145,7 +177,7 @@ impl Memory {
         let mut out = Pageout::new(self);
         let result = for_areas(&layout, range, |area, start, end| {
             let locked = area.flags.contains(AreaFlags::LOCKED);
-            if mutant::or(Mutant::LockedAreaPagedOut, locked, false) {
+            if mutant::or(Mutant::LockedAreaPagedOut, locked, false) || area.huge().is_some() {
                 return Err(Errno::EINVAL);
             }
             out.range(space, start, end);
@@ -174,8 +206,12 @@ impl Memory {
             if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
                 return Err(Errno::EINVAL);
             }
+            // Huge pages stay where they are in any case.
+            let on =
+                if area.huge().is_some() { on.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) } else { on };
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
+            layout.check_borders(start, stop)?;
             let change = layout.areas.plan_change(&area, start, stop, |area| {
                 area.flags.remove(off);
                 area.flags.insert(on);
@@ -209,7 +245,10 @@ impl Memory {
                     // The areas have changed meanwhile: look again.
                     Err(FaultError::NotMapped | FaultError::Denied) => break,
                     Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(FaultError::SwapRead | FaultError::BeyondEnd) => return Err(Errno::EFAULT),
+                    Err(FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage) => {
+                        return Err(Errno::EFAULT);
+                    }
+                    Err(FaultError::Poisoned(_)) => return Err(Errno::EHWPOISON),
                 }
             }
         }

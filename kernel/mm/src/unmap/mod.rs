@@ -1,5 +1,6 @@
 //! Unmapping folios for reclaim: every entry that maps an anonymous folio becomes a swap entry, or stays empty where the folio was
-//! lazily freed (`discard.rs`). The entries of a file's folio stay empty: the file still has it.
+//! lazily freed (`discard.rs`). The entries of a file's folio stay empty: the file still has it. A folio whose memory is bad has a way
+//! of its own, as have huge pages, which nobody else unmaps (`poison.rs`).
 //!
 //! | way | unit of clearing | flush |
 //! |---|---|---|
@@ -14,6 +15,7 @@
 mod discard;
 mod gather;
 mod locked;
+mod poison;
 mod swap_out;
 mod walk;
 
@@ -41,7 +43,11 @@ use walk::FolioWalk;
 /// the access and dirty flags, which the batch shares.
 pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) -> bool {
     let began = memory.door.mark(Mark::Unmap);
-    unmap_everywhere(memory, folio, deferred);
+    if folio.is_poisoned() {
+        poison::unmap_poisoned(memory, folio, deferred);
+    } else {
+        unmap_everywhere(memory, folio, deferred);
+    }
     let ended = memory.door.mark(Mark::Other);
     memory.count().instructions_unmap.add(u64::from(ended.wrapping_sub(began)));
     !folio.is_mapped()

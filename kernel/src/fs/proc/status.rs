@@ -10,6 +10,8 @@ use super::put;
 pub struct Sizes {
     pub mapped: u64,
     pub resident: u64,
+    /// Of those resident, pages of memory files.
+    pub of_files: u64,
     pub swapped: u64,
     pub locked: u64,
     pub stack: u64,
@@ -44,9 +46,9 @@ pub fn status(out: &mut String, told: &Told<'_>) {
         ("VmSize", sizes.mapped),
         ("VmLck", sizes.locked),
         ("VmRSS", sizes.resident),
-        ("RssAnon", sizes.resident),
+        ("RssAnon", sizes.resident - sizes.of_files),
         ("RssFile", 0),
-        ("RssShmem", 0),
+        ("RssShmem", sizes.of_files),
         ("VmData", sizes.data),
         ("VmStk", sizes.stack),
         ("VmExe", sizes.executable),
@@ -72,8 +74,8 @@ pub fn stat(out: &mut String, told: &Told<'_>) {
 
 /// `statm`, in pages.
 pub fn statm(out: &mut String, sizes: &Sizes) {
-    let Sizes { mapped, resident, executable, data, stack, .. } = sizes;
-    put(out, format_args!("{mapped} {resident} 0 {executable} 0 {} 0\n", data + stack));
+    let Sizes { mapped, resident, of_files, executable, data, stack, .. } = sizes;
+    put(out, format_args!("{mapped} {resident} {of_files} {executable} 0 {} 0\n", data + stack));
 }
 
 #[cfg(test)]

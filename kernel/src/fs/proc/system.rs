@@ -19,6 +19,8 @@ pub struct Memory {
     pub unevictable: u64,
     pub locked: u64,
     pub anonymous: u64,
+    /// Of memory files, which Linux counts as cached.
+    pub of_files: u64,
     pub swap_cached: u64,
     pub swap_total: u64,
     pub swap_free: u64,
@@ -31,7 +33,7 @@ pub fn meminfo(out: &mut String, memory: &Memory) {
         ("MemFree:", memory.free),
         ("MemAvailable:", memory.free + memory.lazily_freed),
         ("Buffers:", 0),
-        ("Cached:", 0),
+        ("Cached:", memory.of_files),
         ("SwapCached:", memory.swap_cached),
         ("Active:", memory.active),
         ("Inactive:", memory.inactive + memory.lazily_freed),
@@ -44,7 +46,7 @@ pub fn meminfo(out: &mut String, memory: &Memory) {
         ("SwapTotal:", memory.swap_total),
         ("SwapFree:", memory.swap_free),
         ("AnonPages:", memory.anonymous),
-        ("Shmem:", 0),
+        ("Shmem:", memory.of_files),
         ("SReclaimable:", 0),
     ] {
         kilobytes(out, name, pages << 2);

@@ -9,10 +9,12 @@ pub mod fold;
 pub mod fork;
 pub mod getters;
 pub mod helpers;
+pub mod huge;
 pub mod lazyfree;
 pub mod locked;
 pub mod moving;
 pub mod pin;
+pub mod poison;
 pub mod pressure;
 pub mod protect;
 pub mod rollback;
@@ -47,6 +49,8 @@ pub const FAMILIES: &[&[Case]] = &[
     swap_full::CASES,
     pressure::CASES,
     flush::CASES,
+    huge::CASES,
+    poison::CASES,
     totals::CASES,
     data::CASES,
 ];
