@@ -1,7 +1,7 @@
 //! Memory: brk, mmap, munmap, mremap, mprotect, msync, madvise, mincore, mlock and its kin, memory files. What they do is `mm`'s; here
 //! arguments are taken apart as Linux does.
 
-use alloc::format;
+use alloc::string::String;
 
 use mm::Errno;
 
@@ -91,7 +91,9 @@ fn memfd_create(process: &mut Process, &[name, flags, ..]: &Arguments) -> Outcom
         return Err(Errno::EINVAL);
     }
     let opened = file::flags::BOTH | if flags & CLOEXEC != 0 { file::flags::CLOEXEC } else { 0 };
-    let open = file::OpenFile::new(MemoryFile::new()?, &format!("/memfd:{name} (deleted)"), opened);
+    let file = MemoryFile::new(&name)?;
+    let path = String::from(file.path());
+    let open = file::OpenFile::new(file, &path, opened);
     give(process, open, opened)
 }
 
