@@ -7,7 +7,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use boot::PhysRange;
 use mm::Memory;
+use mm::frame::MAX_ORDER;
 use mm::policy::Bbm;
 use mm::swap::{Drive, RamDevice};
 use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
@@ -69,8 +71,15 @@ fn check_elision(memory: &Memory) -> Result<(), String> {
 
 fn free_frames() -> Vec<Range<Pfn>> {
     let free = machine().take_free();
-    let pages = free.as_slice().iter().map(boot::PhysRange::pages_inside).filter(|range| !range.is_empty());
+    let pages = free.as_slice().iter().map(PhysRange::pages_inside).filter(|range| !range.is_empty());
     pages.map(|range| PhysAddr::new(range.start).frame()..PhysAddr::new(range.end).frame()).collect()
+}
+
+/// Takes frames for ever, a power of two of bytes. `None` if there are none, or memory management has not started.
+pub fn take_frames(bytes: u64) -> Option<PhysRange> {
+    let order = (bytes / PAGE_SIZE).ilog2() as usize;
+    let block = MEMORY.get()?.frames.alloc(Some(order).filter(|&order| order <= MAX_ORDER)?)?;
+    Some(PhysRange::new(block.publish().head().start().as_u64(), bytes))
 }
 
 fn mebibytes(frames: &[Range<Pfn>]) -> u64 {

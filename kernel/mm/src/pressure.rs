@@ -46,6 +46,7 @@ impl Memory {
     /// A step of background reclaim: gets some of the pages back that are missing up to the high watermark. What came of it; `None` if
     /// enough are free, or will be once they are written.
     pub fn balance(&self) -> Option<Shrunk> {
+        self.frames.look();
         let missing = self.frames.missing().saturating_sub(self.swap.pages_in_writing());
         (missing > 0).then(|| self.note_search(self.shrink(missing)))
     }

@@ -138,6 +138,11 @@ impl Swap {
         self.devices().map(|(_, device)| device.clusters.total()).sum()
     }
 
+    /// Whether any slot is free.
+    pub fn has_free(&self) -> bool {
+        self.devices().any(|(_, device)| device.clusters.has_free())
+    }
+
     /// Slots of all devices that are free.
     pub fn free_count(&self) -> usize {
         self.devices().map(|(_, device)| device.clusters.free()).sum()
