@@ -16,6 +16,7 @@ use crate::pressure::Pressure;
 use crate::rmap::AnonVmas;
 use crate::space::Asids;
 use crate::swap::Swap;
+use crate::swapoff::Spaces;
 use crate::tlb::Flushed;
 
 /// All of memory management: frames, swap, lists, policy, counters. Used through `&Memory` by every CPU; it has no lock of its own.
@@ -37,6 +38,7 @@ pub struct Memory {
     pub anon: AnonVmas,
     pub(crate) asids: Asids,
     pub(crate) pressure: Pressure,
+    pub(crate) spaces: Spaces,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
     zero_frame: Pfn,
@@ -64,6 +66,7 @@ impl Memory {
             anon: AnonVmas::new(),
             asids,
             pressure: Pressure::new(),
+            spaces: Spaces::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
             zero_frame: zero,

@@ -60,7 +60,12 @@ impl Memory {
 
     /// Called where no page is left. Whether it is worth another look.
     pub(crate) fn find_room(&self) -> bool {
-        self.direct_reclaim().freed > 0 || self.pressure.wait.get().is_some_and(|wait| wait())
+        self.direct_reclaim().freed > 0 || self.wait_for_writes()
+    }
+
+    /// Waits for writes to the swap device. Whether there was anything to wait for, and a way to.
+    pub(crate) fn wait_for_writes(&self) -> bool {
+        self.pressure.wait.get().is_some_and(|wait| wait())
     }
 
     fn direct_reclaim(&self) -> Shrunk {

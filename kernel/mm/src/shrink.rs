@@ -10,14 +10,13 @@ use crate::folio::Folio;
 use crate::frame::OrphanList;
 use crate::lru::{FolioList, LruList};
 use crate::memory::Memory;
+use crate::pageout::GATHER_LIMIT;
 use crate::policy::Unmap;
 use crate::reclaim::reclaim;
 use crate::tlb::Deferred;
 
 /// Pages that are looked at in one go (Linux's SWAP_CLUSTER_MAX).
 const BATCH: usize = 32;
-/// The same for `gather`, where all of them share a flush.
-const GATHER_BATCH: usize = 2048;
 /// Looks at a folio after which it is reclaimed if nobody uses it meanwhile: on the active list, on the inactive one, and once more.
 const LOOKS: usize = 3;
 
@@ -76,7 +75,7 @@ impl Memory {
 
     /// How many pages are looked at in one go where `pages` are wanted.
     fn batch(&self, pages: usize) -> usize {
-        let most = if self.policy().unmap() == Unmap::Gather { GATHER_BATCH } else { BATCH };
+        let most = if self.policy().unmap() == Unmap::Gather { GATHER_LIMIT } else { BATCH };
         pages.clamp(BATCH, most)
     }
 

@@ -2,12 +2,21 @@
 
 use mm::Errno;
 
-use super::{Arguments, Call, Outcome, call, interval, missing_part};
+use super::{Arguments, Call, Outcome, call, interval, missing_part, user};
+use crate::memory::use_swap;
 use crate::task::Process;
 use crate::task::space::{Map, MoveFlags, MoveRequest};
 
-pub const CALLS: &[Call] =
-    &[call(214, brk), call(215, munmap), call(216, mremap), call(222, mmap), call(226, mprotect), call(233, madvise)];
+pub const CALLS: &[Call] = &[
+    call(214, brk),
+    call(215, munmap),
+    call(216, mremap),
+    call(222, mmap),
+    call(224, swapon),
+    call(225, swapoff),
+    call(226, mprotect),
+    call(233, madvise),
+];
 
 const PAGE: u64 = 4096;
 /// PROT_READ, PROT_WRITE and PROT_EXEC; PROT_SEM is accepted and means nothing, as on Linux.
@@ -46,6 +55,17 @@ fn mmap(process: &mut Process, &[address, length, protection, flags, descriptor,
         return Err(missing_part(process, "mmap with MAP_HUGETLB"));
     }
     process.space.mmap(Map { address, length, protection: protection & PROT, flags })
+}
+
+/// Priorities and discards, which the flags are about, make no difference with one device in memory.
+fn swapon(_process: &mut Process, &[path, ..]: &Arguments) -> Outcome {
+    use_swap(&user::read_path(path)?, true)?;
+    Ok(0)
+}
+
+fn swapoff(_process: &mut Process, &[path, ..]: &Arguments) -> Outcome {
+    use_swap(&user::read_path(path)?, false)?;
+    Ok(0)
 }
 
 fn mremap(process: &mut Process, &[old, old_length, new_length, flags, new_address, _]: &Arguments) -> Outcome {
