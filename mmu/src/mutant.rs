@@ -213,7 +213,7 @@ mutants! {
         "Reclaim takes no notice of access flags.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
-    NotListed = "not-listed-for-swapoff", "M43", "", "T-S-29",
+    NotListed = "not-listed-for-swapoff", "M43", "", "T-P-9",
         "A space with swap entries is not listed for swapoff.";
     NoWholeAsid = "no-whole-asid-fallback", "M40", "", "T-S-13",
         "512 pages are invalidated one by one instead of by one ASIDE1IS.";

@@ -13,7 +13,7 @@ use mm::{Errno, OpenFile, Space};
 use mmu::VirtAddr;
 
 use super::memory_file::inode;
-use super::{schedule, writeback};
+use super::{out_of_memory, schedule};
 use crate::arch::cpu::SpinLock;
 use crate::arch::uaccess;
 use crate::arch::user::{Access, UserFault};
@@ -78,11 +78,11 @@ pub(super) fn run_in(space: &Arc<Space>) {
     }
 }
 
-/// Memory that is short now may come free when the swap device has written what it is writing.
+/// Where memory is used up, others may have to end for it.
 fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
     loop {
         match crate::memory().fault(space, VirtAddr::new(address), access) {
-            Err(FaultError::OutOfMemory) if writeback::wait() => {}
+            Err(FaultError::OutOfMemory) if out_of_memory::end_largest() => {}
             result => return result,
         }
     }
