@@ -7,6 +7,7 @@
 //! A frame leaves by [`FreshFolio`] or as a table page, and comes back only as [`Flushed`].
 
 mod buddy;
+mod huge;
 mod orphan;
 mod watermarks;
 
@@ -14,7 +15,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Deref, Range};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use buddy_system_allocator::FrameAllocator;
 use mmu::{Fact, Pfn, PhysAddr, Role, Table};
@@ -28,6 +29,8 @@ use crate::sync::{Lock, Rank};
 use crate::tlb::Flushed;
 
 use buddy::{CACHED_ORDERS, Cache, FreeLists};
+use huge::HugePools;
+pub use huge::{HugeCounts, HugeSize};
 pub use orphan::{Orphan, OrphanList};
 pub use watermarks::Shortage;
 use watermarks::Watermarks;
@@ -88,6 +91,9 @@ pub struct Frames {
     lists: Lock<FreeLists>,
     caches: [Lock<Cache>; MAX_CPUS],
     marks: Watermarks,
+    huge: HugePools,
+    /// Frames of bad memory, which nobody gets.
+    bad: AtomicUsize,
 }
 
 impl Frames {
@@ -111,8 +117,8 @@ impl Frames {
         let frames = frames.into_boxed_slice();
         let (lists, total) = divide(&frames, base, usable);
         let caches = [const { Lock::new(Rank::Frames, Cache::new()) }; MAX_CPUS];
-        let marks = Watermarks::of(total);
-        Ok(Self { frames, base, total, lists: Lock::new(Rank::Frames, lists), caches, marks })
+        let (lists, marks) = (Lock::new(Rank::Frames, lists), Watermarks::of(total));
+        Ok(Self { frames, base, total, lists, caches, marks, huge: HugePools::new(), bad: AtomicUsize::new(0) })
     }
 
     /// A folio of `1 << order` pages with one reference and anything in its pages; `None` if there is none. Order 1 does not exist for
@@ -275,6 +281,9 @@ impl Frames {
         debug_assert!(state::is_folio(old) && old & state::BUSY == 0, "a folio in state {old:#x} is freed");
         debug_assert_eq!(frame.refs.load(Ordering::Relaxed), 0, "a folio with references is freed");
         debug_assert!(!Folio::at(self, index).is_mapped(), "a mapped folio is freed");
+        if old & state::NOT_PLAIN != 0 {
+            return self.give_other(index, old);
+        }
         self.give(index, state::order(old));
     }
 

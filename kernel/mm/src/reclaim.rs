@@ -72,7 +72,7 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
         let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
         // A folio that was split has become many.
         if !locked.is_mapped() {
-            write_and_detach(memory, locked, &mut owed);
+            dispose(memory, locked, &mut owed);
         } else if batch.try_reserve(1).is_ok() {
             batch.push(locked);
         } else {
@@ -145,7 +145,7 @@ fn make_ready<'m>(
         return None;
     };
     let is_busy = locked.maybe_pinned() || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
-    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache();
+    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache() && !locked.is_file();
     if is_busy || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {
         owed.keep(memory, locked);
         return None;
@@ -168,11 +168,13 @@ fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, 
     if take_slots(memory, folio, owed) {
         return true;
     }
+    let order = folio.order();
     let falls_back = folio.is_large() && !mutant::is(Mutant::FullSwapKeepsWhole);
     if !falls_back || !split_to(memory, folio, list, owed) {
         return false;
     }
     memory.count().swap_fallbacks.add(1);
+    memory.count_size(order).swpout_fallback.add(1);
     take_slots(memory, folio, owed)
 }
 
@@ -196,8 +198,11 @@ fn split_to(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, owed: 
 
 /// Lets go of an unmapped folio.
 fn dispose(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
-    if folio.is_swap_backed() {
+    if folio.is_swap_cache() {
         write_and_detach(memory, folio, owed);
+    } else if folio.is_swap_backed() {
+        // Its file has it, which knows nowhere else to put it, or has let go of it just now.
+        owed.wait(memory, folio);
     } else if folio.freeze(1) {
         let pages = folio.pages();
         memory.count().pglazyfreed.add(pages as u64);
@@ -219,6 +224,7 @@ fn write_and_detach(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
         let Ok(written) = memory.swap.write_out(memory, &folio) else { return owed.keep(memory, folio) };
         let count = memory.count();
         count.folios_swapped_out.add(1);
+        memory.count_size(folio.order()).swpout.add(1);
         count.pages_swapped_out.add(folio.pages() as u64);
         if mutant::or(Mutant::PendingTakenForDone, written == Written::Later, false) {
             owed.shrunk.begun += folio.pages();

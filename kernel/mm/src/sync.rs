@@ -18,6 +18,8 @@ pub enum Rank {
     Areas,
     /// A folio. Several may be held, the later ones by trylock.
     Folio,
+    /// The contents of a memory file.
+    File,
     /// An anon_vma: which areas may map a folio.
     AnonVma,
     /// A last-level table. Two may be held where entries move.

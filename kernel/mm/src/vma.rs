@@ -9,6 +9,7 @@ use bitflags::bitflags;
 use mmu::{PAGE_SHIFT, Protection, VirtAddr};
 
 use crate::errno::Errno;
+use crate::file::Backing;
 use crate::policy::Advice;
 use crate::rmap::AnonVmaId;
 
@@ -45,6 +46,8 @@ bitflags! {
         const WIPEONFORK = 1 << 6;
         /// MAP_NORESERVE.
         const NORESERVE = 1 << 7;
+        /// Of a locked area: its pages come as they are touched.
+        const LOCK_ON_FAULT = 1 << 8;
     }
 }
 
@@ -65,7 +68,10 @@ pub struct Area {
     pub prot: Prot,
     /// What else is known.
     pub flags: AreaFlags,
-    /// The index of its first page in its linear space: the page number when it was made. It stays when the area moves.
+    /// What its pages come from.
+    pub backing: Backing,
+    /// The index of its first page in its linear space: the page number when it was made, or the page of the file. It stays when the
+    /// area moves.
     pub pgoff: u64,
     /// Which anon_vma its pages belong to; none before the first page.
     pub anon: Option<AnonVmaId>,
@@ -119,7 +125,10 @@ impl Area {
 
     /// Whether `next` follows in addresses and in linear space, so that protection and anon_vma alone could keep them apart.
     pub fn continues_in(&self, next: &Self) -> bool {
-        self.end == next.start && self.flags == next.flags && self.pgoff + self.pages() == next.pgoff
+        self.end == next.start
+            && self.flags == next.flags
+            && self.backing == next.backing
+            && self.pgoff + self.pages() == next.pgoff
     }
 
     /// One area in place of this and `next`, if nothing tells them apart.
@@ -169,6 +178,11 @@ impl Change {
     /// The areas that come.
     pub fn added(&self) -> &[Area] {
         self.added.as_slice()
+    }
+
+    /// What undoes it.
+    pub(crate) const fn reversed(&self) -> Self {
+        Self { removed: self.added, added: self.removed }
     }
 
     /// Whether nothing changes.

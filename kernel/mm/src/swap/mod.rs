@@ -41,7 +41,7 @@ use slots::Clusters;
 
 pub use device::{Completion, Finished, SwapDevice, SwapError};
 pub use drive::Drive;
-pub use entry::{SwapEntry, Swapped};
+pub use entry::{SwapEntry, Swapped, bad_frame, bad_memory};
 pub use io::Written;
 pub use ram::RamDevice;
 

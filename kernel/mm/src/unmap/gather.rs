@@ -27,10 +27,11 @@ use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::{AnonVma, AnonVmaId, Extent};
 use crate::space::Space;
-use crate::tlb::{BatchFlush, OwnDeferral};
+use crate::tlb::{BatchFlush, Deferred, OwnDeferral};
 
 use super::swap_out::{account, leave, raise_swap_counts};
-use super::{discard, is_by_page, is_locked, is_refused};
+use super::walk::FolioWalk;
+use super::{discard, forget, is_by_page, is_locked, is_refused, locked};
 
 /// Takes every folio of `batch` out of every space that maps it. On return the flush is complete. A folio that could not be taken out
 /// whole is still mapped; the others are not affected.
@@ -180,6 +181,11 @@ struct Work<'a, 'b> {
 impl<'a> Pass<'a, '_> {
     /// Unmaps the folio from one area. False if a step failed.
     fn unmap_one(&mut self, folio: &FolioLock<'_>, extent: &'a Extent, start: VirtAddr, end: VirtAddr) -> bool {
+        if is_locked(extent) {
+            self.leave_table();
+            let mut walk = FolioWalk::new(self.work.memory, extent, folio, start, end);
+            return !locked::keeps(self.work.memory, folio, &mut walk, &mut Deferred::new());
+        }
         let mut address = start;
         while address < end {
             if !self.enter_table(extent, address) {
@@ -241,14 +247,13 @@ impl<'a> Work<'a, '_> {
             let entry = self.memory.door.load(slot);
             let mut count = 1;
             if entry.is_present() && folio.contains(entry.frame()) {
-                if is_locked(extent) {
-                    return false;
-                }
                 let page = folio.index_of(entry.frame());
                 let most = if is_by_page(self.memory, folio) { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);
                 let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
-                let out = if is_refused(self.memory, folio) {
+                let out = if folio.is_file() {
+                    self.forget_run(table, folio, extent, run)
+                } else if is_refused(self.memory, folio) {
                     0
                 } else if folio.is_swap_backed() {
                     self.unmap_run(table, folio, extent, run)
@@ -301,13 +306,7 @@ impl<'a> Work<'a, '_> {
         extent: &'a Extent,
         run: Entries,
     ) -> usize {
-        self.memory.door.fact(Fact::Batch(run.slot, run.count));
-        let old = table.clear(run.slot, run.count);
-        self.defer(extent);
-        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
-        if old.is_dirty() {
-            folio.set_dirty(true);
-        }
+        let old = self.clear_run(table, folio, extent, run);
         if discard::discard(self.memory, folio, extent, table, run.slot, (run.page, run.count)) {
             self.discarded = true;
             return run.count;
@@ -315,6 +314,32 @@ impl<'a> Work<'a, '_> {
         self.flush.flush(self.memory);
         table.set_run(run.slot, old, run.count);
         0
+    }
+
+    /// Clears the entries of a file's folio.
+    fn forget_run(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, extent: &'a Extent, run: Entries) -> usize {
+        self.clear_run(table, folio, extent, run);
+        forget(folio, table, run.slot, (run.page, run.count));
+        self.discarded = true;
+        run.count
+    }
+
+    /// Takes entries out without another in their place. Returns the first with the flags of all.
+    fn clear_run(
+        &mut self,
+        table: &TableGuard<'_>,
+        folio: &FolioLock<'_>,
+        extent: &'a Extent,
+        run: Entries,
+    ) -> Descriptor {
+        self.memory.door.fact(Fact::Batch(run.slot, run.count));
+        let old = table.clear(run.slot, run.count);
+        self.defer(extent);
+        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
+        if old.is_dirty() {
+            folio.set_dirty(true);
+        }
+        old
     }
 
     /// Raises the swap counts, a run of equal exclusivity at a time. Returns for how many pages.
