@@ -34,6 +34,14 @@ pub enum Share {
     Listings,
 }
 
+/// See [`refused`].
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of the last block that there was no room for, if that has happened: a panic may have come of it.
+pub fn refused() -> Option<usize> {
+    Some(REFUSED.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
+}
+
 /// What is claimed of each share.
 static CLAIMED: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
 
@@ -90,7 +98,8 @@ static HEAP: KernelHeap = KernelHeap(SpinLock::new(Heap::new()));
 // SAFETY: the buddy system hands out blocks that are aligned, in its memory, and not handed out twice; the lock makes it shared.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0.lock().alloc(layout).map_or(null_mut(), NonNull::as_ptr)
+        let block = self.0.lock().alloc(layout);
+        block.inspect_err(|()| REFUSED.store(layout.size(), Ordering::Relaxed)).map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
