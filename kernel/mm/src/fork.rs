@@ -73,7 +73,8 @@ impl Memory {
         };
         let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT | AreaFlags::UFFD_WP);
         // Nothing is reserved for a child.
-        let flags = if area.huge().is_some() { flags | AreaFlags::NORESERVE } else { flags };
+        let reserves = mutant::or(Mutant::ChildReserves, area.huge().is_none(), true);
+        let flags = if reserves { flags } else { flags | AreaFlags::NORESERVE };
         let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area };
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;
