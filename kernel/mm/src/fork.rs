@@ -11,7 +11,7 @@
 use alloc::sync::Arc;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Cause, Descriptor, Operation, Slot, TABLE_SPAN, VirtAddr};
+use mmu::{Cause, Descriptor, Operation, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::errno::Errno;
@@ -126,13 +126,12 @@ struct Run<'a> {
 
 impl<'a> Copy<'a> {
     fn pages(&self) -> Result<(), Errno> {
-        let mut address = self.area.start;
+        let next = |address| self.parent.tables.next(self.memory, address);
+        let mut address = next(self.area.start);
         while address < self.area.end {
-            let stop = self.area.end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
-            if self.parent.tables.find(self.memory, address).is_some() {
-                self.table(address, stop)?;
-            }
-            address = stop;
+            let stop = self.area.end.min(address.table_end());
+            self.table(address, stop)?;
+            address = next(stop);
         }
         Ok(())
     }

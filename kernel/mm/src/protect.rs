@@ -5,9 +5,7 @@
 
 use alloc::sync::Arc;
 
-use mmu::{
-    CONT_PTES, Cause, Depth, Descriptor, Operation, PAGE_SIZE, Protection, Slot, TABLE_SPAN, USER_END, VirtAddr,
-};
+use mmu::{CONT_PTES, Cause, Depth, Descriptor, Operation, PAGE_SIZE, Protection, Slot, USER_END, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::errno::Errno;
@@ -18,6 +16,7 @@ use crate::pgtable::TableGuard;
 use crate::space::{Layout, Space};
 use crate::tlb::{self, Gather};
 use crate::vma::{Area, Prot};
+use crate::walk::for_each_table;
 
 /// Bits that hardware ignores: a change of these alone needs no flush (reference 2.2).
 const SOFTWARE: u64 = 0b1111 << 55 | 1 << 63;
@@ -83,15 +82,10 @@ struct Protect<'a> {
 
 impl<'a> Protect<'a> {
     fn range(&self, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
-        let mut address = start;
-        while address < end {
-            let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
-            if let Some(table) = self.space.lock_table(self.memory, address) {
-                self.space.tlb.flush(self.memory, self.space);
-                self.table(&table, address, stop, gather);
-            }
-            address = stop;
-        }
+        for_each_table(self.memory, self.space, (start, end), |table, start, stop| {
+            self.table(&table, start, stop, gather);
+            stop
+        });
     }
 
     fn table(&self, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'_>) {

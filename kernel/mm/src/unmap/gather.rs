@@ -189,7 +189,7 @@ impl<'a> Pass<'a, '_> {
         let mut address = start;
         while address < end {
             if !self.enter_table(extent, address) {
-                address = address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
+                address = address.table_end();
                 continue;
             }
             let Some(table) = &self.table else { return true };
