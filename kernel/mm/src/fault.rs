@@ -23,7 +23,8 @@ use crate::pgtable::TableGuard;
 use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb;
-use crate::vma::{Area, Prot};
+use crate::vma::{Area, AreaFlags, Prot};
+use crate::watch::Notice;
 
 /// Whether an area allows an access. On arm64 writable and executable memory can be read.
 fn is_allowed(access: Access, area: &Area) -> bool {
@@ -45,6 +46,8 @@ pub enum FaultError {
     OutOfMemory,
     /// The swap device does not give the page back: SIGBUS.
     SwapRead,
+    /// The area's monitor says what is to become of the access: wait for it, and try again.
+    Watched(Notice),
 }
 
 impl fmt::Display for FaultError {
@@ -54,6 +57,7 @@ impl fmt::Display for FaultError {
             Self::Denied => "the mapping does not allow it",
             Self::OutOfMemory => "out of memory",
             Self::SwapRead => "the swap device failed to give the page back",
+            Self::Watched(_) => "whoever watches the memory has not answered",
         })
     }
 }
@@ -155,7 +159,12 @@ impl Memory {
 
     /// Gives the area at `address` an anon_vma: that of a neighbour which it could be merged with but for its protection, so that it can
     /// be when that changes; or a new one.
-    fn give_anon_vma(&self, space: &Arc<Space>, layout: &mut Layout, address: VirtAddr) -> Result<(), FaultError> {
+    pub(crate) fn give_anon_vma(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        address: VirtAddr,
+    ) -> Result<(), FaultError> {
         let Some(area) = layout.areas.find(address).filter(|area| area.anon.is_none()).copied() else { return Ok(()) };
         let before = layout.areas.last_before(area.start).filter(|before| before.continues_in(&area));
         let after = layout.areas.first_from(area.end).filter(|after| area.continues_in(after));
@@ -171,17 +180,19 @@ impl Memory {
 
 impl<'a> Fault<'a> {
     fn handle(&self) -> Handled {
-        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.anonymous() };
+        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.missing() };
         let entry = table.get(table.slot(self.address));
         if entry.is_none() {
             drop(table);
-            self.anonymous()
+            self.missing()
         } else if !entry.is_present() {
             drop(table);
             self.swap_in(entry)
         } else if !entry.is_valid() {
             // No access at all, in an area that allows some: protections change under the areas' lock, so this can not be.
             Err(FaultError::Denied)
+        } else if self.access == Access::Write && self.is_watched(entry) {
+            self.ask_monitor(true)
         } else if (self.access == Access::Write && !entry.is_writable()) || (self.unshare && self.is_shared(entry)) {
             self.take_alone(table, entry)
         } else if mutant::is(Mutant::SpuriousIsFatal) && entry.is_young() {
@@ -204,6 +215,20 @@ impl<'a> Fault<'a> {
             tlb::flush_local(self.memory, self.space, self.address, 1);
         }
         self.note_resolved(table);
+    }
+
+    /// Whether a write to what `entry` maps is the monitor's to allow.
+    fn is_watched(&self, entry: Descriptor) -> bool {
+        let is_watched = entry.is_uffd() && self.area.flags.contains(AreaFlags::UFFD_WP);
+        mutant::or(Mutant::WatchedWriteAllowed, is_watched, false)
+    }
+
+    /// Has the area's monitor asked about the page, which is protected, or else missing.
+    fn ask_monitor(&self, is_protected: bool) -> Handled {
+        let monitor = self.area.monitor.ok_or(FaultError::Denied)?;
+        self.memory.count().faults_watched.add(1);
+        let (address, access) = (self.address, self.access);
+        Err(FaultError::Watched(Notice { monitor, address, access, is_protected }))
     }
 
     /// Says that the access will succeed by its entry, which the table's lock keeps as it is.

@@ -70,8 +70,8 @@ impl Memory {
             Some(anon) => Some(rmap::inherit(self, anon, child)?),
             None => None,
         };
-        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::UFFD_WP);
-        let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area };
+        let flags = area.flags.difference(AreaFlags::LOCKED);
+        let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area }.unwatched();
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;
         // Without an anon_vma there are no pages but the zero page, which the child's faults will find.
@@ -230,7 +230,8 @@ impl<'a> Copy<'a> {
         run.folio.get(run.count);
         run.folio.add_maps(run.page, run.count);
         self.child.add_anon(run.count as i64);
-        let entry = run.entry.write_protect().make_old().clear_uffd();
+        let entry = run.entry.write_protect().make_old();
+        let entry = mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry);
         tables.child.set_run(tables.child_slot(run.slot), entry, run.count);
     }
 

@@ -42,9 +42,11 @@ mod split;
 pub mod swap;
 pub mod sync;
 pub mod tlb;
+pub mod uffd;
 pub mod unmap;
 pub mod vma;
 mod walk;
+mod watch;
 mod zap;
 
 pub use errno::Errno;

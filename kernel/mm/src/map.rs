@@ -89,7 +89,7 @@ impl Memory {
         if request.flags.contains(MapFlags::FIXED) {
             self.unmap_locked(space, &mut layout, start, end)?;
         }
-        let area = Area { start, end, prot: request.prot, flags, pgoff: start.page_number(), anon: None };
+        let area = Area { start, end, prot: request.prot, flags, pgoff: start.page_number(), ..Area::default() };
         let change = layout.areas.plan_insert(area);
         self.apply(space, &mut layout, &change)?;
         drop(layout);

@@ -5,6 +5,7 @@
 
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{
     CONT_PTES, Cause, Depth, Descriptor, Operation, PAGE_SIZE, Protection, Slot, TABLE_SPAN, USER_END, VirtAddr,
 };
@@ -15,6 +16,7 @@ use crate::folio::Folio;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::space::{Layout, Space};
+use crate::swap::SwapEntry;
 use crate::tlb::{self, Gather};
 use crate::vma::{Area, Prot};
 
@@ -58,7 +60,7 @@ impl Memory {
             if !change.is_empty() {
                 self.apply(space, layout, &change)?;
                 let allowed = Area { prot, ..area }.protection();
-                Protect { memory: self, space, allowed }.range(from, stop, gather);
+                Protect { memory: self, space, allowed, mark: Mark::Keep }.range(from, stop, gather);
             }
             from = stop;
         }
@@ -66,15 +68,27 @@ impl Memory {
     }
 }
 
-/// A change of protection in progress.
-struct Protect<'a> {
-    memory: &'a Memory,
-    space: &'a Space,
-    allowed: Protection,
+/// What becomes of userfaultfd's mark on an entry (reference 4.18). One that is marked is read-only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mark {
+    /// It stays as it is.
+    Keep,
+    /// It is put on.
+    Set,
+    /// It is taken off, and the page is writable again if it is the program's alone.
+    Clear,
+}
+
+/// A change of protection in progress. The areas are locked for writing.
+pub(crate) struct Protect<'a> {
+    pub(crate) memory: &'a Memory,
+    pub(crate) space: &'a Space,
+    pub(crate) allowed: Protection,
+    pub(crate) mark: Mark,
 }
 
 impl<'a> Protect<'a> {
-    fn range(&self, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
+    pub(crate) fn range(&self, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
         let mut address = start;
         while address < end {
             let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
@@ -92,8 +106,21 @@ impl<'a> Protect<'a> {
             let slot = table.slot(address);
             let entry = table.get(slot);
             let left = (stop.page_number() - address.page_number()) as usize;
-            address =
-                address.add_pages(if entry.is_present() { self.run(table, slot, entry, left, gather) } else { 1 });
+            let count = if entry.is_present() {
+                self.run(table, slot, entry, left, gather)
+            } else {
+                self.mark_swapped(table, slot, entry);
+                1
+            };
+            address = address.add_pages(count);
+        }
+    }
+
+    /// A swap entry keeps the mark, and has no protection.
+    fn mark_swapped(&self, table: &TableGuard<'_>, slot: Slot, entry: Descriptor) {
+        let marks = mutant::or(Mutant::SwappedNotMarked, self.mark != Mark::Keep, false);
+        if marks && SwapEntry::from_descriptor(entry).is_some() {
+            table.set(slot, SwapEntry::mark_descriptor(entry, self.mark == Mark::Set));
         }
     }
 
@@ -109,9 +136,26 @@ impl<'a> Protect<'a> {
         let folio = (!entry.is_special()).then(|| self.memory.frames.folio_of(entry.frame()));
         let rules = BatchRules { respect_write: true, ..BatchRules::default() };
         let count = table.batch_in_folio(slot, entry, left, rules);
+        if self.mark.is_on(entry) {
+            return count;
+        }
+        if self.changes_mark_alone(entry, count, folio) {
+            table.mark(slot, count, self.mark == Mark::Set);
+            return count;
+        }
         let old = table.clear(slot, count);
         self.set(table, slot, (old, count, entry.is_folded()), folio, gather);
         count
+    }
+
+    /// Whether no more than the mark of `count` read-only entries changes, which hardware does not look at.
+    fn changes_mark_alone(&self, entry: Descriptor, count: usize, folio: Option<Folio<'_>>) -> bool {
+        let opens = || self.allowed.write && parts(folio, entry, count).any(|(_, _, exclusive)| exclusive);
+        match self.mark {
+            Mark::Keep => false,
+            Mark::Set => !entry.is_writable(),
+            Mark::Clear => !opens(),
+        }
     }
 
     /// Sets `count` entries that were just cleared; `old` is the first, with the flags of all.
@@ -123,8 +167,8 @@ impl<'a> Protect<'a> {
         folio: Option<Folio<'_>>,
         gather: &mut Gather<'_>,
     ) {
-        let plain = old.with_protection(Protection { write: false, ..self.allowed });
-        let folio = folio.filter(|_| self.allowed.write && !old.is_uffd());
+        let plain = self.mark.on(old).with_protection(Protection { write: false, ..self.allowed });
+        let folio = folio.filter(|_| self.allowed.write && !plain.is_uffd());
         self.sync_instructions(old, count);
         let flushed = old.is_valid() && self.changes_form(slot, old, was_folded, parts(folio, old, count));
         if flushed {
@@ -164,6 +208,25 @@ impl<'a> Protect<'a> {
     fn sync_instructions(&self, old: Descriptor, count: usize) {
         if self.allowed.execute && !old.is_user_executable() {
             self.memory.door.sync_instructions(old.frame(), count);
+        }
+    }
+}
+
+impl Mark {
+    /// Whether an entry is marked as it shall be, with all that this implies.
+    const fn is_on(self, entry: Descriptor) -> bool {
+        match self {
+            Self::Keep => false,
+            Self::Set => entry.is_uffd(),
+            Self::Clear => !entry.is_uffd(),
+        }
+    }
+
+    const fn on(self, entry: Descriptor) -> Descriptor {
+        match self {
+            Self::Keep => entry,
+            Self::Set => entry.make_uffd(),
+            Self::Clear => entry.clear_uffd(),
         }
     }
 }

@@ -197,6 +197,9 @@ impl Memory {
             let change = layout.areas.plan_insert_alone(new);
             self.apply(space, layout, &change)?;
             let result = moving::move_entries(self, space, area.anon, (start, to, end.as_u64() - start.as_u64()));
+            if mutant::or(Mutant::MarksKeptOnMove, result.is_ok(), false) {
+                self.uffd_unmark(space, &area, (new.start, new.end));
+            }
             let keeps = result.is_ok() && request.flags.contains(MoveFlags::DONTUNMAP);
             match result {
                 Ok(()) if keeps => self.unlock_area(space, layout, &area),
@@ -254,11 +257,11 @@ impl Memory {
     }
 }
 
-/// What `area` is at its new address.
+/// What `area` is at its new address. Nobody watches it there: its monitor is not told of the move.
 fn moved_area(area: &Area, to: VirtAddr, length: u64) -> Area {
     let keeps = mutant::or(Mutant::IndexRecomputed, area.anon.is_some(), false);
     let pgoff = if keeps { area.pgoff } else { to.page_number() };
-    Area { start: to, end: to.add_bytes(length), pgoff, ..*area }
+    Area { start: to, end: to.add_bytes(length), pgoff, ..*area }.unwatched()
 }
 
 /// As Linux: refused early, rather than in the middle.

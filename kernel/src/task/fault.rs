@@ -99,6 +99,7 @@ fn memory_fault(process: &Process, fault: UserFault) -> Result<(), Bug> {
             bug(NO_MEMORY, "memory is used up: give the machine more (--mem), or swap (--swap)")
         }
         Err(FaultError::SwapRead) => bug(BAD_MEMORY, "the page could not be read back from the swap device"),
+        Err(FaultError::Watched(_)) => bug(BAD_MEMORY, "whoever watches the memory has not answered"),
     }
 }
 

@@ -12,7 +12,15 @@ use crate::rmap::AnonVmaId;
 use crate::vma::{Area, AreaFlags};
 
 impl<'a> Fault<'a> {
-    pub(super) fn anonymous(&self) -> Handled {
+    /// Nothing is there yet.
+    pub(super) fn missing(&self) -> Handled {
+        if self.area.flags.contains(AreaFlags::UFFD_MISSING) {
+            return self.ask_monitor(false);
+        }
+        self.anonymous()
+    }
+
+    fn anonymous(&self) -> Handled {
         if self.access != Access::Write {
             return self.map_zero_page();
         }
@@ -53,7 +61,7 @@ impl<'a> Fault<'a> {
 
     /// The orders that policy and area allow here, order 0 among them.
     pub(super) fn allowed_orders(&self) -> u16 {
-        if self.area.flags.contains(AreaFlags::UFFD_WP) {
+        if mutant::or(Mutant::WatchedAreaGetsLarge, self.area.flags.intersects(AreaFlags::UFFD), false) {
             return 1;
         }
         let orders = self.memory.policy().sizes().orders(self.area.advice());

@@ -178,7 +178,7 @@ impl Memory {
                     // The areas have changed meanwhile: look again.
                     Err(FaultError::NotMapped | FaultError::Denied) => break,
                     Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(FaultError::SwapRead) => return Err(Errno::EFAULT),
+                    Err(FaultError::SwapRead | FaultError::Watched(_)) => return Err(Errno::EFAULT),
                 }
             }
         }

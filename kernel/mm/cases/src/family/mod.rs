@@ -18,6 +18,7 @@ pub mod swap_full;
 pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
+pub mod uffd;
 pub mod zap;
 
 use crate::Case;
@@ -40,6 +41,7 @@ pub const FAMILIES: &[&[Case]] = &[
     moving::CASES,
     split::CASES,
     swap_full::CASES,
+    uffd::CASES,
     flush::CASES,
     totals::CASES,
     data::CASES,
