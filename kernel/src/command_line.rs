@@ -2,12 +2,14 @@
 //!
 //! All keys stand in [`KEYS`]; those of memory management are passed on as they are (`mm::policy`).
 
+mod hugepages;
 mod swap;
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub use hugepages::HugePages;
 pub use swap::SwapOption;
 
 /// What the kernel shall do.
@@ -64,6 +66,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// `swap=`
     pub swap: SwapOption,
+    /// `hugepages=`
+    pub huge_pages: HugePages,
     /// `tests=`
     pub tests: Option<String>,
     /// `counters=on`
@@ -93,6 +97,7 @@ impl Default for Options {
             init: None,
             arguments: Vec::new(),
             swap: SwapOption::default(),
+            huge_pages: HugePages::default(),
             tests: None,
             counters: false,
             quick: false,
@@ -136,6 +141,9 @@ const KEYS: &[(&str, &str, Setter)] = &[
     }),
     ("init", "the name of a program in the initrd", |options, value| text(value, &mut options.init)),
     ("swap", swap::RIGHT, |options, value| swap::parse(value).map(|swap| options.swap = swap).is_some()),
+    ("hugepages", hugepages::RIGHT, |options, value| {
+        hugepages::parse(value).map(|pools| options.huge_pages = pools).is_some()
+    }),
     ("tests", "a part of a test's name, percent-encoded", |options, value| {
         decode(value).is_ok_and(|name| text(&name, &mut options.tests))
     }),

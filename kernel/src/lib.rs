@@ -1,6 +1,6 @@
 //! unfold: a small arm64 kernel for seeing, counting and checking what memory management does to the TLB.
 //!
-//! 1. Floors: `arch`, `dev`, `task`, `syscall`, `lab`, from the ground up. A floor uses those below it, never one above; where one
+//! 1. Floors: `arch`, `dev`, `task`, `fs`, `syscall`, `lab`, from the ground up. A floor uses those below it, never one above; where one
 //!    below must ask one above, it calls a hook that the one above has installed. Beside the floors stand single files: `walk` and
 //!    `command_line` are pure and below them all; `machine`, `heap` and `memory` use `arch`; `check` uses `dev` as well; `start` uses all, and none uses it.
 //! 2. Only `mmu`'s door issues TLBI, DSB and ISB, and only it stores to a table in use. `core::hint::spin_loop` is an ISB here:
@@ -25,6 +25,7 @@ pub mod check;
 pub mod command_line;
 #[cfg(target_os = "none")]
 pub mod dev;
+pub mod fs;
 #[cfg(target_os = "none")]
 pub mod heap;
 pub mod lab;

@@ -7,13 +7,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use mm::Memory;
 use mm::policy::Bbm;
 use mm::swap::{Drive, RamDevice};
+use mm::{HugeSize, Memory};
 use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
 
 use crate::arch::cpu::Yield;
-use crate::command_line::{Options, SwapOption};
+use crate::command_line::{HugePages, Options, SwapOption};
+use crate::heap::Share;
 use crate::machine::machine;
 
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
@@ -36,6 +37,8 @@ pub fn drive() -> Option<&'static Drive> {
 ///
 /// # Errors
 /// What there is too little of, or which switch is wrong, in words.
+// The value that it makes is large, and the stack is wanted again by all that runs afterwards.
+#[inline(never)]
 pub fn start(options: &Options) -> Result<(), String> {
     // SAFETY: boot has made the linear map and set TPIDR_EL1, `kernel_main` has told the features.
     let door = unsafe { Door::open() };
@@ -46,10 +49,13 @@ pub fn start(options: &Options) -> Result<(), String> {
             mebibytes(&free)
         )
     })?;
+    memory.anon.budget.limit_to(Share::Areas.bytes());
     for (key, value) in &options.policy {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }
     check_elision(&memory)?;
+    // Before anything else has taken parts of 2 MiB.
+    set_aside(&memory, &options.huge_pages)?;
     add_swap(&memory, &options.swap)?;
     MEMORY.call_once(|| memory);
     Ok(())
@@ -75,6 +81,20 @@ fn free_frames() -> Vec<Range<Pfn>> {
 
 fn mebibytes(frames: &[Range<Pfn>]) -> u64 {
     frames.iter().map(|range| (range.end.as_u64() - range.start.as_u64()) * PAGE_SIZE).sum::<u64>() >> 20
+}
+
+/// Fills the pools of huge pages.
+fn set_aside(memory: &Memory, wanted: &HugePages) -> Result<(), String> {
+    for (size, &count) in HugeSize::ALL.into_iter().zip(wanted) {
+        let got = memory.frames.resize_huge(size, count);
+        if got < count {
+            let kibibytes = size.bytes() >> 10;
+            return Err(format!(
+                "of {count} huge pages of {kibibytes} KiB only {got} fit into memory: give the machine more (--mem) or ask for fewer (--hugepages)"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Ticks of its clock that a write to an asynchronous swap device takes.

@@ -128,6 +128,12 @@ impl Descriptor {
         Self(keep | fresh)
     }
 
+    /// The same as a block, in a table of level 2: bit 1 tells a table from a block there (DDI 0487, D8.3). Its address is aligned to
+    /// what a block maps.
+    pub const fn into_block(self) -> Self {
+        Self(self.0 & !mask(STAGE1::TABLE_OR_PAGE))
+    }
+
     /// A descriptor that points at a table of the next level.
     pub const fn table(address: PhysAddr) -> Self {
         Self(address.as_u64() | PAGE)
@@ -388,6 +394,14 @@ mod tests {
         let back = none.with_protection(RW);
         assert!(back.is_valid() && back.is_writable() && back.is_dirty());
         assert_eq!(back.frame(), folded.frame());
+    }
+
+    #[test]
+    fn a_block_is_no_table_and_keeps_the_rest() {
+        let block = page(RW).make_dirty().make_young().into_block();
+        assert!(block.is_valid() && !block.is_table() && block.is_dirty() && block.is_young() && block.is_writable());
+        let none = page(RW).with_protection(Protection::default()).into_block();
+        assert!(none.is_present() && !none.is_valid() && !none.is_swap() && !none.is_table());
     }
 
     #[test]

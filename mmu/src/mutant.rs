@@ -191,6 +191,12 @@ mutants! {
         "A page that others map too is pinned to be read as it is.";
     PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "pins::a_pin_comes_too_late",
         "A pin is taken on what an entry said before, without another look at it.";
+    CutSkipsPrivate = "cut-skips-private", "", "", "FILE what is cut off",
+        "ftruncate takes what it cuts off out of shared areas alone.";
+    PrivateWritesFile = "private-writes-file", "", "", "FILE a private map reads",
+        "A page of a file is mapped writable in a private area.";
+    HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",
+        "A hole of a file is filled without another look whether it still is one.";
     ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",
         "A page is taken for the space's alone though others map pages of its folio.";
     ChildNotInAncestors = "child-not-in-ancestors", "", "", "4.1 four spaces",
@@ -199,6 +205,12 @@ mutants! {
         "A shared page that is read back belongs to the anon_vma of whoever came first.";
     LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
         "Pages of a locked area are paged out.";
+    LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 reclaim",
+        "Reclaim unmaps a folio from a locked area.";
+    BatchOverflowForgotten = "batch-overflow-forgotten", "", "MS-42", "reclaim::a_batch_without_room",
+        "What a batch of gather has no room to remember is not flushed.";
+    UseIgnored = "use-ignored", "", "", "4.26 what is used",
+        "Reclaim takes no notice of access flags.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
     MarkLostOnSwapIn = "mark-lost-on-swap-in", "", "", "T-S-26",
@@ -311,6 +323,21 @@ mutants! {
         "A table page is freed before its translations are flushed.";
     FirstAddressOnly = "first-address-only", "", "MS-40", "T-Z-1 munmap of all",
         "Of all that munmap took away, tables included, only the first address is flushed.";
+
+    // Huge pages, and memory that is bad.
+
+    BlockFlushedAsPage = "block-flushed-as-page", "", "MS-25", "4.22 munmap of a huge page",
+        "The level hint for a block of 2 MiB is that of the last level.";
+    ForkLeavesHugeWritable = "fork-leaves-huge-writable", "", "", "4.6 fork shares huge pages",
+        "fork leaves huge pages writable in the parent.";
+    ChildReserves = "child-reserves", "", "", "4.6 fork shares huge pages",
+        "A child takes its parent's reservations of huge pages for its own.";
+    ReservationKept = "reservation-kept", "", "", "4.22 a map that can not be reserved",
+        "munmap keeps what was reserved for huge pages that were never touched.";
+    HugeUnmapSaysDone = "huge-unmap-says-done", "", "", "1.13 R2",
+        "A huge page that could not be unmapped is said to be.";
+    BadFrameFreed = "bad-frame-freed", "", "", "1.3 a huge page of bad memory",
+        "Bad memory goes back to the free lists.";
 }
 
 /// The mutant that was chosen, counted from 1; 0 for none.

@@ -12,7 +12,8 @@ pub struct Run {
     pub start: VirtAddr,
     /// How many pages.
     pub pages: usize,
-    /// The level they were mapped at, as a hint: 1 to 3, or 0 where it is not known.
+    /// The level they were mapped at, as a hint: 1 to 3, or 0 where it is not known. At level 2 all of them lie in blocks, one of which
+    /// goes as a whole with any of its pages.
     pub level: u8,
     /// Leaf entries alone, or walk caches too.
     pub depth: Depth,
@@ -43,9 +44,16 @@ pub struct Plan {
     whole_asid: bool,
 }
 
+impl Run {
+    /// The pages that go with one operation by page.
+    pub const fn stride(&self) -> usize {
+        if self.level == 2 { ENTRIES } else { 1 }
+    }
+}
+
 /// Plans the invalidation of `run`.
 pub const fn plan(run: Run, means: Means) -> Plan {
-    let whole_asid = if means.range { run.pages > RANGE_LIMIT } else { run.pages >= SINGLE_LIMIT };
+    let whole_asid = if means.range { run.pages > RANGE_LIMIT } else { run.pages / run.stride() >= SINGLE_LIMIT };
     Plan { run, means, scale: 3, whole_asid }
 }
 
@@ -72,7 +80,7 @@ impl Plan {
 
     fn single(&mut self) -> TlbOp {
         let op = page(self.run, self.means);
-        self.take(1);
+        self.take(self.run.stride());
         op
     }
 }
@@ -153,6 +161,20 @@ mod tests {
         assert_eq!(shapes((1 << 21) + 1, RANGE), [(Form::Asid, 0, 0)]);
         assert_eq!(shapes(511, SINGLE).len(), 511);
         assert_eq!(shapes(512, SINGLE), [(Form::Asid, 0, 0)]);
+    }
+
+    /// Blocks of level 2: one operation each where there is no range, as Linux's stride of PMD_SIZE.
+    #[test]
+    fn a_block_is_one_operation() {
+        let blocks = |count: usize| Run { level: 2, ..run(count * ENTRIES) };
+        for means in [RANGE, SINGLE] {
+            let ops: Vec<_> = plan(blocks(1), means).collect();
+            assert_eq!(ops.len(), 1, "{ops:?}");
+            assert_eq!(plan(blocks(2), means).next().unwrap().pages().unwrap().0, run(1).start);
+        }
+        let ops: Vec<_> = plan(blocks(3), SINGLE).map(|op| op.pages().unwrap()).collect();
+        assert_eq!(ops, [0, 1, 2].map(|block| (run(1).start.add_pages(block * ENTRIES), 1)));
+        assert_eq!(plan(blocks(ENTRIES), SINGLE).next().unwrap().form, Form::Asid);
     }
 
     #[test]

@@ -26,6 +26,21 @@ impl Map {
         Ok(map)
     }
 
+    /// A map that was made already, all of which may be read and written, and which nothing else uses.
+    pub fn of(address: u64, size: u64) -> Self {
+        Self { address, size }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Its first bytes, a multiple of a page, and the rest.
+    pub fn split(self, bytes: u64) -> (Self, Self) {
+        (Self { size: bytes, ..self }, Self { address: self.address + bytes, size: self.size - bytes })
+    }
+
     /// Fills all of it with the pattern of a round.
     pub fn fill(&mut self, round: u64) {
         Fill::Pattern.write(self.words(), 0, round);
@@ -51,7 +66,12 @@ impl Map {
 
     /// Compares every byte with the pattern of a round.
     pub fn check(&mut self, round: u64) -> Result<(), Failure> {
-        match Fill::Pattern.first_wrong(self.words(), 0, round) {
+        self.check_part(round, 0)
+    }
+
+    /// The same for what is a part of what was filled, from this byte on.
+    pub fn check_part(&mut self, round: u64, from: u64) -> Result<(), Failure> {
+        match Fill::Pattern.first_wrong(self.words(), from / 8, round) {
             None => Ok(()),
             Some((place, expected, found)) => {
                 eprintln!("byte {place:#x} is {found:#04x}, must be {expected:#04x}");
@@ -67,8 +87,19 @@ impl Map {
 
     /// Gives the kernel advice about a part. What that does to the contents is the caller's to know.
     pub fn advise_part(&self, what: &'static str, advice: u64, from: u64, length: u64) -> Result<(), Failure> {
+        self.try_advise(advice, from, length).map_err(|error| (what, error))
+    }
+
+    /// The same, where it may be refused.
+    pub fn try_advise(&self, advice: u64, from: u64, length: u64) -> Result<(), sys::Error> {
         // SAFETY: the map's own memory, which is plain data: any contents are sound.
-        unsafe { sys::advise(self.address + from, length, advice) }.map(|_| ()).map_err(|error| (what, error))
+        unsafe { sys::advise(self.address + from, length, advice) }.map(|_| ())
+    }
+
+    /// Unmaps a part, which nobody may use again; it may be refused.
+    pub fn try_unmap_part(&self, from: u64, length: u64) -> Result<(), sys::Error> {
+        // SAFETY: the caller's word.
+        unsafe { sys::unmap(self.address + from, length) }.map(|_| ())
     }
 
     /// Changes its protection.

@@ -3,20 +3,26 @@
 //! The programs are ordinary static arm64 Linux programs: they run under Linux as they run here. They are built for the
 //! soft-float target, so no compiled code of theirs touches a floating-point register; `abi` does, in assembly, on purpose.
 //!
-//! On the host only what is pure is compiled (`numbers`, `pattern`), with its tests.
+//! On the host only what is pure is compiled (`numbers`, `pattern`, `random`), with its tests.
 
 #![cfg_attr(target_os = "none", no_std)]
 pub mod numbers;
 pub mod pattern;
+pub mod random;
 
 #[cfg(target_os = "none")]
 pub mod args;
 #[cfg(target_os = "none")]
+#[cfg(target_os = "none")]
 pub mod filled;
+#[cfg(target_os = "none")]
+pub mod memory_file;
 #[cfg(target_os = "none")]
 pub mod print;
 #[cfg(target_os = "none")]
 pub mod process;
+#[cfg(target_os = "none")]
+pub mod sigbus;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]

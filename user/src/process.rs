@@ -7,6 +7,7 @@ use crate::sys::{self, Error, call, number};
 /// Signals, with Linux's numbers.
 #[expect(missing_docs, reason = "the names are Linux's own")]
 pub mod signal {
+    pub const BUS: u64 = 7;
     pub const KILL: u64 = 9;
     pub const USR1: u64 = 10;
     pub const SEGV: u64 = 11;
@@ -101,6 +102,14 @@ pub fn pipe(flags: u64) -> Result<[i32; 2], Error> {
     // SAFETY: the kernel writes the two numbers.
     unsafe { call(number::PIPE2, [ends.as_mut_ptr().addr() as u64, flags, 0, 0, 0, 0]) }?;
     Ok(ends)
+}
+
+/// Opens a file with flags of `openat`; its descriptor.
+pub fn open(path: &CStr, flags: u64) -> Result<i32, Error> {
+    const HERE: u64 = -100i64 as u64;
+    // SAFETY: the kernel reads the path.
+    let file = unsafe { call(number::OPENAT, [HERE, path.as_ptr().addr() as u64, flags, 0, 0, 0]) }?;
+    Ok(file as i32)
 }
 
 /// Closes a descriptor.

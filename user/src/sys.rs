@@ -8,11 +8,21 @@ use core::ffi::CStr;
 pub mod number {
     pub const DUP3: u64 = 24;
     pub const FCNTL: u64 = 25;
+    pub const FTRUNCATE: u64 = 46;
+    pub const CHDIR: u64 = 49;
+    pub const OPENAT: u64 = 56;
     pub const CLOSE: u64 = 57;
     pub const PIPE2: u64 = 59;
+    pub const GETDENTS64: u64 = 61;
+    pub const LSEEK: u64 = 62;
     pub const READ: u64 = 63;
     pub const WRITE: u64 = 64;
+    pub const PREAD64: u64 = 67;
+    pub const PWRITE64: u64 = 68;
+    pub const SENDFILE: u64 = 71;
     pub const PPOLL: u64 = 73;
+    pub const READLINKAT: u64 = 78;
+    pub const FSTAT: u64 = 80;
     pub const EXIT_GROUP: u64 = 94;
     pub const NANOSLEEP: u64 = 101;
     pub const CLOCK_GETTIME: u64 = 113;
@@ -37,9 +47,17 @@ pub mod number {
     pub const EXECVE: u64 = 221;
     pub const MMAP: u64 = 222;
     pub const MPROTECT: u64 = 226;
+    pub const MSYNC: u64 = 227;
+    pub const MLOCK: u64 = 228;
+    pub const MUNLOCK: u64 = 229;
+    pub const MLOCKALL: u64 = 230;
+    pub const MUNLOCKALL: u64 = 231;
+    pub const MINCORE: u64 = 232;
     pub const MADVISE: u64 = 233;
     pub const WAIT4: u64 = 260;
     pub const GETRANDOM: u64 = 278;
+    pub const MEMFD_CREATE: u64 = 279;
+    pub const MLOCK2: u64 = 284;
 }
 
 /// Linux's error numbers that the programs look for.
@@ -55,6 +73,8 @@ pub mod error {
     pub const EAGAIN: i32 = 11;
     pub const ENOMEM: i32 = 12;
     pub const EFAULT: i32 = 14;
+    pub const ENOTDIR: i32 = 20;
+    pub const EISDIR: i32 = 21;
     pub const EINVAL: i32 = 22;
     pub const EPIPE: i32 = 32;
     pub const ENOSYS: i32 = 38;
@@ -71,6 +91,7 @@ pub mod advice {
     pub const PAGEOUT: u64 = 21;
     pub const POPULATE_READ: u64 = 22;
     pub const POPULATE_WRITE: u64 = 23;
+    pub const HWPOISON: u64 = 100;
 }
 
 /// Pages may be read.
@@ -132,6 +153,15 @@ pub fn map(length: u64, protection: u64) -> Result<u64, Error> {
     const PRIVATE_ANONYMOUS: u64 = 0x22;
     // SAFETY: a new map, at an address that the kernel chooses, overlays nothing.
     unsafe { call(number::MMAP, [0, length, protection, PRIVATE_ANONYMOUS, u64::MAX, 0]) }
+}
+
+/// New private memory of huge pages, of which `shift` is log2 of the size.
+pub fn map_huge(length: u64, shift: u64) -> Result<u64, Error> {
+    const PRIVATE_ANONYMOUS_HUGETLB: u64 = 0x4_0022;
+    const SIZE_SHIFT: u64 = 26;
+    let flags = PRIVATE_ANONYMOUS_HUGETLB | shift << SIZE_SHIFT;
+    // SAFETY: a new map, at an address that the kernel chooses, overlays nothing.
+    unsafe { call(number::MMAP, [0, length, PROT_READ | PROT_WRITE, flags, u64::MAX, 0]) }
 }
 
 /// Removes the maps of a range.

@@ -81,6 +81,9 @@ pub struct Options {
     /// Size of the swap device; 0 for none. Behind a comma how it behaves: `512M,async`, `512M,unreadable=19-20`
     #[arg(long, global = true, value_name = "SIZE[,...]", default_value = "512M", value_parser = parse_swap)]
     pub swap: String,
+    /// Huge pages to set aside for MAP_HUGETLB, of 64K and of 2M
+    #[arg(long, global = true, value_name = "SIZE:COUNT,...")]
+    pub hugepages: Option<String>,
     /// Folio size to use whenever it fits: 16K, 32K, 64K ... 2M, or Linux's `64K=always;128K=madvise` form
     #[arg(long, global = true, value_name = "SIZE")]
     pub thp: Option<String>,
@@ -129,6 +132,7 @@ impl Options {
     /// The words of the kernel's command line that these options stand for.
     pub fn kernel_words(&self) -> Vec<String> {
         let mut words = vec![format!("swap={}", self.swap)];
+        words.extend(self.hugepages.iter().map(|pools| format!("hugepages={pools}")));
         if let Some(thp) = &self.thp {
             let names_its_use = thp.contains(['=', ':']);
             words.push(if names_its_use { format!("thp={thp}") } else { format!("thp={thp}=always") });

@@ -7,6 +7,7 @@
 //! tests, [`soak`] goes on for hours.
 
 mod build;
+mod busybox;
 mod cli;
 mod command;
 mod guest;

@@ -4,7 +4,9 @@
 //! Rules that speak of folios and slots are held here, as the machine below knows neither: MS-16, MS-43 and MS-45. So are the
 //! invariants of blocks (reference 2.14) but for I5, which is about the order of events and so not to be seen in a table.
 
+mod files;
 mod folios;
+mod huge;
 mod swapped;
 mod tables;
 
@@ -17,6 +19,7 @@ use core::fmt;
 use mmu::{Pfn, VirtAddr};
 
 use crate::folio::Folio;
+use crate::frame::HugeSize;
 use crate::memory::Memory;
 use crate::space::Space;
 use crate::swap::SwapEntry;
@@ -74,6 +77,10 @@ pub enum Place {
     Page(Pfn, usize),
     /// A slot of a swap device.
     Slot(SwapEntry),
+    /// The pool of huge pages of this size.
+    Pool(HugeSize),
+    /// All memory files.
+    Files,
 }
 
 /// The first thing that does not add up.
@@ -98,6 +105,8 @@ impl fmt::Display for Place {
             Self::Entry(space, address) => write!(out, "address {address} of space {space}"),
             Self::Folio(head) => write!(out, "folio {head}"),
             Self::Page(head, page) => write!(out, "page {page} of folio {head}"),
+            Self::Pool(size) => write!(out, "the pool of huge pages of {} bytes", size.bytes()),
+            Self::Files => out.write_str("all files"),
             Self::Slot(entry) => write!(out, "slot {} of swap device {}", entry.slot, entry.device),
         }
     }
@@ -125,10 +134,13 @@ fn is(rule: Rule, what: &'static str, place: Place, found: bool, right: bool) ->
 /// What the tables say, gathered space by space.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Folios that entries map or the swap cache holds, by first frame.
+    /// Folios that entries map, or the swap cache or a file holds, by first frame.
     folios: BTreeMap<Pfn, SeenFolio>,
     /// Slots that entries name.
     slots: BTreeMap<SwapEntry, SeenSlot>,
+    /// By size: for how many huge pages there is room in areas that reserve, and how much of it is not empty.
+    huge_places: [u64; HugeSize::COUNT],
+    huge_filled: [u64; HugeSize::COUNT],
 }
 
 /// What entries and slots say of a folio.
@@ -138,12 +150,14 @@ struct SeenFolio {
     maps: Vec<u64>,
     /// How many slots hold it in the swap cache.
     cached: u64,
+    /// How many pages of it a file has.
+    filed: u64,
 }
 
 impl Seen {
     /// What was seen of a folio.
     fn folio(&mut self, folio: &Folio<'_>) -> &mut SeenFolio {
-        let unseen = || SeenFolio { maps: vec![0; folio.pages()], cached: 0 };
+        let unseen = || SeenFolio { maps: vec![0; folio.pages()], cached: 0, filed: 0 };
         self.folios.entry(folio.head()).or_insert_with(unseen)
     }
 }
@@ -164,7 +178,9 @@ struct SeenSlot {
 pub fn recount(memory: &Memory, spaces: &[Arc<Space>]) -> Result<(), Finding> {
     let mut seen = Seen::default();
     spaces.iter().try_for_each(|space| tables::recount(memory, space, &mut seen))?;
+    huge::recount(memory, &seen)?;
     swapped::recount(memory, &mut seen)?;
+    files::recount(memory, &mut seen)?;
     folios::recount(memory, &seen)
 }
 

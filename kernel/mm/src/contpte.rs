@@ -50,21 +50,19 @@ impl TableGuard<'_> {
         }
     }
 
-    /// Reads members until both flags were seen. What was seen is not read again.
+    /// Reads members until both flags were seen.
     fn gather_early(&self, block: ContBlock, entry: Descriptor) -> Descriptor {
         let door = &self.memory.door;
-        for index in 0..CONT_PTES {
-            let member = door.load(block.first().add(index));
-            if member.is_dirty() {
-                let young = (index..CONT_PTES).any(|later| door.load(block.first().add(later)).is_young());
-                return if young { entry.make_dirty().make_young() } else { entry.make_dirty() };
-            }
-            if member.is_young() {
-                let dirty = (index + 1..CONT_PTES).any(|later| door.load(block.first().add(later)).is_dirty());
-                return if dirty { entry.make_young().make_dirty() } else { entry.make_young() };
-            }
+        let either = |_, member: Descriptor| member.is_dirty() || member.is_young();
+        let Some((index, member)) = door.find(block.first(), CONT_PTES, either) else { return entry };
+        // A member that has the one may have the other too, so it is looked at again only where that is asked of it.
+        if member.is_dirty() {
+            let young = door.find(block.first().add(index), CONT_PTES - index, |_, later| later.is_young()).is_some();
+            return if young { entry.make_dirty().make_young() } else { entry.make_dirty() };
         }
-        entry
+        let rest = CONT_PTES - 1 - index;
+        let dirty = door.find(block.first().add(index + 1), rest, |_, later| later.is_dirty()).is_some();
+        if dirty { entry.make_young().make_dirty() } else { entry.make_young() }
     }
 
     /// Reads all sixteen, as Linux 6.12 does.
@@ -175,7 +173,7 @@ impl TableGuard<'_> {
             return !entry.same_access(wanted) && self.raise(slot, wanted, 1, flush);
         }
         let first = slot.block().first();
-        if (0..CONT_PTES).all(|index| door.load(first.add(index)).same_access(wanted)) {
+        if door.find(first, CONT_PTES, |_, member| !member.same_access(wanted)).is_none() {
             return false;
         }
         if mutant::is(Mutant::GatheredFlagsHideEntry) && self.get(slot).same_access(wanted) {
@@ -206,9 +204,22 @@ impl TableGuard<'_> {
     /// How many entries from `slot` on, at most `max`, map consecutive pages alike, as `rules` understand it; `entry` is the first.
     /// Returns them merged: with the access flag, dirty state and write permission that any of them has. CONTIGUOUS counts as a
     /// difference, so a folded run and a plain one are two batches.
+    #[inline]
     pub fn batch(&self, slot: Slot, entry: Descriptor, max: usize, rules: BatchRules) -> (usize, Descriptor) {
+        let alike = self.batch_hint(slot, entry);
+        if alike >= max { (max, entry) } else { self.batch_beyond(alike, slot, entry, max, rules) }
+    }
+
+    /// The same where the first `count` are known to be alike.
+    fn batch_beyond(
+        &self,
+        mut count: usize,
+        slot: Slot,
+        entry: Descriptor,
+        max: usize,
+        rules: BatchRules,
+    ) -> (usize, Descriptor) {
         let mut merged = entry;
-        let mut count = self.batch_hint(slot, entry);
         while count < max {
             let next = self.get(slot.add(count));
             if rules.normalise(next) != rules.normalise(entry).advance(count) {
@@ -229,8 +240,7 @@ impl TableGuard<'_> {
             return 1;
         }
         let folio = self.memory.frames.folio_of(entry.frame());
-        let max = max.min(folio.pages() - folio.index_of(entry.frame()));
-        if max == 1 { 1 } else { self.batch(slot, entry, max, rules).0 }
+        self.batch(slot, entry, max.min(folio.pages() - folio.index_of(entry.frame())), rules).0
     }
 
     /// As [`batch`](Self::batch) for entries about to be swapped, whose flags the swaps will tell: looks at one member of each folded
@@ -289,11 +299,9 @@ impl TableGuard<'_> {
         let plain = |entry: Descriptor| entry.make_old().make_clean();
         let plain = |entry| mutant::or(Mutant::FoldUnlike, plain(entry), plain(entry).write_protect());
         let like = plain(entry);
-        for position in 0..CONT_PTES {
-            let member = self.memory.door.load(block.first().add(position));
-            if plain(member).advance(CONT_PTES - 1 - position) != like {
-                return;
-            }
+        let is_other = |place, member| plain(member).advance(CONT_PTES - 1 - place) != like;
+        if self.memory.door.find(block.first(), CONT_PTES, is_other).is_some() {
+            return;
         }
         self.count.folds.add(1);
         self.convert(block, true);

@@ -4,14 +4,14 @@
 use mmu::Counter;
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// The counters of one CPU.
+    ($(#[$of:meta])* $counters:ident: $($(#[$doc:meta])* $name:ident,)*) => {
+        $(#[$of])*
         #[derive(Debug, Default)]
-        pub struct Counters {
+        pub struct $counters {
             $($(#[$doc])* pub $name: Counter,)*
         }
 
-        impl Counters {
+        impl $counters {
             /// The names, in the order of [`values`](Self::values).
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 
@@ -24,6 +24,8 @@ macro_rules! counters {
 }
 
 counters! {
+    /// The counters of one CPU.
+    Counters:
     /// Public getter calls, which gather a block's flags (column g).
     getters,
     /// Blocks unfolded (U).
@@ -46,6 +48,8 @@ counters! {
     pending_flushes,
     /// Faults resolved by a new zero-filled folio.
     faults_anonymous,
+    /// Faults resolved by a new huge page.
+    faults_huge,
     /// Read faults resolved by the shared zero page.
     faults_zero_page,
     /// Faults resolved by copying.
@@ -54,6 +58,8 @@ counters! {
     faults_reuse,
     /// Pages that fork copied, as they were pinned.
     fork_copies,
+    /// Faults resolved by a page of a memory file.
+    faults_file,
     /// Faults that set the access flag or dirty state for hardware that does not.
     faults_flags,
     /// Faults resolved from the swap device.
@@ -68,6 +74,8 @@ counters! {
     folio_fallbacks,
     /// Folios allocated for anonymous memory.
     folios_allocated,
+    /// Folios allocated for memory files.
+    folios_filed,
     /// Folios swapped out.
     folios_swapped_out,
     /// Pages swapped out.
@@ -100,10 +108,39 @@ counters! {
     pglazyfree,
     /// Pages that reclaim discarded, because they were given up or may be dropped.
     pglazyfreed,
+    /// Searches for memory on the LRU lists.
+    shrinks,
+    /// Pages that they got back, or began to write.
+    pages_shrunk,
+    /// Searches by whoever needed a page.
+    direct_reclaims,
     /// Instructions of unmapping, from the entry of the rmap walk to the last entry written.
     instructions_unmap,
     /// Instructions of the zero scan.
     instructions_scan,
     /// Instructions of copying to and from the swap device.
     instructions_copy,
+}
+
+counters! {
+    /// The counters of one CPU for folios of one size, with the names that Linux has for them (`hugepages-*kB/stats`).
+    SizeCounters:
+    /// First touches of anonymous memory that got one.
+    anon_fault_alloc,
+    /// First touches that could not have one, and took a smaller one.
+    anon_fault_fallback,
+    /// Written to a swap device.
+    swpout,
+    /// Split, as there was no run of slots for them.
+    swpout_fallback,
+    /// Read from a swap device.
+    swpin,
+    /// Swap-ins that could not have one, and took a smaller one.
+    swpin_fallback,
+    /// Split.
+    split,
+    /// Not split, as somebody used them.
+    split_failed,
+    /// Queued for a split.
+    split_deferred,
 }

@@ -2,7 +2,7 @@
 //! in parts (reference 4.20).
 //!
 //! On it is exactly each large folio of which some pages are mapped and some are not, unless it is in the swap cache, where a page
-//! without a mapping may have a swap entry. Nobody splits at once: the rest of the folio goes soon, most often. It leaves the queue when it is
+//! without a mapping may have a swap entry, or in a file, which has its pages mapped or not. Nobody splits at once: the rest of the folio goes soon, most often. It leaves the queue when it is
 //! split, freed, or enters the swap cache. The links are in the first tail, since those of the head are the LRU list's.
 
 use core::sync::atomic::{Ordering, fence};
@@ -40,7 +40,11 @@ impl DeferredSplits {
 
     /// Whether the folio has a place on the queue, by what maps it.
     pub(crate) fn has_place_for(folio: &Folio<'_>) -> bool {
-        folio.is_large() && !folio.is_swap_cache() && (1..folio.pages()).contains(&folio.mapped_pages())
+        folio.is_large()
+            && !folio.is_huge()
+            && !folio.is_swap_cache()
+            && !folio.is_file()
+            && (1..folio.pages()).contains(&folio.mapped_pages())
     }
 
     /// Puts a folio on the queue if it has a place there and is not on it. Whether it did. The caller has a reference to it.
@@ -57,6 +61,11 @@ impl DeferredSplits {
             queue.push_back(folio);
         }
         added
+    }
+
+    /// How many folios of an order are queued.
+    pub fn of_order(&self, frames: &Frames, order: usize) -> usize {
+        self.queue.lock().iter(frames).filter(|folio| folio.order() == order).count()
     }
 
     /// Takes a folio off the queue, if it is on it.
@@ -96,6 +105,7 @@ impl Memory {
     pub(crate) fn defer_split(&self, folio: Folio<'_>) {
         if !mutant::is(Mutant::SplitNotDeferred) && self.deferred.add(folio) {
             self.count().split_deferred.add(1);
+            self.count_size(folio.order()).split_deferred.add(1);
         }
     }
 

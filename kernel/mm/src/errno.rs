@@ -82,10 +82,14 @@ errnos! {
     ENOTTY = 25,
     /// File too large.
     EFBIG = 27,
+    /// A value too large for its type.
+    EOVERFLOW = 75,
     /// No space left on the device.
     ENOSPC = 28,
     /// Illegal seek.
     ESPIPE = 29,
+    /// Read-only file system.
+    EROFS = 30,
     /// Broken pipe.
     EPIPE = 32,
     /// Result out of range.
@@ -94,6 +98,8 @@ errnos! {
     ENAMETOOLONG = 36,
     /// Function not implemented.
     ENOSYS = 38,
+    /// Too many symbolic links.
+    ELOOP = 40,
     /// Operation not supported.
     EOPNOTSUPP = 95,
     /// Timed out.

@@ -6,6 +6,8 @@
 
 mod anonymous;
 mod copy;
+mod file;
+mod huge;
 mod swap_in;
 
 use alloc::sync::Arc;
@@ -14,7 +16,7 @@ use core::fmt;
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Operation, VirtAddr};
 
-pub(crate) use anonymous::map_fresh;
+pub(crate) use anonymous::{descending, map_fresh};
 pub use mmu::Access;
 
 use crate::errno::Errno;
@@ -46,6 +48,12 @@ pub enum FaultError {
     OutOfMemory,
     /// The swap device does not give the page back: SIGBUS.
     SwapRead,
+    /// The file ends before it: SIGBUS with BUS_ADRERR.
+    BeyondEnd,
+    /// There is no huge page for it: SIGBUS.
+    NoHugePage,
+    /// Its memory is bad: SIGBUS, with log2 of the bytes that are lost.
+    Poisoned(u32),
     /// The area's monitor says what is to become of the access: wait for it, and try again.
     Watched(Notice),
 }
@@ -57,6 +65,9 @@ impl fmt::Display for FaultError {
             Self::Denied => "the mapping does not allow it",
             Self::OutOfMemory => "out of memory",
             Self::SwapRead => "the swap device failed to give the page back",
+            Self::BeyondEnd => "the file ends before it",
+            Self::NoHugePage => "no huge page is free",
+            Self::Poisoned(_) => "the memory that was there is bad",
             Self::Watched(_) => "whoever watches the memory has not answered",
         })
     }
@@ -143,6 +154,10 @@ impl Memory {
         access: Access,
     ) -> Result<usize, FaultError> {
         let _underway = self.begin(Operation::Fault);
+        if let Some(size) = self.huge_size_at(space, address) {
+            self.fault(space, address, access)?;
+            return Ok(size.pages() - address.page_number() as usize % size.pages());
+        }
         let ready = |address: VirtAddr| {
             let table = space.lock_table(self, address)?;
             let slot = table.slot(address);
@@ -180,11 +195,14 @@ impl Memory {
 
 impl<'a> Fault<'a> {
     fn handle(&self) -> Handled {
-        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.missing() };
+        if let Some(size) = self.area.huge() {
+            return self.huge(size);
+        }
+        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.first_touch() };
         let entry = table.get(table.slot(self.address));
         if entry.is_none() {
             drop(table);
-            self.missing()
+            self.first_touch()
         } else if !entry.is_present() {
             drop(table);
             self.swap_in(entry)
@@ -200,6 +218,15 @@ impl<'a> Fault<'a> {
         } else {
             self.touch(&table, entry);
             Ok(Outcome::Resolved)
+        }
+    }
+
+    /// Nothing is there.
+    fn first_touch(&self) -> Handled {
+        match self.area.backing.file() {
+            _ if self.area.flags.contains(AreaFlags::UFFD_MISSING) => self.ask_monitor(false),
+            None => self.anonymous(),
+            Some(file) => self.file(file),
         }
     }
 

@@ -170,10 +170,10 @@ impl<'m> Folio<'m> {
         self.head_frame().refs.store(count as u32, Ordering::Release);
     }
 
-    /// The references that its mappings and the swap cache account for. One that the caller holds comes on top (reference 4.3).
+    /// The references that its mappings and the swap cache or its file account for. One that the caller holds comes on top (reference 4.3).
     #[inline]
     pub fn expected_refs(&self) -> usize {
-        self.mapcount() + if self.is_swap_cache() { self.pages() } else { 0 }
+        self.mapcount() + if self.state() & (state::SWAP_CACHE | state::FILE) != 0 { self.pages() } else { 0 }
     }
 
     /// Pins it: somebody will access the memory by its physical address. Each pin is a reference too.
@@ -212,7 +212,7 @@ impl<'m> Folio<'m> {
         &self.page_frame(1).swap
     }
 
-    /// The anon_vma and the page offset there at which its first page is mapped; `None` if it was never mapped.
+    /// The anon_vma, or the areas of its file, and the page offset there of its first page; `None` if it was never mapped.
     #[inline]
     pub fn mapping(&self) -> Option<(AnonVmaId, u64)> {
         let word = self.head_frame().mapping.load(Ordering::Relaxed);
@@ -224,6 +224,11 @@ impl<'m> Folio<'m> {
     pub fn set_mapping(&self, anon: AnonVmaId, index: u64) {
         debug_assert!(index >> INDEX_BITS == 0);
         self.head_frame().mapping.store((u64::from(anon.number()) + 1) << INDEX_BITS | index, Ordering::Relaxed);
+    }
+
+    /// Says that it is mapped nowhere, and has no place where it could be.
+    pub(crate) fn clear_mapping(&self) {
+        self.head_frame().mapping.store(0, Ordering::Relaxed);
     }
 
     /// The swap entry of page `index`, of a folio in the swap cache.
@@ -310,6 +315,23 @@ impl Folio<'_> {
         self.has(state::SWAP_CACHE)
     }
 
+    /// Says that the memory of page `index` is bad, or that it is not after all.
+    pub(crate) fn mark_bad(&self, index: usize, bad: bool) {
+        let state = &self.page_frame(index).state;
+        if bad {
+            state.fetch_or(state::BAD_PAGE, Ordering::Release);
+        } else {
+            state.fetch_and(!state::BAD_PAGE, Ordering::Release);
+        }
+        self.set_poisoned(bad);
+    }
+
+    /// Whether its entries stay empty when it is unmapped: what they mapped is in a file, or was given up.
+    #[inline]
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        self.state() & (state::SWAP_BACKED | state::FILE) != state::SWAP_BACKED
+    }
+
     /// Whether it is on an LRU list.
     #[inline]
     pub fn is_on_lru(&self) -> bool {
@@ -384,7 +406,11 @@ flags! {
     ACTIVE: is_active, set_active, "it belongs on an active list";
     UNEVICTABLE: is_unevictable, set_unevictable, "it may not be reclaimed";
     MLOCKED: is_mlocked, set_mlocked, "an area that maps it is locked";
+    FILE: is_file, set_file, "it belongs to a memory file";
     WRITEBACK: is_writeback, set_writeback, "it is being written to the swap device";
+    HUGE: is_huge, set_huge, "it is a huge page of a pool";
+    RESERVED_FOR: is_reserved_for, set_reserved_for, "a reservation comes back when it is freed";
+    POISONED: is_poisoned, set_poisoned, "some page of it is bad memory";
 }
 
 impl PartialEq for Folio<'_> {

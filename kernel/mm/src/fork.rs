@@ -18,6 +18,7 @@ use crate::errno::Errno;
 use crate::fault::map_fresh;
 use crate::folio::Folio;
 use crate::frame::FreshFolio;
+use crate::hugetlb;
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
@@ -70,13 +71,19 @@ impl Memory {
             Some(anon) => Some(rmap::inherit(self, anon, child)?),
             None => None,
         };
-        let flags = area.flags.difference(AreaFlags::LOCKED);
+        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT);
+        // Nothing is reserved for a child.
+        let reserves = mutant::or(Mutant::ChildReserves, area.huge().is_none(), true);
+        let flags = if reserves { flags } else { flags | AreaFlags::NORESERVE };
         let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area }.unwatched();
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;
-        // Without an anon_vma there are no pages but the zero page, which the child's faults will find.
+        // Without an anon_vma there are no pages but those of a file and the zero page, which the child's faults will find.
         if copy.anon.is_none() {
             return Ok(());
+        }
+        if copy.huge().is_some() {
+            return hugetlb::copy_area(self, parent, child, &copy);
         }
         Copy { memory: self, parent, child, area: copy }.pages()
     }
@@ -196,7 +203,7 @@ impl<'a> Copy<'a> {
         let page = folio.index_of(entry.frame());
         let max = left.min(folio.pages() - page);
         let rules = BatchRules { respect_dirty: true, respect_write: false };
-        let (count, entry) = if max == 1 { (1, entry) } else { tables.parent.batch(slot, entry, max, rules) };
+        let (count, entry) = tables.parent.batch(slot, entry, max, rules);
         let run = Run { slot, folio, page, entry, count };
         let (exclusive, alike) = folio.exclusive_run(page, count);
         let is_shared = !exclusive && alike == count;
@@ -229,7 +236,7 @@ impl<'a> Copy<'a> {
     fn map(&self, tables: &Pair<'_>, run: Run<'_>) {
         run.folio.get(run.count);
         run.folio.add_maps(run.page, run.count);
-        self.child.add_anon(run.count as i64);
+        self.child.add_pages_of(run.folio, run.count as i64);
         let entry = run.entry.write_protect().make_old();
         let entry = mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry);
         tables.child.set_run(tables.child_slot(run.slot), entry, run.count);
@@ -251,7 +258,11 @@ impl<'a> Copy<'a> {
     /// Copies a run of swap entries, at most `left`, whose slots have one more entry each then and are nobody's own any more. Returns
     /// how many.
     fn swapped(&self, tables: &Pair<'_>, slot: Slot, entry: Descriptor, left: usize) -> Result<usize, Need> {
-        let Some(swapped) = SwapEntry::from_descriptor(entry) else { return Ok(1) };
+        let Some(swapped) = SwapEntry::from_descriptor(entry) else {
+            // Bad memory is so for the child too.
+            tables.child.set(tables.child_slot(slot), entry);
+            return Ok(1);
+        };
         let count = zap::swap_run(self.memory, slot, entry, left.min(swapped.entry.left_in_cluster()));
         tables.parent.count.swap_dups.add(1);
         let struck = self.memory.inject.strikes(Point::SwapDup, count);

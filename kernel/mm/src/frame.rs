@@ -7,13 +7,15 @@
 //! A frame leaves by [`FreshFolio`] or as a table page, and comes back only as [`Flushed`].
 
 mod buddy;
+mod huge;
 mod orphan;
+mod watermarks;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Deref, Range};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use buddy_system_allocator::FrameAllocator;
 use mmu::{Fact, Pfn, PhysAddr, Role, Table};
@@ -27,7 +29,11 @@ use crate::sync::{Lock, Rank};
 use crate::tlb::Flushed;
 
 use buddy::{CACHED_ORDERS, Cache, FreeLists};
+use huge::HugePools;
+pub use huge::{HugeCounts, HugeSize};
 pub use orphan::{Orphan, OrphanList};
+pub use watermarks::Shortage;
+use watermarks::Watermarks;
 
 /// The largest folio: 2 MiB.
 pub const MAX_ORDER: usize = 9;
@@ -82,6 +88,10 @@ pub struct Frames {
     total: usize,
     lists: Lock<FreeLists>,
     caches: [Lock<Cache>; MAX_CPUS],
+    marks: Watermarks,
+    huge: HugePools,
+    /// Frames of bad memory, which nobody gets.
+    bad: AtomicUsize,
 }
 
 impl Frames {
@@ -105,7 +115,8 @@ impl Frames {
         let frames = frames.into_boxed_slice();
         let (lists, total) = divide(&frames, base, usable);
         let caches = [const { Lock::new(Rank::Frames, Cache::new()) }; MAX_CPUS];
-        Ok(Self { frames, base, total, lists: Lock::new(Rank::Frames, lists), caches })
+        let (lists, marks) = (Lock::new(Rank::Frames, lists), Watermarks::of(total));
+        Ok(Self { frames, base, total, lists, caches, marks, huge: HugePools::new(), bad: AtomicUsize::new(0) })
     }
 
     /// A folio of `1 << order` pages with one reference and anything in its pages; `None` if there is none. Order 1 does not exist for
@@ -176,6 +187,22 @@ impl Frames {
     pub fn free_count(&self) -> usize {
         let kept: usize = self.caches.iter().map(|cache| cache.lock().pages()).sum();
         kept + self.lists.lock().pages()
+    }
+
+    /// How short memory was when it was looked at last.
+    #[inline]
+    pub(crate) fn shortage(&self) -> Shortage {
+        self.marks.seen()
+    }
+
+    /// Looks how short memory is.
+    pub(crate) fn look(&self) {
+        self.marks.note(self.lists.lock().pages());
+    }
+
+    /// How many frames more ought to be free.
+    pub(crate) fn missing(&self) -> usize {
+        self.marks.high.saturating_sub(self.lists.lock().pages())
     }
 
     /// Free blocks by order, once what each CPU keeps is given back: the whole truth about fragmentation.
@@ -252,6 +279,9 @@ impl Frames {
         debug_assert!(state::is_folio(old) && old & state::BUSY == 0, "a folio in state {old:#x} is freed");
         debug_assert_eq!(frame.refs.load(Ordering::Relaxed), 0, "a folio with references is freed");
         debug_assert!(!Folio::at(self, index).is_mapped(), "a mapped folio is freed");
+        if old & state::NOT_PLAIN != 0 {
+            return self.give_other(index, old);
+        }
         self.give(index, state::order(old));
     }
 
@@ -259,7 +289,12 @@ impl Frames {
         if order < CACHED_ORDERS {
             return self.take_cached(order);
         }
-        let found = self.lists.lock().take(&self.frames, order);
+        let found = {
+            let mut lists = self.lists.lock();
+            let found = lists.take(&self.frames, order);
+            self.marks.note(lists.pages());
+            found
+        };
         found.or_else(|| {
             self.drain();
             self.lists.lock().take(&self.frames, order)
@@ -276,7 +311,9 @@ impl Frames {
         let (first, chain) = {
             let mut lists = self.lists.lock();
             // The one that is asked for comes first, so that it is the one from the smallest block.
-            (lists.take(&self.frames, order), lists.take_chain(&self.frames, order))
+            let taken = (lists.take(&self.frames, order), lists.take_chain(&self.frames, order));
+            self.marks.note(lists.pages());
+            taken
         };
         cache.lock().put_chain(&self.frames, order, chain);
         first.or_else(|| {
@@ -342,20 +379,37 @@ impl fmt::Debug for Frames {
 }
 
 impl Memory {
-    /// [`Frames::alloc`] with the points where a test makes it fail.
+    /// A folio of `1 << order` pages; `None` if there is none. For a single page memory is got back where it is short; a large folio is
+    /// not given out then. There are points where a test makes it fail.
     pub fn alloc_folio(&self, order: usize) -> Option<FreshFolio<'_>> {
         let point = if order == 0 { Point::FolioAlloc } else { Point::LargeFolioAlloc };
         if self.inject.strikes(point, 1) {
             return None;
         }
-        let folio = self.frames.alloc(order)?;
+        let folio = if order == 0 {
+            self.with_room(|| self.frames.alloc(0))
+        } else {
+            (self.shortage() < Shortage::Min).then(|| self.frames.alloc(order)).flatten()
+        }?;
         self.door.fact(Fact::FrameRole(folio.head(), folio.pages(), Role::Folio));
         Some(folio)
     }
 
-    /// [`Frames::alloc_table`] with the point where a test makes it fail.
+    /// [`Frames::alloc_table`], where memory is got back if it is short, with the point where a test makes it fail.
     pub fn alloc_table(&self) -> Option<PhysAddr> {
-        if self.inject.strikes(Point::TableAlloc, 1) { None } else { self.frames.alloc_table() }
+        if self.inject.strikes(Point::TableAlloc, 1) { None } else { self.with_room(|| self.frames.alloc_table()) }
+    }
+
+    /// Takes a page, as soon as there is one.
+    #[inline]
+    fn with_room<T>(&self, take: impl Fn() -> Option<T>) -> Option<T> {
+        self.make_room();
+        loop {
+            let taken = take();
+            if taken.is_some() || !self.find_room() {
+                return taken;
+            }
+        }
     }
 }
 

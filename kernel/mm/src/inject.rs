@@ -29,11 +29,15 @@ pub enum Point {
     TableAlloc,
     /// Getting an anon_vma.
     AnonVma,
+    /// Room for the extent of an area.
+    Extent,
+    /// Unmapping a huge page of bad memory.
+    HugeUnmap,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 12;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -46,6 +50,8 @@ impl Point {
         Self::LargeFolioAlloc,
         Self::TableAlloc,
         Self::AnonVma,
+        Self::Extent,
+        Self::HugeUnmap,
     ];
 
     const fn bit(self) -> u32 {

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::folio::Folio;
-use crate::frame::{Frame, Frames, NIL, Orphan};
+use crate::frame::{Frame, Frames, MAX_ORDER, NIL, Orphan};
 use crate::sync::{Lock, Rank};
 
 /// A doubly linked list of folios. `LINKS` says which of a folio's frames has the links: 0 for the head, and the folio is in at most
@@ -136,6 +136,19 @@ impl LruList {
     }
 }
 
+/// What a look at the lists finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    /// Anonymous folios of each order (Linux's `nr_anon`).
+    pub folios: [usize; MAX_ORDER + 1],
+    /// Pages of them that entries map.
+    pub mapped: usize,
+    /// Pages of folios in the swap cache.
+    pub swap_cached: usize,
+    /// Pages of folios that are locked in memory.
+    pub locked: usize,
+}
+
 /// The lists. A folio on one says so in its state, and there is no reference for it. A change of the flags that choose the list moves
 /// it only when it is filed anew.
 #[derive(Debug)]
@@ -216,6 +229,31 @@ impl Lru {
     pub fn size(&self, list: LruList) -> (usize, usize) {
         let lists = self.lists.lock();
         (lists[list as usize].len(), lists[list as usize].pages())
+    }
+
+    /// Looks at all folios on the lists.
+    pub fn census(&self, frames: &Frames) -> Census {
+        let mut census = Census::default();
+        let lists = self.lists.lock();
+        for folio in lists.iter().flat_map(|list| list.iter(frames)) {
+            let when = |condition: bool| if condition { folio.pages() } else { 0 };
+            census.swap_cached += when(folio.is_swap_cache());
+            census.locked += when(folio.is_mlocked());
+            if folio.mapping().is_some() && !folio.is_file() {
+                census.folios[folio.order()] += 1;
+                census.mapped += folio.mapped_pages();
+            }
+        }
+        census
+    }
+
+    /// Pages on the lists that reclaim takes from.
+    pub fn reclaimable(&self) -> usize {
+        let lists = self.lists.lock();
+        [LruList::InactiveAnon, LruList::ActiveAnon, LruList::LazyFree]
+            .iter()
+            .map(|&list| lists[list as usize].pages())
+            .sum()
     }
 
     /// Takes a folio that lost its last reference off the lists.

@@ -3,9 +3,11 @@
 use alloc::sync::Arc;
 
 use bitflags::bitflags;
-use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
+use mmu::{CONT_PTES, Cause, Operation, PAGE_SHIFT, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
+use crate::file::{Backing, MAX_SIZE, OpenFile};
+use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
@@ -21,6 +23,8 @@ bitflags! {
         const SHARED = 0x1;
         /// MAP_PRIVATE.
         const PRIVATE = 0x2;
+        /// MAP_SHARED_VALIDATE: shared, and flags that are not known are refused by files that ask for it, which those here do not.
+        const SHARED_VALIDATE = 0x3;
         /// MAP_DROPPABLE: private, and memory pressure may take the pages, even written ones; a child gets none of them.
         const DROPPABLE = 0x8;
         /// MAP_FIXED: here, in place of what is there.
@@ -48,7 +52,7 @@ bitflags! {
     }
 }
 
-/// What is asked of mmap. There are no files yet: every map is anonymous.
+/// What is asked of mmap, but for the file.
 #[derive(Clone, Copy, Debug)]
 pub struct MapRequest {
     /// Where: exactly, or as a hint; 0 for anywhere.
@@ -65,35 +69,94 @@ pub struct MapRequest {
 pub const MIN_ADDRESS: u64 = 0x1_0000;
 /// Where the search for free addresses starts, downwards: below the room for a stack, as Linux without randomization.
 pub const MAP_TOP: u64 = USER_END - 0x800_0000;
+/// Bytes of a block that may be folded.
+pub(crate) const BLOCK: u64 = CONT_PTES as u64 * PAGE_SIZE;
 /// The flags of which MAP_PRIVATE and MAP_SHARED are values.
 const TYPE_MASK: u32 = 0xf;
 
 impl Memory {
-    /// Maps anonymous memory. Nothing is allocated before it is touched, except with MAP_POPULATE.
+    /// Maps anonymous memory; where it is to be shared, a file without a name. Nothing is allocated before it is touched, except with
+    /// MAP_POPULATE.
     ///
     /// # Errors
     /// As Linux: `EINVAL` for a length of 0, an unaligned fixed address or an unknown kind of map; `ENOMEM` where addresses, areas or
-    /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `ENODEV` for a shared map.
+    /// memory run out; `EPERM` below the lowest address; `EEXIST` where MAP_FIXED_NOREPLACE finds something; `EBADF` without
+    /// MAP_ANONYMOUS.
     pub fn mmap(&self, space: &Arc<Space>, request: MapRequest) -> Result<u64, Errno> {
+        if !request.flags.contains(MapFlags::ANONYMOUS) {
+            return Err(Errno::EBADF);
+        }
+        if let Some(size) = hugetlb::size_asked(request.flags)? {
+            let length = aligned_length(request.length, size.bytes())?;
+            let is_private = kind_of(request.flags)? == Kind::Private;
+            let backing = Backing::HugeTlb(size);
+            return if is_private { self.map_area(space, request, length, (backing, 0)) } else { Err(Errno::EINVAL) };
+        }
+        let length = aligned_length(request.length, PAGE_SIZE)?;
+        if kind_of(request.flags)? == Kind::Shared {
+            let file = self.open_file(length)?;
+            return self.map_area(space, request, length, (Backing::Shared(file.id()), 0));
+        }
+        self.map_area(space, request, length, (Backing::Anonymous, 0))
+    }
+
+    /// Maps a file from the byte at `offset` on. An access beyond its end is an error of the access, not of the map.
+    ///
+    /// # Errors
+    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EOVERFLOW` for a range that
+    /// no file can have.
+    pub fn mmap_file(
+        &self,
+        space: &Arc<Space>,
+        request: MapRequest,
+        file: &OpenFile<'_>,
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        let length = aligned_length(request.length, PAGE_SIZE)?;
+        if offset % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if offset.checked_add(length).is_none_or(|end| end > MAX_SIZE) {
+            return Err(Errno::EOVERFLOW);
+        }
+        let backing = match kind_of(request.flags)? {
+            Kind::Private => Backing::Private(file.id()),
+            Kind::Shared => Backing::Shared(file.id()),
+            Kind::Droppable => return Err(Errno::EINVAL),
+        };
+        self.map_area(space, request, length, (backing, offset))
+    }
+
+    fn map_area(
+        &self,
+        space: &Arc<Space>,
+        request: MapRequest,
+        length: u64,
+        (backing, offset): (Backing, u64),
+    ) -> Result<u64, Errno> {
         let _underway = self.begin(Operation::Map);
-        let length = page_aligned_length(request.length)?;
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
-        let start = place(&layout, &request, length)?;
+        // Where nothing is ever written to swap, nothing has to be locked.
+        let is_lockable = backing.huge().is_none() && !flags.contains(AreaFlags::DROPPABLE);
+        let flags = flags | if is_lockable { layout.future } else { AreaFlags::empty() };
+        let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
         let splits = layout.areas.find(start).is_some_and(|area| area.start < start && end < area.end);
         if layout.areas.len() + 1 + usize::from(splits) > layout.areas.limit() {
             return Err(Errno::ENOMEM);
         }
-        if request.flags.contains(MapFlags::FIXED) {
-            self.unmap_locked(space, &mut layout, start, end)?;
+        let pgoff = if backing.file().is_none() { start.page_number() } else { offset >> PAGE_SHIFT };
+        let area = Area { start, end, prot: request.prot, flags, backing, pgoff, ..Area::default() };
+        self.reserve_area(&area)?;
+        let made = self.put_area(space, &mut layout, area, request.flags.contains(MapFlags::FIXED));
+        if let Err(error) = made {
+            self.unreserve_area(&area);
+            return Err(error);
         }
-        let area = Area { start, end, prot: request.prot, flags, pgoff: start.page_number(), ..Area::default() };
-        let change = layout.areas.plan_insert(area);
-        self.apply(space, &mut layout, &change)?;
         drop(layout);
-        let locked = request.flags.contains(MapFlags::LOCKED);
+        let locked = flags & (AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) == AreaFlags::LOCKED;
         let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
         if locked || populate {
             // Linux too maps whatever became of populating it.
@@ -102,14 +165,23 @@ impl Memory {
         Ok(start.as_u64())
     }
 
+    /// Enters an area, in place of what is there or where nothing is.
+    fn put_area(&self, space: &Arc<Space>, layout: &mut Layout, area: Area, replaces: bool) -> Result<(), Errno> {
+        if replaces {
+            self.unmap_locked(space, layout, area.start, area.end)?;
+        }
+        let change = layout.areas.plan_insert(area);
+        self.apply(space, layout, &change)
+    }
+
     /// Unmaps whatever is mapped in a range.
     ///
     /// # Errors
-    /// `EINVAL` for an unaligned address, a length of 0, or a range beyond user addresses; `ENOMEM` if an area would have to be split
+    /// `EINVAL` for an unaligned address, a length of 0, an end inside a huge page, or a range beyond user addresses; `ENOMEM` if an area would have to be split
     /// and can not; nothing has changed then.
     pub fn munmap(&self, space: &Arc<Space>, address: u64, length: u64) -> Result<(), Errno> {
         let _underway = self.begin(Operation::Unmap);
-        let length = page_aligned_length(length).map_err(|_| Errno::EINVAL)?;
+        let length = aligned_length(length, PAGE_SIZE).map_err(|_| Errno::EINVAL)?;
         let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::EINVAL)?;
         if address % PAGE_SIZE != 0 {
             return Err(Errno::EINVAL);
@@ -148,16 +220,31 @@ impl Memory {
             return Err(Errno::ENOMEM);
         }
         let prot = Prot::READ | Prot::WRITE;
-        let area = Area { start: old, end: new, prot, pgoff: old.page_number(), ..Area::default() };
+        let flags = layout.future;
+        let area = Area { start: old, end: new, prot, flags, pgoff: old.page_number(), ..Area::default() };
         let change = layout.areas.plan_insert(area);
         self.apply(space, layout, &change)
     }
 
-    /// Carries a planned change out: in the list, then in the reverse map.
+    /// Carries a planned change out: in the reverse map, then in the list.
     pub(crate) fn apply(&self, space: &Arc<Space>, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
-        layout.areas.apply(change)?;
-        rmap::replace(self, space, change.removed(), change.added());
-        Ok(())
+        rmap::replace(self, space, change)?;
+        let areas = self.change_areas(layout, change);
+        // The list fails only where it grows, and extents that are fewer again need no memory.
+        if areas.is_err() && rmap::replace(self, space, &change.reversed()).is_err() {
+            self.note_defect("extents could not be taken back");
+        }
+        areas
+    }
+
+    fn change_areas(&self, layout: &mut Layout, change: &Change) -> Result<(), Errno> {
+        let (old, new) = (change.removed().len(), change.added().len());
+        self.anon.budget.change(old, new)?;
+        let applied = layout.areas.apply(change);
+        if applied.is_err() {
+            self.anon.budget.change(new, old)?;
+        }
+        applied
     }
 
     /// Unmaps whatever is mapped in a range, with the areas locked.
@@ -171,6 +258,7 @@ impl Memory {
         if layout.areas.is_free(start, end) {
             return Ok(());
         }
+        layout.check_borders(start, end)?;
         // A hole in one area makes two of it: the only case that needs memory, tried before anything is taken away.
         if let Some(area) = layout.areas.find(start).filter(|area| area.start < start && end < area.end).copied() {
             self.split(space, layout, &area, start)?;
@@ -204,7 +292,13 @@ impl Memory {
     ) {
         while let Some(area) = layout.areas.first_from(start).filter(|area| area.start < end).copied() {
             let (first, last) = (area.start.max(start), area.end.min(end));
-            zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather);
+            if area.flags.contains(AreaFlags::LOCKED) {
+                self.unmark_range(space, (first, last));
+            }
+            match area.huge() {
+                Some(_) => hugetlb::zap_area(self, space, &area, (first, last), Fate::Unmapped, gather),
+                None => zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather),
+            }
             let change = layout.areas.plan_remove(&area, first, last);
             if self.apply(space, layout, &change).is_err() {
                 self.note_defect("an area could not be made smaller");
@@ -218,34 +312,44 @@ impl Memory {
 }
 
 /// Rounds a length up to pages.
-fn page_aligned_length(length: u64) -> Result<u64, Errno> {
-    match length.checked_next_multiple_of(PAGE_SIZE) {
+fn aligned_length(length: u64, page: u64) -> Result<u64, Errno> {
+    match length.checked_next_multiple_of(page) {
         Some(0) => Err(Errno::EINVAL),
         Some(length) if length <= USER_END => Ok(length),
         _ => Err(Errno::ENOMEM),
     }
 }
 
+/// Who sees what is written to a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Private,
+    Shared,
+    /// Who wrote it, until memory is short.
+    Droppable,
+}
+
+fn kind_of(flags: MapFlags) -> Result<Kind, Errno> {
+    match MapFlags::from_bits_retain(flags.bits() & TYPE_MASK) {
+        MapFlags::PRIVATE => Ok(Kind::Private),
+        MapFlags::SHARED | MapFlags::SHARED_VALIDATE => Ok(Kind::Shared),
+        MapFlags::DROPPABLE => Ok(Kind::Droppable),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 /// What is kept of the flags of a map.
 fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
-    let kind = MapFlags::from_bits_retain(flags.bits() & TYPE_MASK);
-    let mut kept = match kind {
-        MapFlags::PRIVATE => AreaFlags::empty(),
+    let mut kept = AreaFlags::empty();
+    if kind_of(flags)? == Kind::Droppable {
         // A locked area makes no sense to be droppable.
-        MapFlags::DROPPABLE if flags.intersects(MapFlags::LOCKED | MapFlags::GROWSDOWN | MapFlags::HUGETLB) => {
+        if flags.intersects(MapFlags::LOCKED | MapFlags::GROWSDOWN | MapFlags::HUGETLB) {
             return Err(Errno::EINVAL);
         }
-        MapFlags::DROPPABLE => AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE,
-        kind if kind.contains(MapFlags::SHARED) => return Err(Errno::ENODEV),
-        _ => return Err(Errno::EINVAL),
-    };
-    if !flags.contains(MapFlags::ANONYMOUS) {
-        return Err(Errno::EBADF);
+        kept = AreaFlags::DROPPABLE | AreaFlags::WIPEONFORK | AreaFlags::NORESERVE;
     }
-    if flags.contains(MapFlags::HUGETLB) {
-        return Err(Errno::ENOMEM);
-    }
-    kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED));
+    // Huge pages stay where they are in any case (reference 1.3).
+    kept.set(AreaFlags::LOCKED, flags.contains(MapFlags::LOCKED) && !flags.contains(MapFlags::HUGETLB));
     if flags.contains(MapFlags::NORESERVE) {
         kept |= AreaFlags::NORESERVE;
     }
@@ -253,15 +357,29 @@ fn area_flags(flags: MapFlags) -> Result<AreaFlags, Errno> {
 }
 
 /// Chooses the addresses of a map.
-fn place(layout: &Layout, request: &MapRequest, length: u64) -> Result<VirtAddr, Errno> {
+fn place(
+    layout: &Layout,
+    request: &MapRequest,
+    length: u64,
+    (backing, offset): (Backing, u64),
+) -> Result<VirtAddr, Errno> {
+    let huge = backing.huge();
     let is_fixed = request.flags.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
     if is_fixed {
-        return place_fixed(layout, request, length);
+        let start = place_fixed(layout, request, length)?;
+        return if huge.is_none_or(|size| start.is_aligned(size.bytes())) { Ok(start) } else { Err(Errno::EINVAL) };
     }
-    // A length that large folios fill is aligned for them, where there is room.
-    let align = if length % TABLE_SPAN == 0 { TABLE_SPAN } else { PAGE_SIZE };
+    if let Some(size) = huge {
+        return place_congruent(&layout.areas, length, VirtAddr::new(0), size.bytes()).ok_or(Errno::ENOMEM);
+    }
+    // A length that large folios fill is aligned for them, where there is room; a map of a file so that blocks of its can be folded.
+    let (like, align) = match length % TABLE_SPAN {
+        0 => (offset % TABLE_SPAN, TABLE_SPAN),
+        _ if backing.is_anonymous() => (0, PAGE_SIZE),
+        _ => (offset % BLOCK, BLOCK),
+    };
     place_hinted(&layout.areas, request.address, length)
-        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), align))
+        .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(like), align))
         .or_else(|| place_congruent(&layout.areas, length, VirtAddr::new(0), PAGE_SIZE))
         .ok_or(Errno::ENOMEM)
 }

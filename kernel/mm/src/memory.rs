@@ -5,17 +5,22 @@ use mmu::{Door, Fact, Operation, Pfn, Role};
 use core::ops::Range;
 
 use crate::MAX_CPUS;
-use crate::count::Counters;
+use crate::count::{Counters, SizeCounters};
 use crate::deferred::DeferredSplits;
 use crate::errno::Errno;
+use crate::file::Files;
 use crate::frame::{Frames, Orphan};
 use crate::inject::Inject;
 use crate::lru::Lru;
-use crate::policy::Policy;
+use crate::policy::{MAX_ORDER, Policy};
+use crate::pressure::Pressure;
 use crate::rmap::AnonVmas;
 use crate::space::Asids;
 use crate::swap::Swap;
 use crate::tlb::Flushed;
+
+/// Sizes that folios can have: one for each order.
+const SIZES: usize = MAX_ORDER as usize + 1;
 
 /// All of memory management: frames, swap, lists, policy, counters. Used through `&Memory` by every CPU; it has no lock of its own.
 #[derive(Debug)]
@@ -34,9 +39,13 @@ pub struct Memory {
     pub inject: Inject,
     /// Which areas may map which folio.
     pub anon: AnonVmas,
+    /// The memory files.
+    pub files: Files,
     pub(crate) asids: Asids,
+    pub(crate) pressure: Pressure,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
+    sizes: [[SizeCounters; SIZES]; MAX_CPUS],
     zero_frame: Pfn,
     defects: mmu::Counter,
 }
@@ -60,9 +69,12 @@ impl Memory {
             deferred: DeferredSplits::new(),
             inject: Inject::new(),
             anon: AnonVmas::new(),
+            files: Files::new(),
             asids,
+            pressure: Pressure::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
+            sizes: core::array::from_fn(|_| core::array::from_fn(|_| SizeCounters::default())),
             zero_frame: zero,
             defects: mmu::Counter::new(),
         })
@@ -82,13 +94,18 @@ impl Memory {
 
     /// The counters of all CPUs, added up, in the order of [`Counters::NAMES`].
     pub fn count_all(&self) -> [u64; Counters::NAMES.len()] {
-        let mut sum = [0; Counters::NAMES.len()];
-        for counters in &self.counters {
-            for (total, value) in sum.iter_mut().zip(counters.values()) {
-                *total += value;
-            }
-        }
-        sum
+        sum(self.counters.iter().map(Counters::values))
+    }
+
+    /// The counters of this CPU for folios of an order.
+    #[inline(always)]
+    pub fn count_size(&self, order: usize) -> &SizeCounters {
+        &self.sizes[self.door.cpu() % MAX_CPUS][order % SIZES]
+    }
+
+    /// Those of all CPUs, added up, in the order of [`SizeCounters::NAMES`].
+    pub fn count_size_all(&self, order: usize) -> [u64; SizeCounters::NAMES.len()] {
+        sum(self.sizes.iter().map(|sizes| sizes[order % SIZES].values()))
     }
 
     /// The frame full of zeros that reads of untouched memory see.
@@ -137,4 +154,15 @@ impl Drop for Underway<'_> {
     fn drop(&mut self) {
         self.memory.door.fact(Fact::End(self.operation));
     }
+}
+
+/// Adds up what each CPU has.
+fn sum<const N: usize>(each: impl Iterator<Item = [u64; N]>) -> [u64; N] {
+    let mut sum = [0; N];
+    for values in each {
+        for (total, value) in sum.iter_mut().zip(values) {
+            *total += value;
+        }
+    }
+    sum
 }

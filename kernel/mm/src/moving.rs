@@ -3,7 +3,7 @@
 //! A page keeps its frame, its references, its counts and its flags; only where it is found changes. So everybody who looks for it
 //! must find it at one address or the other:
 //! 1. The areas are locked for writing, which keeps faults and calls away.
-//! 2. Every anon_vma that the pages may belong to is held for writing over each step, which keeps reclaim away: it comes from the
+//! 2. Every anon_vma that the pages may belong to, and the file's place among the reverse maps, is held for writing over each step, which keeps reclaim away: it comes from the
 //!    folio, not through the areas. Both the old and the new area have extents there by then.
 //! 3. The old addresses are flushed before these locks and those of the tables are given up: whoever finds an entry at its new
 //!    address next may take it for the only way to the page (rule MS-42).
@@ -21,23 +21,24 @@ use crate::contpte::BatchRules;
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
-use crate::rmap::{AnonVma, AnonVmaId, Members};
+use crate::rmap::{AnonVma, Members};
 use crate::space::Space;
 use crate::sync::WriteGuard;
 use crate::tlb::Gather;
+use crate::vma::Area;
 
-/// Moves what the tables hold for `length` bytes from `from` on to `to`, where they hold nothing; the ranges do not overlap. `anon` is
-/// the anon_vma of both areas.
+/// Moves what the tables hold for `length` bytes from `from` on to `to`, where they hold nothing; the ranges do not overlap. `area` has
+/// the anon_vma and the file of both areas.
 ///
 /// # Errors
 /// `ENOMEM` if a table page can not be had. Then everything is where it was.
 pub(crate) fn move_entries(
     memory: &Memory,
     space: &Space,
-    anon: Option<AnonVmaId>,
+    area: &Area,
     (from, to, length): (VirtAddr, VirtAddr, u64),
 ) -> Result<(), Errno> {
-    let family = memory.anon.family(anon)?;
+    let family = memory.anon.family(area, &memory.files)?;
     let mut held = Vec::new();
     held.try_reserve_exact(family.len()).map_err(|_| Errno::ENOMEM)?;
     let mut mover = Mover { memory, space, family: &family, held };

@@ -1,12 +1,13 @@
 //! A space's translation tables: finding and allocating table pages, the lock of each last-level table, and freeing them.
 //!
 //! Four levels of 4 KiB granules. Tables of levels 0 to 2 change only under the space's `upper` lock; entries of a last-level table
-//! only under that table's own lock, whose guard every function that touches entries takes.
+//! only under that table's own lock, whose guard every function that touches entries takes. A block of level 2, which only hugetlb areas
+//! have, changes under the lock of the table that it is in.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Descriptor, Fact, Slot, TABLE_SPAN, Table, VirtAddr};
+use mmu::{Descriptor, Fact, Slot, TABLE_SPAN, Table, UpperSlot, VirtAddr};
 
 use crate::count::Counters;
 use crate::errno::Errno;
@@ -37,6 +38,12 @@ impl Tables {
         self.root
     }
 
+    /// How many tables there are, the root among them.
+    pub fn count(&self, memory: &Memory) -> u64 {
+        let _guard = self.upper.lock();
+        count_below(memory, self.root, VirtAddr::new(0))
+    }
+
     /// The last-level table that translates `address`, if there is one.
     #[inline]
     pub fn find(&self, memory: &Memory, address: VirtAddr) -> Option<Table> {
@@ -54,6 +61,19 @@ impl Tables {
             table = Table::new(entry.address(), level + 1);
         }
         Some(table)
+    }
+
+    /// The entry that a walk for `address` ends at, and the level of its table: a page or block, or what is no table.
+    pub fn look(&self, memory: &Memory, address: VirtAddr) -> (Descriptor, u8) {
+        let mut table = self.root;
+        for level in 0..3 {
+            let entry = memory.door.load_table(table.upper_slot(address));
+            if !entry.is_table() {
+                return (entry, level);
+            }
+            table = Table::new(entry.address(), level + 1);
+        }
+        (memory.door.load(table.slot(address)), 3)
     }
 
     /// The last-level table that translates `address`, allocated with those above it where they are missing. May not be called
@@ -161,6 +181,19 @@ impl Tables {
     }
 }
 
+/// A table and those below it; `start` is the first address that it translates.
+fn count_below(memory: &Memory, table: Table, start: VirtAddr) -> u64 {
+    if table.level() == 3 {
+        return 1;
+    }
+    let addresses = (0..mmu::ENTRIES as u64).map(|index| start.add_bytes(index << mmu::level_shift(table.level())));
+    let below = addresses.filter_map(|address| {
+        let entry = memory.door.load_table(table.upper_slot(address));
+        entry.is_table().then(|| count_below(memory, Table::new(entry.address(), table.level() + 1), address))
+    });
+    1 + below.sum::<u64>()
+}
+
 /// The lock of one last-level table, held. It proves that no other CPU changes the entries; hardware may still set access flags and
 /// dirty state in valid ones.
 #[derive(Debug)]
@@ -182,11 +215,7 @@ impl<'a> TableGuard<'a> {
     pub fn lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
         let table = space.tables.find(memory, address)?;
         mmu::switch_point();
-        let held = Held::take(Rank::Table);
-        let word = memory.frames.lock_word(table.address().frame());
-        while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            mmu::relax();
-        }
+        let (word, held) = wait_for(memory, table);
         Some(Self::locked(memory, space, address, (table, word, held)))
     }
 
@@ -239,6 +268,55 @@ impl Drop for TableGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.memory.door.fact(Fact::Unlock(self.first.address().frame()));
+        self.word.store(0, Ordering::Release);
+    }
+}
+
+/// Waits for the lock of a table.
+#[inline(always)]
+fn wait_for(memory: &Memory, table: Table) -> (&AtomicU32, Held) {
+    let held = Held::take(Rank::Table);
+    let word = memory.frames.lock_word(table.address().frame());
+    while word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        mmu::relax();
+    }
+    (word, held)
+}
+
+/// The entry of a table of level 2 for an address, with that table's lock held. It has a block, or nothing: a table is linked there
+/// only for areas whose pages are small, and areas do not overlap.
+#[derive(Debug)]
+pub(crate) struct BlockGuard<'a> {
+    memory: &'a Memory,
+    slot: UpperSlot,
+    word: &'a AtomicU32,
+    _held: Held,
+}
+
+impl<'a> BlockGuard<'a> {
+    /// Locks the table of level 2 that translates `address`; `None` if there is none.
+    pub(crate) fn lock(memory: &'a Memory, space: &'a Space, address: VirtAddr) -> Option<Self> {
+        let table = space.tables.find_level(memory, address, 2)?;
+        mmu::switch_point();
+        let (word, _held) = wait_for(memory, table);
+        memory.door.fact(Fact::Lock(table.address().frame()));
+        Some(Self { memory, slot: table.upper_slot(address), word, _held })
+    }
+
+    /// What the entry holds.
+    pub(crate) fn get(&self) -> Descriptor {
+        self.memory.door.load_table(self.slot)
+    }
+
+    /// Puts another entry there, and returns the one that was.
+    pub(crate) fn swap(&self, entry: Descriptor) -> Descriptor {
+        self.memory.door.swap_table(self.slot, entry)
+    }
+}
+
+impl Drop for BlockGuard<'_> {
+    fn drop(&mut self) {
+        self.memory.door.fact(Fact::Unlock(self.slot.address().frame()));
         self.word.store(0, Ordering::Release);
     }
 }

@@ -2,7 +2,7 @@
 //! `pin_user_pages`, FOLL_PIN; reference 4.23).
 //!
 //! A pinned page stays the page that its program sees: reclaim leaves it alone, fork copies it for the child, and before it is pinned it
-//! is made the space's alone, also if it will only be read. Pages are pinned without a table's lock, as Linux's fast way does: look at
+//! is made the space's alone, also if it will only be read, unless it is a file's. Pages are pinned without a table's lock, as Linux's fast way does: look at
 //! the entry, take the pin, look again (A9). Who takes entries out looks for pins afterwards, so that one of the two sees the other.
 //! The areas are locked for reading, so that tables stay, and no fork is under way.
 
@@ -37,7 +37,7 @@ impl Memory {
     ///
     /// # Errors
     /// `EFAULT` where nothing is mapped, the program itself may not do that, or its page can not be read back; `ENOMEM`; `EINVAL` for an
-    /// address inside a page. Nothing is pinned then.
+    /// address inside a page. Nothing is pinned then. Huge pages of hugetlb areas are not pinned: `EFAULT`.
     pub fn pin_user_pages(
         &self,
         space: &Arc<Space>,
@@ -97,6 +97,10 @@ impl<'m> Pinned<'m> {
     }
 
     fn pin_page(&self, address: VirtAddr) -> Result<Pfn, Errno> {
+        if self.memory.huge_size_at(&self.space, address).is_some() {
+            // Their mappings alone account for the references to huge pages.
+            return Err(Errno::EFAULT);
+        }
         loop {
             if let Some(frame) = self.try_pin(address) {
                 return Ok(frame);
@@ -127,7 +131,7 @@ impl<'m> Pinned<'m> {
         fence(Ordering::SeqCst);
         let same = |entry: Descriptor| entry.with_contiguous(false).make_old().make_clean();
         let is_there = mutant::or(Mutant::PinnedWithoutSecondLook, same(memory.door.load(slot)) == same(entry), true);
-        let is_alone = entry.is_writable() || folio.is_exclusive(folio.index_of(entry.frame()));
+        let is_alone = entry.is_writable() || folio.is_file() || folio.is_exclusive(folio.index_of(entry.frame()));
         if is_there && mutant::or(Mutant::PinnedWithoutUnsharing, is_alone, true) {
             return Some(entry.frame());
         }

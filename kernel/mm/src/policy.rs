@@ -59,7 +59,10 @@ macro_rules! choice {
             /// The value that is kept as `number`; only `parse`, with a value of this kind, stores one.
             #[inline(always)]
             const fn from_number(number: u8) -> Self {
-                Self::ALL[number as usize % Self::ALL.len()]
+                $(if number == Self::$value as u8 {
+                    return Self::$value;
+                })*
+                Self::ALL[0]
             }
 
             /// The word that chooses it.

@@ -13,6 +13,7 @@ use mmu::{
 use crate::contpte::BatchRules;
 use crate::errno::Errno;
 use crate::folio::Folio;
+use crate::hugetlb;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::space::{Layout, Space};
@@ -56,11 +57,18 @@ impl Memory {
         while from < end {
             let area = *layout.areas.find(from).ok_or(Errno::ENOMEM)?;
             let stop = area.end.min(end);
+            layout.check_borders(from, stop)?;
             let change = layout.areas.plan_change(&area, from, stop, |area| area.prot = prot);
             if !change.is_empty() {
                 self.apply(space, layout, &change)?;
                 let allowed = Area { prot, ..area }.protection();
-                Protect { memory: self, space, allowed, mark: Mark::Keep }.range(from, stop, gather);
+                let shared = area.backing.is_shared();
+                match area.huge() {
+                    Some(size) => hugetlb::protect_range(self, space, size, (from, stop), allowed, gather),
+                    None => {
+                        Protect { memory: self, space, allowed, shared, mark: Mark::Keep }.range(from, stop, gather);
+                    }
+                }
             }
             from = stop;
         }
@@ -84,6 +92,8 @@ pub(crate) struct Protect<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) space: &'a Space,
     pub(crate) allowed: Protection,
+    /// Whether the pages are those of a file, to be written by whoever maps it.
+    pub(crate) shared: bool,
     pub(crate) mark: Mark,
 }
 
@@ -148,13 +158,22 @@ impl<'a> Protect<'a> {
         count
     }
 
-    /// Whether no more than the mark of `count` read-only entries changes, which hardware does not look at.
+    /// Whether no more than the mark of `count` entries changes, which hardware does not look at.
     fn changes_mark_alone(&self, entry: Descriptor, count: usize, folio: Option<Folio<'_>>) -> bool {
-        let opens = || self.allowed.write && parts(folio, entry, count).any(|(_, _, exclusive)| exclusive);
+        let own = self.own(folio, self.mark.on(entry));
         match self.mark {
             Mark::Keep => false,
             Mark::Set => !entry.is_writable(),
-            Mark::Clear => !opens(),
+            Mark::Clear => parts(own, entry, count).all(|(_, _, opens)| !opens),
+        }
+    }
+
+    /// Which pages of a batch may become writable at once, if their entries have the mark of `entry`.
+    fn own<'f>(&self, folio: Option<Folio<'f>>, entry: Descriptor) -> Own<'f> {
+        match folio.filter(|_| self.allowed.write && !entry.is_uffd()) {
+            Some(_) if self.shared => Own::All,
+            Some(folio) => Own::Exclusive(folio),
+            None => Own::None,
         }
     }
 
@@ -168,15 +187,15 @@ impl<'a> Protect<'a> {
         gather: &mut Gather<'_>,
     ) {
         let plain = self.mark.on(old).with_protection(Protection { write: false, ..self.allowed });
-        let folio = folio.filter(|_| self.allowed.write && !plain.is_uffd());
+        let own = self.own(folio, plain);
         self.sync_instructions(old, count);
-        let flushed = old.is_valid() && self.changes_form(slot, old, was_folded, parts(folio, old, count));
+        let flushed = old.is_valid() && self.changes_form(slot, old, was_folded, parts(own, old, count));
         if flushed {
             let start = table.address(slot);
             tlb::flush_range(self.memory, self.space, start, count, Depth::Leaf, Cause::Protect);
         }
         let mut changed = false;
-        for (first, length, exclusive) in parts(folio, old, count) {
+        for (first, length, exclusive) in parts(own, old, count) {
             let entry = plain.advance(first);
             let entry = if exclusive { entry.make_writable() } else { entry };
             changed |= (entry.bits() ^ old.with_contiguous(false).advance(first).bits()) & !SOFTWARE != 0;
@@ -231,19 +250,31 @@ impl Mark {
     }
 }
 
-/// A run inside a batch: its first entry, its length, and whether its pages are the program's alone.
+/// A run inside a batch: its first entry, its length, and whether it may become writable.
 type Part = (usize, usize, bool);
 
-/// The runs of equal exclusivity of `count` pages of `folio`, from the one that `old` maps on; one run where it does not matter.
-fn parts(folio: Option<Folio<'_>>, old: Descriptor, count: usize) -> impl Iterator<Item = Part> {
-    let index = folio.map_or(0, |folio| folio.index_of(old.frame()));
+/// Which pages of a batch may become writable at once.
+#[derive(Clone, Copy)]
+enum Own<'a> {
+    None,
+    All,
+    /// Those of the folio that are the program's alone.
+    Exclusive(Folio<'a>),
+}
+
+/// The runs of `count` pages, from the one that `old` maps on, that may become writable, and that may not.
+fn parts(own: Own<'_>, old: Descriptor, count: usize) -> impl Iterator<Item = Part> {
     let mut done = 0;
     core::iter::from_fn(move || {
         let left = count - done;
         if left == 0 {
             return None;
         }
-        let (exclusive, length) = folio.map_or((false, left), |folio| folio.exclusive_run(index + done, left));
+        let (exclusive, length) = match own {
+            Own::None => (false, left),
+            Own::All => (true, left),
+            Own::Exclusive(folio) => folio.exclusive_run(folio.index_of(old.frame()) + done, left),
+        };
         done += length;
         Some((done - length, length, exclusive))
     })

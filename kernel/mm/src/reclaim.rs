@@ -17,6 +17,7 @@ use crate::frame::{Orphan, OrphanList};
 use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::policy::Unmap;
+use crate::shrink::Shrunk;
 use crate::split::split_folio;
 use crate::swap::Written;
 use crate::tlb::{BatchFlush, Deferred};
@@ -28,13 +29,18 @@ const FREE_BATCH: usize = 31;
 /// Reclaims the folios of `list`: they were isolated from the LRU lists, each with a reference of the list's own. Those that can not
 /// be reclaimed go back to the lists. Returns the pages freed.
 pub fn reclaim_folios(memory: &Memory, list: &mut FolioList) -> usize {
+    reclaim(memory, list).freed
+}
+
+/// The same, and tells of pages that are being written as well.
+pub(crate) fn reclaim(memory: &Memory, list: &mut FolioList) -> Shrunk {
     let _underway = memory.begin(Operation::Reclaim);
     let mut batch = Vec::new();
     let together = memory.policy().unmap() == Unmap::Gather && batch.try_reserve_exact(list.len()).is_ok();
     if together { reclaim_together(memory, list, batch) } else { reclaim_one_by_one(memory, list) }
 }
 
-fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
+fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> Shrunk {
     let mut deferred = Deferred::new();
     let mut owed = Owed::default();
     while let Some(folio) = list.pop_front(&memory.frames) {
@@ -56,17 +62,17 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> usize {
         }
     }
     deferred.free(memory, &mut owed.orphans);
-    owed.pages
+    owed.shrunk
 }
 
 /// `batch` has room for all, as long as none is split.
-fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec<FolioLock<'m>>) -> usize {
+fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec<FolioLock<'m>>) -> Shrunk {
     let mut owed = Owed::default();
     while let Some(folio) = list.pop_front(&memory.frames) {
         let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
         // A folio that was split has become many.
         if !locked.is_mapped() {
-            write_and_detach(memory, locked, &mut owed);
+            dispose(memory, locked, &mut owed);
         } else if batch.try_reserve(1).is_ok() {
             batch.push(locked);
         } else {
@@ -83,7 +89,7 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
         }
     }
     flush.free(memory, &mut owed.orphans);
-    owed.pages
+    owed.shrunk
 }
 
 /// What became of the folios so far: those to free wait for the flush.
@@ -91,13 +97,13 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
 struct Owed {
     orphans: OrphanList,
     folios: usize,
-    pages: usize,
+    shrunk: Shrunk,
 }
 
 impl Owed {
     fn free(&mut self, memory: &Memory, orphan: Orphan, pages: usize) {
         self.folios += 1;
-        self.pages += pages;
+        self.shrunk.freed += pages;
         self.orphans.push(memory, orphan);
     }
 
@@ -139,7 +145,7 @@ fn make_ready<'m>(
         return None;
     };
     let is_busy = locked.maybe_pinned() || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
-    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache();
+    let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache() && !locked.is_file();
     if is_busy || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {
         owed.keep(memory, locked);
         return None;
@@ -162,11 +168,13 @@ fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, 
     if take_slots(memory, folio, owed) {
         return true;
     }
+    let order = folio.order();
     let falls_back = folio.is_large() && !mutant::is(Mutant::FullSwapKeepsWhole);
     if !falls_back || !split_to(memory, folio, list, owed) {
         return false;
     }
     memory.count().swap_fallbacks.add(1);
+    memory.count_size(order).swpout_fallback.add(1);
     take_slots(memory, folio, owed)
 }
 
@@ -184,14 +192,17 @@ fn take_slots(memory: &Memory, folio: &FolioLock<'_>, owed: &mut Owed) -> bool {
 /// Splits the folio; its other pages join the list. False if it is in use.
 fn split_to(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, owed: &mut Owed) -> bool {
     let freed = split_folio(memory, folio, Some(list));
-    owed.pages += freed.unwrap_or(0);
+    owed.shrunk.freed += freed.unwrap_or(0);
     freed.is_some()
 }
 
 /// Lets go of an unmapped folio.
 fn dispose(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
-    if folio.is_swap_backed() {
+    if folio.is_swap_cache() {
         write_and_detach(memory, folio, owed);
+    } else if folio.is_swap_backed() {
+        // Its file has it, which knows nowhere else to put it, or has let go of it just now.
+        owed.wait(memory, folio);
     } else if folio.freeze(1) {
         let pages = folio.pages();
         memory.count().pglazyfreed.add(pages as u64);
@@ -213,8 +224,10 @@ fn write_and_detach(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
         let Ok(written) = memory.swap.write_out(memory, &folio) else { return owed.keep(memory, folio) };
         let count = memory.count();
         count.folios_swapped_out.add(1);
+        memory.count_size(folio.order()).swpout.add(1);
         count.pages_swapped_out.add(folio.pages() as u64);
         if mutant::or(Mutant::PendingTakenForDone, written == Written::Later, false) {
+            owed.shrunk.begun += folio.pages();
             return owed.wait(memory, folio);
         }
     }

@@ -1,7 +1,8 @@
 //! mremap: growing, shrinking and moving what a program has mapped (reference 4.17). This is about areas; `moving` is about entries.
 //!
 //! An area that moves keeps the index of its first page, since its pages keep theirs: that is how reclaim finds them at the new
-//! address. One without a page begins anew, as it can be merged with more neighbours then.
+//! address. One without a page begins anew, as it can be merged with more neighbours then, unless a file says which pages are whose.
+//! An old length of 0 leaves a shared map where it is, and maps the same pages a second time.
 //!
 //! A move is of one area. Linux 7 also takes a range of several that moves to a fixed address in one size; here, as in Linux before,
 //! that is EFAULT.
@@ -10,10 +11,12 @@ use alloc::sync::Arc;
 
 use bitflags::bitflags;
 use mmu::mutant::{self, Mutant};
-use mmu::{CONT_PTES, Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
+use mmu::{Cause, Operation, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
-use crate::map::{MIN_ADDRESS, place_congruent, place_hinted};
+use crate::frame::HugeSize;
+use crate::hugetlb;
+use crate::map::{BLOCK, MIN_ADDRESS, place_congruent, place_hinted};
 use crate::memory::Memory;
 use crate::moving;
 use crate::space::{Layout, Space};
@@ -52,9 +55,6 @@ pub struct MoveRequest {
 /// Areas that a move may add for a while: the new one, and what is left of the old one on both sides.
 const GROWTH: usize = 3;
 
-/// Bytes of a block that may be folded.
-const BLOCK: u64 = CONT_PTES as u64 * PAGE_SIZE;
-
 impl MoveRequest {
     /// With lengths in whole pages, and everything right that can be judged without a look at the areas.
     fn checked(self) -> Result<Self, Errno> {
@@ -78,6 +78,19 @@ impl MoveRequest {
             && !(self.flags.contains(MoveFlags::DONTUNMAP) && resizes)
             && !overlaps;
         if right { Ok(self) } else { Err(Errno::EINVAL) }
+    }
+
+    /// The same where the pages are huge: lengths in whole pages, and at their borders only. A range does not grow, as nothing is reserved
+    /// for more of it, and leaves nothing behind.
+    fn of_huge_pages(self, size: HugeSize) -> Result<Self, Errno> {
+        let whole = |length: u64| length.next_multiple_of(size.bytes());
+        let request = Self { old_length: whole(self.old_length), new_length: whole(self.new_length), ..self };
+        let at_border = |address: u64| address % size.bytes() == 0;
+        let right = at_border(self.old)
+            && (!self.names_place() || at_border(self.new_address))
+            && request.new_length <= request.old_length
+            && !self.flags.contains(MoveFlags::DONTUNMAP);
+        if right { Ok(request) } else { Err(Errno::EINVAL) }
     }
 
     /// Whether the range moves in any case, so that the new address says something.
@@ -107,7 +120,8 @@ impl Memory {
         let _underway = self.begin(Operation::Move);
         let mut layout = space.layout().write();
         let new = self.mremap_locked(space, &mut layout, &request)?;
-        let locked = layout.areas.find(new).filter(|area| area.flags.contains(AreaFlags::LOCKED)).copied();
+        let populates = |area: &&Area| area.flags & (AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) == AreaFlags::LOCKED;
+        let locked = layout.areas.find(new).filter(populates).copied();
         drop(layout);
         if let Some(area) = locked.filter(|_| request.new_length > request.old_length) {
             let (from, to) = (new.add_bytes(request.old_length), new.add_bytes(request.new_length));
@@ -119,12 +133,15 @@ impl Memory {
 
     fn mremap_locked(&self, space: &Arc<Space>, layout: &mut Layout, request: &MoveRequest) -> Result<VirtAddr, Errno> {
         let area = *layout.areas.find(request.start()).ok_or(Errno::EFAULT)?;
+        let request = &match area.huge() {
+            Some(size) => request.of_huge_pages(size)?,
+            None => *request,
+        };
         if !request.names_place() && request.new_length <= request.old_length {
             self.cut(space, layout, request)?;
             return Ok(request.start());
         }
-        if request.old_length == 0 {
-            // Linux duplicates a shared map then, and there are none.
+        if request.old_length == 0 && !area.backing.is_shared() {
             return Err(Errno::EINVAL);
         }
         if request.old_length > area.end.as_u64() - request.old {
@@ -192,18 +209,30 @@ impl Memory {
         to: VirtAddr,
     ) -> Result<VirtAddr, Errno> {
         let (start, end) = request.kept();
+        if start == end {
+            return self.map_again(space, layout, request, to);
+        }
         let moved = self.set_apart(space, layout, (start, end)).and_then(|area| {
             let new = moved_area(&area, to, request.new_length);
-            let change = layout.areas.plan_insert_alone(new);
+            // Of the two areas one has the reservations of huge pages: the one that stays.
+            let change = layout.areas.plan_insert_alone(without_reservations(new));
             self.apply(space, layout, &change)?;
-            let result = moving::move_entries(self, space, area.anon, (start, to, end.as_u64() - start.as_u64()));
+            let range = (start, to, end.as_u64() - start.as_u64());
+            let result = match area.huge() {
+                Some(_) => hugetlb::move_pages(self, space, &area, range),
+                None => moving::move_entries(self, space, &area, range),
+            };
             if mutant::or(Mutant::MarksKeptOnMove, result.is_ok(), false) {
                 self.uffd_unmark(space, &area, (new.start, new.end));
             }
             let keeps = result.is_ok() && request.flags.contains(MoveFlags::DONTUNMAP);
             match result {
                 Ok(()) if keeps => self.unlock_area(space, layout, &area),
-                Ok(()) => self.take_out(space, layout, &area),
+                Ok(()) => {
+                    self.exchange(space, layout, &area, without_reservations(area));
+                    self.exchange(space, layout, &without_reservations(new), new);
+                    self.take_out(space, layout, &area);
+                }
                 Err(_) => self.take_out(space, layout, &new),
             }
             result
@@ -212,6 +241,22 @@ impl Memory {
             self.merge_at(space, layout, address);
         }
         moved.map(|()| to)
+    }
+
+    /// Maps the pages of a shared map at `to` too.
+    fn map_again(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        request: &MoveRequest,
+        to: VirtAddr,
+    ) -> Result<VirtAddr, Errno> {
+        let area = *layout.areas.find(request.start()).ok_or(Errno::EFAULT)?;
+        let pgoff = area.index_of(request.start());
+        let again = Area { start: to, end: to.add_bytes(request.new_length), pgoff, anon: None, ..area };
+        let change = layout.areas.plan_insert(again);
+        self.apply(space, layout, &change)?;
+        Ok(to)
     }
 
     /// Splits the areas at both ends of a range that lies in one. Returns what is in between.
@@ -238,7 +283,15 @@ impl Memory {
 
     /// What MREMAP_DONTUNMAP leaves behind is not locked any more.
     fn unlock_area(&self, space: &Arc<Space>, layout: &mut Layout, area: &Area) {
-        let change = layout.areas.plan_change(area, area.start, area.end, |area| area.flags.remove(AreaFlags::LOCKED));
+        let change = layout.areas.plan_change(area, area.start, area.end, |area| {
+            area.flags.remove(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT);
+        });
+        self.apply_smaller(space, layout, &change);
+    }
+
+    /// Puts an area with other flags in place of one.
+    fn exchange(&self, space: &Arc<Space>, layout: &mut Layout, old: &Area, new: Area) {
+        let change = layout.areas.plan_change(old, old.start, old.end, |area| area.flags = new.flags);
         self.apply_smaller(space, layout, &change);
     }
 
@@ -259,9 +312,16 @@ impl Memory {
 
 /// What `area` is at its new address. Nobody watches it there: its monitor is not told of the move.
 fn moved_area(area: &Area, to: VirtAddr, length: u64) -> Area {
-    let keeps = mutant::or(Mutant::IndexRecomputed, area.anon.is_some(), false);
+    let keeps = area.anon.is_some() || !area.backing.is_anonymous();
+    let keeps = mutant::or(Mutant::IndexRecomputed, keeps, false);
     let pgoff = if keeps { area.pgoff } else { to.page_number() };
     Area { start: to, end: to.add_bytes(length), pgoff, ..*area }.unwatched()
+}
+
+/// The same area without reservations of huge pages, if it has such.
+fn without_reservations(area: Area) -> Area {
+    let off = if area.reserves() { AreaFlags::NORESERVE } else { AreaFlags::empty() };
+    Area { flags: area.flags | off, ..area }
 }
 
 /// As Linux: refused early, rather than in the middle.

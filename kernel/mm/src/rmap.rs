@@ -6,7 +6,9 @@
 //!
 //! An area owns one anon_vma, to which its new pages belong. After a fork a child maps pages of its parent's as well, so its areas have
 //! extents in the anon_vmas of its ancestors too: the chain. Pages that are new in the child go to its own, where the walk meets the
-//! child and its children alone. Everything here is a list; nothing recurses, however many generations there are.
+//! child and its children alone. The areas that map a memory file are kept in the same way, in a place of the file's own that has no
+//! relatives; an area with private copies of a file's pages has an anon_vma for them besides. Everything here is a list; nothing
+//! recurses, however many generations there are.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,12 +17,14 @@ use core::ops::Deref;
 use mmu::VirtAddr;
 use mmu::mutant::{self, Mutant};
 
+use crate::budget::{ANON_VMA, Budget};
 use crate::errno::Errno;
+use crate::file::{Backing, Files};
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::space::Space;
 use crate::sync::{Lock, Rank, ReadGuard, RwLock, WriteGuard};
-use crate::vma::{Area, AreaFlags};
+use crate::vma::{Area, AreaFlags, Change};
 
 /// Which anon_vma: an index that fits the 28 bits a frame has for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +55,8 @@ pub struct Extent {
     pub pgoff: u64,
     /// The area's flags.
     pub flags: AreaFlags,
+    /// What the area's pages come from.
+    pub backing: Backing,
 }
 
 impl Extent {
@@ -64,7 +70,8 @@ impl Extent {
     }
 
     fn of(space: &Arc<Space>, area: &Area) -> Self {
-        Self { space: space.clone(), start: area.start, end: area.end, pgoff: area.pgoff, flags: area.flags }
+        let Area { start, end, pgoff, flags, backing, .. } = *area;
+        Self { space: space.clone(), start, end, pgoff, flags, backing }
     }
 }
 
@@ -87,6 +94,44 @@ pub struct Members {
     owners: usize,
     /// For the space with this number, a child of the owners': what its areas own.
     heir: Option<(u64, AnonVmaId)>,
+}
+
+impl Members {
+    /// Puts the extents of areas that come in place of those of areas that go.
+    ///
+    /// # Errors
+    /// `ENOMEM`, with nothing changed, if there are more of them and no memory for that.
+    fn replace<'a>(
+        &mut self,
+        memory: &Memory,
+        space: &Arc<Space>,
+        removed: impl Iterator<Item = &'a Area> + Clone,
+        mut added: impl DoubleEndedIterator<Item = &'a Area> + Clone,
+    ) -> Result<(), Errno> {
+        let (old, new) = (removed.clone().count(), added.clone().count());
+        let more = new.saturating_sub(old);
+        if more > 0 && memory.inject.strikes(Point::Extent, more) {
+            return Err(Errno::ENOMEM);
+        }
+        self.extents.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+        memory.anon.budget.change(old, new)?;
+        for area in removed {
+            let Some(index) = self.position(space, area) else { continue };
+            match added.next_back() {
+                Some(area) => self.extents[index] = Extent::of(space, area),
+                None => drop(self.extents.swap_remove(index)),
+            }
+        }
+        self.extents.extend(added.map(|area| Extent::of(space, area)));
+        Ok(())
+    }
+
+    fn position(&self, space: &Arc<Space>, area: &Area) -> Option<usize> {
+        self.extents.iter().position(|extent| {
+            Arc::ptr_eq(&extent.space, space)
+                && (extent.start, extent.end, extent.flags) == (area.start, area.end, area.flags)
+        })
+    }
 }
 
 impl Deref for Members {
@@ -117,6 +162,8 @@ impl AnonVma {
 #[derive(Debug)]
 pub struct AnonVmas {
     slots: Lock<Slots>,
+    /// What areas, extents and anon_vmas may take of the heap.
+    pub budget: Budget,
 }
 
 #[derive(Debug)]
@@ -131,7 +178,8 @@ impl AnonVmas {
     /// None yet.
     pub const fn new() -> Self {
         // The table is only ever held for a look-up, inside any other lock but those of frames.
-        Self { slots: Lock::new(Rank::Lru, Slots { used: Vec::new(), free: Vec::new() }) }
+        let slots = Lock::new(Rank::Lru, Slots { used: Vec::new(), free: Vec::new() });
+        Self { slots, budget: Budget::new() }
     }
 
     /// A new one with no extent and no relative.
@@ -142,13 +190,26 @@ impl AnonVmas {
         self.create_below(&[], 0)
     }
 
+    /// A new one for the areas that map a file, which owns it.
+    pub(crate) fn create_for_file(&self) -> Result<AnonVmaId, Errno> {
+        self.create_below(&[], 1)
+    }
+
+    /// One owns it no longer, without having an extent there.
+    pub(crate) fn give_up(&self, id: AnonVmaId) {
+        if let Some(anon) = self.get(id) {
+            self.change(id, &anon, |members| members.owners -= 1);
+        }
+    }
+
     /// A new one whose areas have extents in those of `ancestors` too.
     fn create_below(&self, ancestors: &[AnonVmaId], owners: usize) -> Result<AnonVmaId, Errno> {
         let mut chain = Vec::new();
         chain.try_reserve_exact(ancestors.len() + 1).map_err(|_| Errno::ENOMEM)?;
         chain.extend_from_slice(ancestors);
+        self.budget.change(0, ANON_VMA)?;
         let mut slots = self.slots.lock();
-        let id = slots.take()?;
+        let id = slots.take().inspect_err(|_| self.count_out())?;
         chain.push(id);
         let members = Members { extents: Vec::new(), chain: Arc::new(chain), owners, heir: None };
         slots.used[id.0 as usize] = Some(Arc::new(AnonVma { members: RwLock::new(Rank::AnonVma, members) }));
@@ -165,28 +226,30 @@ impl AnonVmas {
         self.get(id).map_or(id, |anon| anon.chain()[0])
     }
 
-    /// All that the folios of an area with this anon_vma may belong to, in the order in which they are locked together: ancestors first.
+    /// All that keep an area's extents, in the order in which they are locked together: its file's, then ancestors first.
     ///
     /// # Errors
     /// `ENOMEM` if there is no memory for the list.
-    pub(crate) fn family(&self, id: Option<AnonVmaId>) -> Result<Vec<Arc<AnonVma>>, Errno> {
+    pub(crate) fn family(&self, area: &Area, files: &Files) -> Result<Vec<Arc<AnonVma>>, Errno> {
+        let chain = area.anon.and_then(|id| self.get(id)).map(|anon| anon.chain());
+        let file = area.backing.file().and_then(|id| files.get(id)).map(|file| file.areas());
+        let ids = file.iter().chain(chain.iter().flat_map(|chain| chain.iter()));
         let mut family = Vec::new();
-        let Some(chain) = id.and_then(|id| self.get(id)).map(|anon| anon.chain()) else { return Ok(family) };
-        family.try_reserve_exact(chain.len()).map_err(|_| Errno::ENOMEM)?;
-        family.extend(chain.iter().filter_map(|&id| self.get(id)));
+        family.try_reserve_exact(ids.clone().count()).map_err(|_| Errno::ENOMEM)?;
+        family.extend(ids.filter_map(|&id| self.get(id)));
         Ok(family)
     }
 
     /// Changes an anon_vma, and releases it if nothing is left of it.
-    fn change(&self, id: AnonVmaId, anon: &AnonVma, change: impl FnOnce(&mut Members)) {
-        let is_unused = {
-            let mut members = anon.members.write();
-            change(&mut members);
-            members.extents.is_empty() && members.owners == 0
-        };
+    fn change<R>(&self, id: AnonVmaId, anon: &AnonVma, change: impl FnOnce(&mut Members) -> R) -> R {
+        let mut members = anon.members.write();
+        let result = change(&mut members);
+        let is_unused = members.extents.is_empty() && members.owners == 0;
+        drop(members);
         if is_unused {
             self.release(id);
         }
+        result
     }
 
     fn release(&self, id: AnonVmaId) {
@@ -195,6 +258,13 @@ impl AnonVmas {
         slots.free.push(id.0);
         drop(slots);
         drop(gone);
+        self.count_out();
+    }
+
+    /// The budget has one anon_vma less to bear.
+    fn count_out(&self) {
+        // To take less than before always succeeds.
+        let _ = self.budget.change(ANON_VMA, 0);
     }
 
     /// How many there are, for tests that look for leaks.
@@ -229,37 +299,85 @@ impl Default for AnonVmas {
     }
 }
 
-/// Makes the extents follow a change of the areas of `space`: `removed` are gone, `added` are there. Areas without an anon_vma have
-/// no extent. Called with the areas locked for writing.
-pub fn replace(memory: &Memory, space: &Arc<Space>, removed: &[Area], added: &[Area]) {
-    for area in added {
-        in_chain(memory, area, |is_owner, members| {
-            members.owners += usize::from(is_owner);
-            members.extents.push(Extent::of(space, area));
-        });
+/// Makes the extents follow a change of the areas of `space`. Areas without an anon_vma and without a file have no extent. Called with
+/// the areas locked for writing.
+///
+/// # Errors
+/// `ENOMEM`, with nothing changed, if there is no memory for an extent more.
+pub fn replace(memory: &Memory, space: &Arc<Space>, change: &Change) -> Result<(), Errno> {
+    let places = Places::of(memory, change);
+    let count = places.iter().count();
+    let done = places.iter().take_while(|&place| enter(memory, space, change, place).is_ok()).count();
+    if done < count {
+        let back = change.reversed();
+        let undone = places.iter().take(done).all(|place| enter(memory, space, &back, place).is_ok());
+        if !undone {
+            memory.note_defect("extents could not be taken back");
+        }
+        return Err(Errno::ENOMEM);
     }
-    for area in removed {
-        in_chain(memory, area, |is_owner, members| {
-            members.owners -= usize::from(is_owner);
-            // An area that stays in part was added anew above, so exactly one extent of the old shape goes.
-            if let Some(index) = members.extents.iter().position(|extent| {
-                Arc::ptr_eq(&extent.space, space)
-                    && (extent.start, extent.end, extent.flags) == (area.start, area.end, area.flags)
-            }) {
-                members.extents.swap_remove(index);
-            }
-        });
+    count_users(memory, change);
+    Ok(())
+}
+
+/// Where the areas of a change have their extents. All in one change that have an anon_vma have the same, and all have the same file.
+struct Places {
+    file: Option<AnonVmaId>,
+    owned: Option<AnonVmaId>,
+    chain: Option<Chain>,
+}
+
+/// Who keeps the extents in a place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// All that map this file.
+    File(AnonVmaId),
+    /// Those that own this anon_vma.
+    Own(AnonVmaId),
+    /// Those whose chain has this ancestor.
+    Ancestor(AnonVmaId),
+}
+
+impl Places {
+    fn of(memory: &Memory, change: &Change) -> Self {
+        let areas = || change.removed().iter().chain(change.added());
+        let file = areas().find_map(|area| memory.files.get(area.backing.file()?));
+        let owned = areas().find_map(|area| area.anon);
+        let chain = owned.and_then(|id| memory.anon.get(id)).map(|anon| anon.chain());
+        Self { file: file.map(|file| file.areas()), owned, chain }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Place> {
+        let in_chain = |&id: &AnonVmaId| if self.owned == Some(id) { Place::Own(id) } else { Place::Ancestor(id) };
+        let chain = self.chain.iter().flat_map(|chain| chain.iter()).map(in_chain);
+        let chain = chain.filter(|place| mutant::or(Mutant::ChildNotInAncestors, true, matches!(place, Place::Own(_))));
+        self.file.map(Place::File).into_iter().chain(chain)
     }
 }
 
-/// Shows `change` each anon_vma in which an area has extents, locked, and whether it is the one that the area owns. One that is empty
-/// and not owned afterwards is gone.
-fn in_chain(memory: &Memory, area: &Area, mut change: impl FnMut(bool, &mut Members)) {
-    let Some((owned, chain)) = area.anon.and_then(|id| Some((id, memory.anon.get(id)?.chain()))) else { return };
-    for &id in chain.iter().filter(|&&id| mutant::or(Mutant::ChildNotInAncestors, true, id == owned)) {
-        let Some(anon) = memory.anon.get(id) else { continue };
-        memory.anon.change(id, &anon, |members| change(id == owned, members));
-    }
+/// Makes the extents in one place follow a change. One that is empty and not owned afterwards is gone.
+fn enter(memory: &Memory, space: &Arc<Space>, change: &Change, place: Place) -> Result<(), Errno> {
+    let (Place::File(id) | Place::Own(id) | Place::Ancestor(id)) = place;
+    let Some(anon) = memory.anon.get(id) else { return Ok(()) };
+    let has_extent = |area: &&Area| matches!(place, Place::File(_)) || area.anon.is_some();
+    let (removed, added) = (change.removed().iter().filter(has_extent), change.added().iter().filter(has_extent));
+    memory.anon.change(id, &anon, |members| {
+        members.replace(memory, space, removed.clone(), added.clone())?;
+        if matches!(place, Place::Own(_)) {
+            members.owners = members.owners + added.count() - removed.count();
+        }
+        Ok(())
+    })
+}
+
+/// Counts areas that map a file among its users.
+fn count_users(memory: &Memory, change: &Change) {
+    let (removed, added) = (change.removed(), change.added());
+    let Some(file) = added.iter().chain(removed).find_map(|area| memory.files.get(area.backing.file()?)) else {
+        return;
+    };
+    (removed.len()..added.len()).for_each(|_| file.add_user());
+    (added.len()..removed.len()).for_each(|_| memory.put_file(&file));
 }
 
 /// What areas of a child own, kept from the moment it is found until the first of them is entered.
@@ -314,8 +432,7 @@ fn take_over(memory: &Memory, id: AnonVmaId, chain: &Chain) -> bool {
 
 impl Drop for Heir<'_> {
     fn drop(&mut self) {
-        let Some(anon) = self.memory.anon.get(self.id) else { return };
-        self.memory.anon.change(self.id, &anon, |members| members.owners -= 1);
+        self.memory.anon.give_up(self.id);
     }
 }
 

@@ -7,11 +7,12 @@ use mmu::mutant::{self, Mutant};
 use mmu::{Asid, Cause, Operation, Table, VirtAddr};
 
 use crate::errno::Errno;
+use crate::folio::Folio;
 use crate::memory::Memory;
 use crate::pgtable::{TableGuard, Tables};
 use crate::sync::{Rank, RwLock};
 use crate::tlb::{Gather, PendingFlush};
-use crate::vma::Areas;
+use crate::vma::{AreaFlags, Areas};
 
 pub use advise::advice;
 pub use asid::Asids;
@@ -28,6 +29,8 @@ pub struct Layout {
     pub brk_start: u64,
     /// Where the heap ends, to the byte.
     pub brk: u64,
+    /// What new areas are beside what is asked of them (mlockall).
+    pub future: AreaFlags,
 }
 
 /// One address space. Holding an `Arc` keeps the value, not the memory: that goes with
@@ -42,7 +45,9 @@ pub struct Space {
     pub tlb: PendingFlush,
     layout: RwLock<Layout>,
     anon_pages: AtomicI64,
+    file_pages: AtomicI64,
     swap_entries: AtomicI64,
+    huge_pages: AtomicI64,
     on_swap_list: AtomicBool,
     /// Batches that have emptied entries here and not flushed them yet.
     pub(crate) discarding: AtomicU32,
@@ -94,7 +99,34 @@ impl Space {
         self.swap_entries.load(Ordering::Relaxed)
     }
 
-    /// Changes the count of present pages.
+    /// Pages of 4 KiB that huge pages have, which are not among the present ones (Linux's `hugetlb_usage`).
+    pub fn huge_pages(&self) -> i64 {
+        self.huge_pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes the count of pages that huge pages have.
+    pub(crate) fn add_huge(&self, pages: i64) {
+        self.huge_pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Present pages of memory files (MM_SHMEMPAGES).
+    pub fn file_pages(&self) -> i64 {
+        self.file_pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes the count of present pages of memory files.
+    #[inline]
+    pub fn add_file(&self, pages: i64) {
+        self.file_pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Changes the count that a folio's pages belong to.
+    #[inline]
+    pub(crate) fn add_pages_of(&self, folio: Folio<'_>, pages: i64) {
+        if folio.is_file() { self.add_file(pages) } else { self.add_anon(pages) }
+    }
+
+    /// Changes the count of present pages of anonymous memory.
     #[inline]
     pub fn add_anon(&self, pages: i64) {
         self.anon_pages.fetch_add(pages, Ordering::Relaxed);
@@ -129,7 +161,8 @@ impl Memory {
     /// # Errors
     /// `ENOMEM` if there is no frame for its first table.
     pub fn create_space(&self) -> Result<Arc<Space>, Errno> {
-        let layout = Layout { areas: Areas::for_memory(self.frames.total()), brk_start: 0, brk: 0 };
+        let layout =
+            Layout { areas: Areas::for_memory(self.frames.total()), brk_start: 0, brk: 0, future: AreaFlags::empty() };
         Ok(Arc::new(Space {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             context: asid::Context::new(),
@@ -137,7 +170,9 @@ impl Memory {
             tlb: PendingFlush::new(),
             layout: RwLock::new(Rank::Areas, layout),
             anon_pages: AtomicI64::new(0),
+            file_pages: AtomicI64::new(0),
             swap_entries: AtomicI64::new(0),
+            huge_pages: AtomicI64::new(0),
             on_swap_list: AtomicBool::new(false),
             discarding: AtomicU32::new(0),
         }))

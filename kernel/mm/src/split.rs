@@ -54,9 +54,12 @@ pub(crate) fn split_found(memory: &Memory, folio: Folio<'_>) -> Option<usize> {
 /// pages go to the LRU list that the folio was on; of one that was isolated, to `list`, isolated as well. Pages that nothing needs
 /// are freed, but the first: returns how many. `None` if anybody else refers to the folio: it is whole as it was.
 pub(crate) fn split_folio(memory: &Memory, folio: &FolioLock<'_>, list: Option<&mut FolioList>) -> Option<usize> {
+    let order = folio.order();
     let freed = split_everywhere(memory, folio).map(|parts| hand_out(memory, parts, list));
-    let count = memory.count();
-    if freed.is_some() { &count.split } else { &count.split_failed }.add(1);
+    let (count, size) = (memory.count(), memory.count_size(order));
+    let counters =
+        if freed.is_some() { [&count.split, &size.split] } else { [&count.split_failed, &size.split_failed] };
+    counters.iter().for_each(|counter| counter.add(1));
     freed
 }
 
@@ -65,7 +68,8 @@ fn split_everywhere<'m>(
     memory: &'m Memory,
     folio: &FolioLock<'m>,
 ) -> Option<impl Iterator<Item = Folio<'m>> + use<'m>> {
-    let (id, index) = folio.mapping()?;
+    // A file has its pages whether they are mapped or not: nothing would come free, and nothing has to be in parts.
+    let (id, index) = folio.mapping().filter(|_| !folio.is_file())?;
     let anon = memory.anon.get(id)?;
     let extents = anon.extents();
     let mut tables = lock_tables(memory, folio, index, &extents)?;

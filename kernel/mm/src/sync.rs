@@ -18,6 +18,8 @@ pub enum Rank {
     Areas,
     /// A folio. Several may be held, the later ones by trylock.
     Folio,
+    /// The contents of a memory file.
+    File,
     /// An anon_vma: which areas may map a folio.
     AnonVma,
     /// A last-level table. Two may be held where entries move.
@@ -259,6 +261,18 @@ impl Drop for Held {
         ranks::with(|counts| counts[self.rank as usize] -= 1);
         mmu::switch_point();
     }
+}
+
+/// Panics where a search for memory would wait for what its caller holds: it looks for the areas and the tables that map any folio.
+#[track_caller]
+pub(crate) fn assert_may_reclaim() {
+    #[cfg(any(not(target_os = "none"), debug_assertions))]
+    ranks::with(|counts| {
+        assert!(
+            counts[Rank::Folio as usize..].iter().all(|&held| held == 0),
+            "a search for memory under a lock that forbids it"
+        );
+    });
 }
 
 /// Panics where a wait or an allocation under a table's lock would be a defect.

@@ -3,6 +3,8 @@
 //! The template is always the same (reference 3.1): DSB ISHST, so that walkers see the changed descriptors; the TLBI; DSB ISH, which
 //! completes them on every CPU. User addresses need no ISB: the return to EL0 synchronizes.
 
+mod batch;
+
 use core::mem;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,10 +13,12 @@ use mmu::range::{self, Means, Run, plan};
 use mmu::{Cause, Depth, Dsb, Scope, Table, TlbOp, VirtAddr};
 
 use crate::folio::Folio;
-use crate::frame::{Orphan, OrphanList};
+use crate::frame::{HugeSize, Orphan, OrphanList};
 use crate::memory::Memory;
 use crate::policy::Tlbi;
 use crate::space::Space;
+
+pub use batch::BatchFlush;
 
 /// Something that no CPU can reach by a translation any more, so that its frames may be used again. Only this file makes one.
 ///
@@ -86,8 +90,8 @@ fn issue_planned(memory: &Memory, run: Run, cause: Cause) {
     if planned || mutant::or(Mutant::NoWholeAsid, plan.is_whole_asid(), false) {
         return plan.for_each(|op| memory.door.invalidate(op, cause));
     }
-    // The same as the plan, which is all pages one by one: the loop that CPUs without range operations spend their time in.
-    for page in 0..run.pages {
+    // The same as the plan, which is all pages, or blocks, one by one: the loop that CPUs without range operations spend their time in.
+    for page in (0..run.pages).step_by(run.stride()) {
         let one = Run { start: run.start.add_pages(page), ..run };
         memory.door.invalidate(range::page(one, means), cause);
     }
@@ -107,9 +111,31 @@ pub fn flush_leaf_no_sync(memory: &Memory, space: &Space, start: VirtAddr, pages
 
 /// Flushes a run, complete on return.
 pub fn flush_range(memory: &Memory, space: &Space, start: VirtAddr, pages: usize, depth: Depth, cause: Cause) {
+    flush_run(memory, leaf_run(space, start, pages, depth, Scope::Broadcast), cause);
+}
+
+#[inline(always)]
+fn flush_run(memory: &Memory, run: Run, cause: Cause) {
     memory.door.dsb(Dsb::IshSt);
-    issue(memory, leaf_run(space, start, pages, depth, Scope::Broadcast), cause);
+    issue(memory, run, cause);
     memory.door.dsb(Dsb::Ish);
+}
+
+/// What invalidates the huge page at `start`.
+fn huge_run(space: &Space, size: HugeSize, start: VirtAddr, scope: Scope) -> Run {
+    Run { level: size.level(), ..leaf_run(space, start, size.pages(), Depth::Leaf, scope) }
+}
+
+/// Flushes a huge page, complete on return.
+pub(crate) fn flush_huge(memory: &Memory, space: &Space, size: HugeSize, start: VirtAddr, cause: Cause) {
+    flush_run(memory, huge_run(space, size, start, Scope::Broadcast), cause);
+}
+
+/// Flushes a huge page on this CPU alone, as [`flush_local`] does.
+pub(crate) fn flush_huge_local(memory: &Memory, space: &Space, size: HugeSize, start: VirtAddr) {
+    memory.door.dsb(Dsb::NshSt);
+    issue(memory, huge_run(space, size, start, Scope::Local), Cause::Access);
+    memory.door.dsb(Dsb::Nsh);
 }
 
 /// Flushes a run of leaf entries on this CPU alone: enough where a permission was relaxed, as other CPUs take a spurious fault.
@@ -231,12 +257,19 @@ pub struct Gather<'a> {
     cause: Cause,
     start: VirtAddr,
     end: VirtAddr,
+    /// The levels that the entries were at: one bit each.
+    levels: u8,
     orphans: OrphanList,
     tables: OrphanList,
     /// Folios that others still use, each with a reference until the flush.
     held: [Option<Folio<'a>>; HELD],
     finished: bool,
 }
+
+/// Entries of last-level tables.
+const PAGES: u8 = 1 << 3;
+/// Entries of tables of level 2.
+const BLOCKS: u8 = 1 << 2;
 
 /// Folios that one `Gather` holds at most; before another one it flushes.
 const HELD: usize = 16;
@@ -251,6 +284,7 @@ impl<'a> Gather<'a> {
             cause,
             start: nothing,
             end: VirtAddr::new(0),
+            levels: 0,
             orphans: OrphanList::new(),
             tables: OrphanList::new(),
             held: [None; HELD],
@@ -260,6 +294,17 @@ impl<'a> Gather<'a> {
 
     /// `pages` valid entries from `start` on were taken out or tightened.
     pub fn add(&mut self, start: VirtAddr, pages: usize) {
+        self.add_level(start, pages, PAGES);
+    }
+
+    /// A valid huge page at `start` was.
+    pub fn add_huge(&mut self, start: VirtAddr, size: HugeSize) {
+        self.add_level(start, size.pages(), 1 << size.level());
+    }
+
+    #[inline(always)]
+    fn add_level(&mut self, start: VirtAddr, pages: usize, level: u8) {
+        self.levels |= level;
         self.start = self.start.min(start);
         self.end = self.end.max(start.add_pages(pages));
     }
@@ -337,6 +382,7 @@ impl<'a> Gather<'a> {
         self.flush_gathered();
         self.start = VirtAddr::new(u64::MAX);
         self.end = VirtAddr::new(0);
+        self.levels = 0;
         self.let_go();
     }
 
@@ -346,7 +392,14 @@ impl<'a> Gather<'a> {
             let pages = mutant::or(Mutant::FirstAddressOnly, pages, 1);
             // Unlinked tables may be in walk caches, which leaf operations leave alone (rule MS-26).
             let depth = if self.tables.is_empty() { Depth::Leaf } else { Depth::WalkCaches };
-            flush_range(self.memory, self.space, self.start, pages, depth, self.cause);
+            let run = leaf_run(self.space, self.start, pages, depth, Scope::Broadcast);
+            // Where there were pages and blocks the operations name no level (rule MS-25).
+            let level = match self.levels {
+                PAGES => run.level,
+                BLOCKS if depth == Depth::Leaf => mutant::or(Mutant::BlockFlushedAsPage, 2, 3),
+                _ => 0,
+            };
+            flush_run(self.memory, Run { level, ..run }, self.cause);
         }
     }
 
@@ -408,82 +461,5 @@ impl Deferred {
 fn free_flushed(memory: &Memory, owed: &mut OrphanList) {
     while let Some(orphan) = owed.pop(memory) {
         memory.free_folio(Flushed(orphan));
-    }
-}
-
-/// The runs of addresses that a batch has taken out, over any number of tables and spaces: flushed with one pair of DSB.
-#[derive(Debug)]
-pub struct BatchFlush {
-    runs: alloc::vec::Vec<Run>,
-    /// ASID rollovers when the first of them was added.
-    rollovers: u64,
-}
-
-impl BatchFlush {
-    /// Room for `runs` runs, or for none if memory is that short: then each is flushed by itself.
-    pub fn with_room_for(runs: usize) -> Self {
-        let mut list = alloc::vec::Vec::new();
-        let _ = list.try_reserve_exact(runs);
-        Self { runs: list, rollovers: 0 }
-    }
-
-    /// `pages` entries from `start` on hold no translation any more. Joined to the run before where it continues it. When there is no
-    /// room, what there is gets flushed, since nothing may be allocated under a table's lock.
-    pub fn add(&mut self, memory: &Memory, space: &Space, start: VirtAddr, pages: usize) {
-        let asid = space.asid();
-        if let Some(last) = self.runs.last_mut() {
-            if last.asid == asid && last.start.add_pages(last.pages) == start {
-                last.pages += pages;
-                return;
-            }
-        }
-        if self.runs.len() == self.runs.capacity() {
-            self.flush(memory);
-        }
-        if self.runs.is_empty() {
-            self.rollovers = memory.asid_rollovers();
-        }
-        if self.runs.capacity() == 0 {
-            return flush_range(memory, space, start, pages, Depth::Leaf, Cause::Unmap);
-        }
-        self.runs.push(leaf_run(space, start, pages, Depth::Leaf, Scope::Broadcast));
-    }
-
-    /// Flushes every run, complete on return: one planner call a run, one pair of DSB in all.
-    pub fn flush(&mut self, memory: &Memory) {
-        if self.runs.is_empty() {
-            return;
-        }
-        self.join_neighbours();
-        memory.door.dsb(Dsb::IshSt);
-        if memory.asid_rollovers() == self.rollovers {
-            self.runs.iter().for_each(|&run| issue(memory, run, Cause::Unmap));
-        } else {
-            // The ASIDs of the runs are not those of the spaces any more.
-            memory.door.invalidate(TlbOp::all(Scope::Broadcast), Cause::Unmap);
-        }
-        self.runs.clear();
-        memory.door.dsb(Dsb::Ish);
-    }
-
-    /// Sorts the runs and makes one of those that touch, as the folios of a batch come in any order.
-    fn join_neighbours(&mut self) {
-        if self.runs.len() < 2 {
-            return;
-        }
-        self.runs.sort_unstable_by_key(|run| (run.asid, run.start));
-        self.runs.dedup_by(|next, last| {
-            let touches = last.asid == next.asid && last.start.add_pages(last.pages) == next.start;
-            if touches {
-                last.pages += next.pages;
-            }
-            touches
-        });
-    }
-
-    /// Completes the flush, then frees what waited for it.
-    pub fn free(&mut self, memory: &Memory, owed: &mut OrphanList) {
-        self.flush(memory);
-        free_flushed(memory, owed);
     }
 }

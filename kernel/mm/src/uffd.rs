@@ -62,6 +62,10 @@ impl Memory {
         if layout.areas.find(start).is_none() || modes.is_empty() {
             return Err(Errno::EINVAL);
         }
+        // Anonymous memory alone: markers for what is not there are missing.
+        if areas_in(&layout, (start, end)).any(|area| !area.backing.is_anonymous()) {
+            return Err(Errno::EINVAL);
+        }
         if areas_in(&layout, (start, end)).any(is_others) {
             return Err(Errno::EBUSY);
         }
@@ -125,13 +129,13 @@ impl Memory {
     /// Takes the marks off that are in a range because `area` was watched for writes.
     pub(crate) fn uffd_unmark(&self, space: &Space, area: &Area, range: Range) {
         if area.flags.contains(AreaFlags::UFFD_WP) {
-            self.mark(space, area, range, Mark::Clear);
+            self.uffd_mark(space, area, range, Mark::Clear);
         }
     }
 
-    fn mark(&self, space: &Space, area: &Area, (start, end): Range, mark: Mark) {
+    fn uffd_mark(&self, space: &Space, area: &Area, (start, end): Range, mark: Mark) {
         let mut gather = Gather::new(self, space, Cause::Protect);
-        Protect { memory: self, space, allowed: area.protection(), mark }.range(start, end, &mut gather);
+        Protect { memory: self, space, allowed: area.protection(), shared: false, mark }.range(start, end, &mut gather);
         gather.finish();
     }
 
@@ -150,7 +154,7 @@ impl Memory {
                 return Err(Errno::ENOENT);
             }
             let part = (area.start.max(range.0), area.end.min(range.1));
-            self.mark(space, area, part, if on { Mark::Set } else { Mark::Clear });
+            self.uffd_mark(space, area, part, if on { Mark::Set } else { Mark::Clear });
             result = Ok(());
         }
         result

@@ -9,6 +9,7 @@ use bitflags::bitflags;
 use mmu::{PAGE_SHIFT, Protection, VirtAddr};
 
 use crate::errno::Errno;
+use crate::file::Backing;
 use crate::policy::Advice;
 use crate::rmap::AnonVmaId;
 use crate::watch::Monitor;
@@ -46,8 +47,10 @@ bitflags! {
         const WIPEONFORK = 1 << 6;
         /// MAP_NORESERVE.
         const NORESERVE = 1 << 7;
+        /// Of a locked area: its pages come as they are touched.
+        const LOCK_ON_FAULT = 1 << 8;
         /// Its monitor is asked about first touches.
-        const UFFD_MISSING = 1 << 8;
+        const UFFD_MISSING = 1 << 9;
         /// Watched by userfaultfd in any way.
         const UFFD = Self::UFFD_WP.bits() | Self::UFFD_MISSING.bits();
     }
@@ -70,7 +73,10 @@ pub struct Area {
     pub prot: Prot,
     /// What else is known.
     pub flags: AreaFlags,
-    /// The index of its first page in its linear space: the page number when it was made. It stays when the area moves.
+    /// What its pages come from.
+    pub backing: Backing,
+    /// The index of its first page in its linear space: the page number when it was made, or the page of the file. It stays when the
+    /// area moves.
     pub pgoff: u64,
     /// Which anon_vma its pages belong to; none before the first page.
     pub anon: Option<AnonVmaId>,
@@ -133,6 +139,7 @@ impl Area {
     pub fn continues_in(&self, next: &Self) -> bool {
         self.end == next.start
             && (self.flags, self.monitor) == (next.flags, next.monitor)
+            && self.backing == next.backing
             && self.pgoff + self.pages() == next.pgoff
     }
 
@@ -183,6 +190,11 @@ impl Change {
     /// The areas that come.
     pub fn added(&self) -> &[Area] {
         self.added.as_slice()
+    }
+
+    /// What undoes it.
+    pub(crate) const fn reversed(&self) -> Self {
+        Self { removed: self.added, added: self.removed }
     }
 
     /// Whether nothing changes.

@@ -17,6 +17,19 @@ use crate::split::split_at;
 pub(crate) fn for_each_table(
     memory: &Memory,
     space: &Space,
+    range: (VirtAddr, VirtAddr),
+    mut work: impl FnMut(TableGuard<'_>, VirtAddr, VirtAddr) -> VirtAddr,
+) {
+    for_each_table_as_is(memory, space, range, |table, address, stop| {
+        space.tlb.flush(memory, space);
+        work(table, address, stop)
+    });
+}
+
+/// The same, for who only looks: nothing is completed.
+pub(crate) fn for_each_table_as_is(
+    memory: &Memory,
+    space: &Space,
     (start, end): (VirtAddr, VirtAddr),
     mut work: impl FnMut(TableGuard<'_>, VirtAddr, VirtAddr) -> VirtAddr,
 ) {
@@ -24,10 +37,7 @@ pub(crate) fn for_each_table(
     while address < end {
         let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
         address = match space.lock_table(memory, address) {
-            Some(table) => {
-                space.tlb.flush(memory, space);
-                work(table, address, stop)
-            }
+            Some(table) => work(table, address, stop),
             None => stop,
         };
     }
@@ -105,11 +115,11 @@ fn step<'m>(
     let folio = memory.frames.folio_of(entry.frame());
     let pages = folio.pages();
     let most = left.min(pages - folio.index_of(entry.frame()));
-    let (count, merged) = if most == 1 { (1, entry) } else { table.batch(slot, entry, most, BatchRules::default()) };
+    let (count, merged) = table.batch(slot, entry, most, BatchRules::default());
     if count == pages {
         visitor.folio(table, slot, folio, merged);
         return Step::On(count);
     }
-    // A folio that others may map too is not this range's to split.
-    if folio.mapcount() > pages { Step::On(count) } else { Step::Split(count) }
+    // A folio that others may map too is not this range's to split, nor one of a file.
+    if folio.mapcount() > pages || folio.is_file() { Step::On(count) } else { Step::Split(count) }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Areas {
     Alone,
 }
 
-/// Clears all entries of a range.
+/// Clears all entries of a range of small pages.
 pub(crate) fn zap_range<'m>(
     memory: &'m Memory,
     space: &Space,
@@ -72,7 +72,7 @@ fn zap_present<'m>(
     let folio = memory.frames.folio_of(entry.frame());
     let first = folio.index_of(entry.frame());
     let max = left.min(folio.pages() - first);
-    let count = if max == 1 { 1 } else { table.batch(slot, entry, max, BatchRules::default()).0 };
+    let count = table.batch(slot, entry, max, BatchRules::default()).0;
     let old = table.clear(slot, count);
     if old.is_valid() {
         gather.add(table.address(slot), count);
@@ -80,7 +80,7 @@ fn zap_present<'m>(
     if folio.remove_maps(first, count).partially_mapped {
         memory.defer_split(folio);
     }
-    table.space.add_anon(-(count as i64));
+    table.space.add_pages_of(folio, -(count as i64));
     memory.swap.free_unneeded(folio);
     gather.put(folio, count);
     count
@@ -115,5 +115,7 @@ pub(crate) fn zap_swapped(
 
 /// How many entries from `slot` on, at most `max`, are the swap entries that follow `entry`, equal in all flags.
 pub(crate) fn swap_run(memory: &Memory, slot: Slot, entry: Descriptor, max: usize) -> usize {
-    (1..max).find(|&index| memory.door.load(slot.add(index)) != entry.advance(index)).unwrap_or(max)
+    let next = entry.advance(1);
+    let other = memory.door.find(slot.add(1), max - 1, |index, other| other != next.advance(index));
+    other.map_or(max, |(index, _)| index + 1)
 }

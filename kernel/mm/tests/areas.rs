@@ -43,7 +43,7 @@ fn wrong_maps_are_refused_as_linux_does() {
     assert_eq!(map(u64::MAX - 4095, 8192, FIXED), Err(Errno::ENOMEM));
     assert_eq!(map(0, 4096, MapFlags::ANONYMOUS), Err(Errno::EINVAL));
     assert_eq!(map(0, 4096, MapFlags::PRIVATE), Err(Errno::EBADF));
-    assert_eq!(map(0, 4096, MapFlags::SHARED | MapFlags::ANONYMOUS), Err(Errno::ENODEV));
+    assert_eq!(map(0, 4096, MapFlags::SHARED), Err(Errno::EBADF));
     let here = PRIVATE | MapFlags::FIXED_NOREPLACE;
     assert_eq!(map(BASE, 8192, here), Ok(BASE));
     assert_eq!(map(BASE + 4096, 8192, here), Err(Errno::EEXIST));
@@ -116,4 +116,28 @@ fn an_area_that_can_not_be_split_loses_nothing() {
     bench.verify(0, 3);
     bench.unmap(0, 1);
     bench.verify(1, 2);
+}
+
+#[test]
+fn forks_of_many_areas_stay_within_the_budget() {
+    let bench = Bench::new("64K=never");
+    const AREAS: u64 = 40;
+    bench.map(0, AREAS, RW);
+    bench.fill(0, AREAS);
+    for page in (1..AREAS).step_by(2) {
+        bench.protect(page, 1, Prot::READ).unwrap();
+    }
+    let used = bench.memory.anon.budget.used();
+    // Of two families more there is room for one: areas, extents, and one in which the child owns its pages.
+    bench.memory.anon.budget.limit_to(used * 128 * 7 / 2);
+    let child = bench.memory.fork_space(&bench.space).unwrap();
+    let with_child = (bench.stock(), bench.memory.anon.budget.used());
+    assert_eq!(bench.memory.fork_space(&child).err(), Some(Errno::ENOMEM));
+    assert_eq!((bench.stock(), bench.memory.anon.budget.used()), with_child, "what was refused leaves nothing");
+    assert_eq!(bench.memory.defects(), 0);
+    bench.verify(0, AREAS);
+    bench.memory.destroy_space(&child);
+    assert_eq!(bench.memory.anon.budget.used(), used);
+    let again = bench.memory.fork_space(&bench.space).unwrap();
+    bench.memory.destroy_space(&again);
 }

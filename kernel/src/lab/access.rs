@@ -3,9 +3,9 @@
 
 use alloc::sync::Arc;
 
-use cases::Cpu;
+use cases::{Cpu, output};
 use mm::{Memory, Space};
-use mmu::{Descriptor, PAGE_SIZE, PhysAddr, VirtAddr};
+use mmu::{PhysAddr, VirtAddr};
 
 use crate::arch::{cpus, uaccess};
 
@@ -72,7 +72,6 @@ fn touch(address: VirtAddr, write: bool) -> bool {
 
 /// Where the tables say that a byte is.
 fn place(memory: &Memory, space: &Space, address: VirtAddr) -> Option<PhysAddr> {
-    let slot = space.tables.find(memory, address)?.slot(address);
-    let entry = Some(memory.door.load(slot)).filter(|&entry| Descriptor::is_valid(entry))?;
-    Some(entry.address().add_bytes(address.as_u64() % PAGE_SIZE))
+    let (entry, level) = space.tables.look(memory, address);
+    entry.is_valid().then(|| output(entry, level, address))
 }

@@ -34,6 +34,8 @@ pub use job::run;
 
 #[cfg(target_os = "none")]
 mod job {
+    use mmu::Door;
+
     use super::{counters::Counts, interval, program, steps, table, tests};
     use crate::command_line::{Job, LogTarget, Options};
     use crate::dev::{log as kernel_log, record};
@@ -64,6 +66,15 @@ mod job {
         kernel_log::finish(good, if good { 0 } else { FAILED })
     }
 
+    /// Where the checker watches: whether memory is as it is when no program runs.
+    fn is_all_given_back() -> bool {
+        let outcome = if Door::IS_WATCHED { mm::audit::recount(crate::memory(), &[]) } else { Ok(()) };
+        if let Err(finding) = &outcome {
+            log::error!("after the program: {finding}");
+        }
+        outcome.is_ok()
+    }
+
     fn run_program(options: &Options) -> ! {
         let Some(name) = &options.init else {
             log::error!("command line: job=run needs init=NAME, a program of the initrd");
@@ -83,7 +94,7 @@ mod job {
             }
             record::write(format_args!(r#"{{"kind":"counters"{}}}"#, counts.fields()));
         }
-        if !crate::check::is_clean() {
+        if !crate::check::is_clean() || !is_all_given_back() {
             kernel_log::finish(false, FAILED);
         }
         kernel_log::finish(true, status.code())

@@ -12,6 +12,7 @@ use super::grid::Grouped;
 use super::interval::{self, Interval};
 use super::linux;
 use crate::command_line::Options;
+use crate::fs;
 use crate::machine::machine;
 use crate::syscall;
 use crate::task::{self, ExitStatus, Launch, World};
@@ -26,6 +27,7 @@ const ENVIRONMENT: &[&str] = &["HOME=/", "TERM=linux"];
 
 /// Runs a program of the initrd with its arguments.
 pub fn run(path: &str, arguments: &[&str]) -> ExitStatus {
+    fs::show_counters_by(|see| Counts::now(crate::memory()).iter().for_each(|(name, value)| see(name, value)));
     task::run(&Launch {
         world: World { initrd: machine().info.initrd, system_call: syscall::dispatch },
         path,

@@ -1,10 +1,13 @@
 //! Processes making others: clone in its form that makes a process, execve, and the parent's wait.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use mm::Errno;
 
 use super::{Arguments, Call, Outcome, call, ended_wait, missing_part, user};
+use crate::fs;
+use crate::fs::tree::{Found, Node};
 use crate::task::exec::{Exec, exec};
 use crate::task::family::Which;
 use crate::task::fork::{Fork, fork};
@@ -64,18 +67,26 @@ fn clone3(_: &mut Process, _: &Arguments) -> Outcome {
 
 fn execve(process: &mut Process, &[path, arguments, environment, ..]: &Arguments) -> Outcome {
     let path = user::read_path(path)?;
-    let mut room = user::TEXTS;
+    let mut room = user::TextRoom::new().ok_or(Errno::E2BIG)?;
     let mut arguments = user::read_texts(arguments, &mut room)?;
     let environment = user::read_texts(environment, &mut room)?;
     if arguments.is_empty() {
         // As on Linux, a program always has a name.
         arguments.push(Vec::new());
     }
-    match exec(process, &Exec { path: &path, arguments: &arguments, environment: &environment }) {
-        Ok(()) => Ok(0),
+    let found = program(process, &path)?;
+    exec(process, &Exec { path: &found, arguments: &arguments, environment: &environment })?;
+    Ok(0)
+}
+
+/// The program that a path leads to, by its path without links.
+fn program(process: &mut Process, path: &str) -> Result<String, Errno> {
+    match fs::find(process, path, true) {
+        Ok(Found { node: Node::Program(_), path }) => Ok(path),
+        Ok(_) => Err(Errno::EACCES),
         Err(error) => {
             if error == Errno::ENOENT && !path.is_empty() {
-                process.missing.note(alloc::format!("the program {}", path.escape_debug()));
+                process.missing.note(&alloc::format!("the program {}", path.escape_debug()));
             }
             Err(error)
         }

@@ -1,186 +1,173 @@
-//! Input and output: descriptors that stand for the UART or an end of a pipe, and a file tree in which nothing is.
+//! Reading and writing open files. Here a program waits and its memory is copied; what there is to read is the file's to say.
 
-use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use mm::Errno;
 
-use super::{Arguments, Call, Outcome, call, missing_part, pipe, user};
+use super::{Arguments, Call, Outcome, call, ended_wait, user};
 use crate::task::Process;
-use crate::task::console;
-use crate::task::files::{self, Open};
-use crate::task::stream::Stream;
+use crate::task::file::{Kind, OpenFile, flags};
+use crate::task::pipe::ATOMIC;
+use crate::task::signals::Info;
+use crate::task::status::Signal;
 
 pub const CALLS: &[Call] = &[
-    call(23, dup),
-    call(24, dup3),
-    call(25, fcntl),
-    call(29, ioctl),
-    call(48, faccessat),
-    call(439, faccessat),
-    call(56, openat),
-    call(57, close),
     call(62, lseek),
     call(63, read),
     call(64, write),
     call(65, readv),
     call(66, writev),
-    call(78, readlinkat),
-    call(79, newfstatat),
-    call(80, fstat),
+    call(67, pread64),
+    call(68, pwrite64),
+    call(69, preadv),
+    call(70, pwritev),
+    call(71, sendfile),
 ];
 
-/// Bytes that go between a program and the UART at a time.
-const CHUNK: usize = 256;
+/// Bytes that go between a program and a file at a time: more than a pipe takes as one, so that no part of a longer write need be whole.
+const CHUNK: u64 = 2 * ATOMIC as u64;
 /// The most that one call transfers on Linux: the largest int, rounded down to a page.
 const MOST: u64 = 0x7FFF_F000;
 
-fn open(process: &Process, descriptor: u64) -> Result<&Open<Stream>, Errno> {
-    process.files.get(descriptor).ok_or(Errno::EBADF)
+/// The open file that a descriptor stands for.
+pub fn open_file(process: &Process, descriptor: u64) -> Result<Arc<OpenFile>, Errno> {
+    Ok(process.files.get(descriptor).ok_or(Errno::EBADF)?.file.clone())
 }
 
-fn stream(process: &Process, descriptor: u64) -> Result<Stream, Errno> {
-    Ok(open(process, descriptor)?.stream.clone())
-}
+/// What transfers between a program's memory and a file: position in the file, address, length.
+type Transfer = fn(&mut Process, &OpenFile, u64, u64, u64) -> Outcome;
 
-fn dup(process: &mut Process, &[old, ..]: &Arguments) -> Outcome {
-    duplicate(process, old, 0, false)
-}
-
-fn duplicate(process: &mut Process, old: u64, least: u64, close_on_exec: bool) -> Outcome {
-    let open = Open { close_on_exec, stream: stream(process, old)? };
-    process.files.open(open, least).ok_or(Errno::EMFILE)
-}
-
-fn dup3(process: &mut Process, &[old, new, flags, ..]: &Arguments) -> Outcome {
-    if flags & !O_CLOEXEC != 0 || old as u32 == new as u32 {
-        return Err(Errno::EINVAL);
+/// Reads from position `at`, as much as there is; waits for the first bytes.
+fn read_at(process: &mut Process, open: &OpenFile, at: u64, to: u64, length: u64) -> Outcome {
+    if !open.is_read() {
+        return Err(Errno::EBADF);
     }
-    let open = Open { close_on_exec: flags != 0, stream: stream(process, old)? };
-    if process.files.replace(new, open) { Ok(new) } else { Err(Errno::EBADF) }
-}
-
-const O_WRONLY: u64 = 1;
-const O_NONBLOCK: u64 = 0o4000;
-const O_CLOEXEC: u64 = 0o200_0000;
-
-fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments) -> Outcome {
-    const F_DUPFD: u32 = 0;
-    const F_GETFD: u32 = 1;
-    const F_SETFD: u32 = 2;
-    const F_GETFL: u32 = 3;
-    const F_SETFL: u32 = 4;
-    const F_DUPFD_CLOEXEC: u32 = 1030;
-    const FD_CLOEXEC: u64 = 1;
-    let Open { stream, close_on_exec } = open(process, descriptor)?.clone();
-    let command = command as u32;
-    match command {
-        F_DUPFD | F_DUPFD_CLOEXEC if argument >= files::MOST as u64 => Err(Errno::EINVAL),
-        F_DUPFD => duplicate(process, descriptor, argument, false),
-        F_DUPFD_CLOEXEC => duplicate(process, descriptor, argument, true),
-        F_GETFD => Ok(if close_on_exec { FD_CLOEXEC } else { 0 }),
-        F_SETFD => {
-            process.files.get_mut(descriptor).ok_or(Errno::EBADF)?.close_on_exec = argument & FD_CLOEXEC != 0;
-            Ok(0)
-        }
-        F_GETFL => Ok(status(&stream)),
-        F_SETFL => {
-            if let Some(never_waits) = never_waits(&stream) {
-                never_waits.store(argument & O_NONBLOCK != 0, Ordering::Relaxed);
+    let length = length.min(MOST);
+    let mut buffer = vec![0; length.min(CHUNK) as usize];
+    let mut done = 0;
+    while done < length {
+        let room = &mut buffer[..(length - done).min(CHUNK) as usize];
+        let waits = done == 0 && !open.never_waits();
+        let read = attempt(process, open, waits, || open.file.read(at + done, room)).and_then(|count| {
+            let told = user::write_bytes(to.wrapping_add(done), &room[..count]);
+            told.inspect_err(|_| open.file.take_back(&room[..count])).map(|()| count as u64)
+        });
+        match read {
+            Ok(count) => {
+                done += count;
+                if count < room.len() as u64 {
+                    break;
+                }
             }
-            Ok(0)
-        }
-        _ => Err(missing_part(process, &format!("fcntl {command}"))),
-    }
-}
-
-/// The flag of a stream that can make a program wait.
-fn never_waits(stream: &Stream) -> Option<&AtomicBool> {
-    match stream {
-        Stream::Input | Stream::Output => None,
-        Stream::Reader(reader) => Some(&reader.never_waits),
-        Stream::Writer(writer) => Some(&writer.never_waits),
-    }
-}
-
-fn status(stream: &Stream) -> u64 {
-    let access = if matches!(stream, Stream::Output | Stream::Writer(_)) { O_WRONLY } else { 0 };
-    let never_waits = never_waits(stream).is_some_and(|flag| flag.load(Ordering::Relaxed));
-    access | if never_waits { O_NONBLOCK } else { 0 }
-}
-
-/// The UART is no terminal to a program: its output is not edited, so that what a program writes is what comes out.
-fn ioctl(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
-    stream(process, descriptor)?;
-    Err(Errno::ENOTTY)
-}
-
-fn close(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
-    process.files.close(descriptor).map(|_| 0).ok_or(Errno::EBADF)
-}
-
-fn lseek(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
-    stream(process, descriptor)?;
-    Err(Errno::ESPIPE)
-}
-
-fn read(process: &mut Process, &[descriptor, to, length, ..]: &Arguments) -> Outcome {
-    let stream = stream(process, descriptor)?;
-    read_stream(process, &stream, to, length)
-}
-
-fn read_stream(process: &mut Process, stream: &Stream, to: u64, length: u64) -> Outcome {
-    match stream {
-        Stream::Input => read_console(to, length),
-        Stream::Reader(reader) => pipe::read(process, reader, to, length),
-        Stream::Output | Stream::Writer(_) => Err(Errno::EBADF),
-    }
-}
-
-/// Reads what has come in, and does not wait for more: with nothing there, the input is at its end.
-fn read_console(to: u64, length: u64) -> Outcome {
-    let mut buffer = [0; CHUNK];
-    let mut done = 0;
-    while done < length.min(MOST) {
-        let room = (length - done).min(CHUNK as u64) as usize;
-        let count = console::read(&mut buffer[..room]);
-        user::write_bytes(to.wrapping_add(done), &buffer[..count])?;
-        done += count as u64;
-        if count < room {
-            break;
-        }
-    }
-    Ok(done)
-}
-
-fn write(process: &mut Process, &[descriptor, from, length, ..]: &Arguments) -> Outcome {
-    let stream = stream(process, descriptor)?;
-    write_stream(process, &stream, from, length)
-}
-
-fn write_stream(process: &mut Process, stream: &Stream, from: u64, length: u64) -> Outcome {
-    match stream {
-        Stream::Output => write_console(from, length),
-        Stream::Writer(writer) => pipe::write(process, writer, from, length),
-        Stream::Input | Stream::Reader(_) => Err(Errno::EBADF),
-    }
-}
-
-/// Writes all of it, or as much as can be read; EFAULT only if nothing could be.
-fn write_console(from: u64, length: u64) -> Outcome {
-    let mut buffer = [0; CHUNK];
-    let mut done = 0;
-    while done < length.min(MOST) {
-        let chunk = &mut buffer[..(length - done).min(CHUNK as u64) as usize];
-        match user::read_bytes(chunk, from.wrapping_add(done)) {
-            Ok(()) => console::write(chunk),
             Err(error) if done == 0 => return Err(error),
             Err(_) => break,
         }
-        done += chunk.len() as u64;
     }
     Ok(done)
+}
+
+/// Writes all of it at position `at`, waiting for room; an error only if nothing could be written.
+fn write_at(process: &mut Process, open: &OpenFile, at: u64, from: u64, length: u64) -> Outcome {
+    if !open.is_written() {
+        return Err(Errno::EBADF);
+    }
+    let length = length.min(MOST);
+    let mut buffer = vec![0; length.min(CHUNK) as usize];
+    let mut done = 0;
+    while done < length {
+        let chunk = &mut buffer[..(length - done).min(CHUNK) as usize];
+        let waits = !open.never_waits();
+        let written = user::read_bytes(chunk, from.wrapping_add(done))
+            .and_then(|()| attempt(process, open, waits, || open.file.write(at + done, chunk)));
+        match written {
+            Ok(0) => break,
+            Ok(count) => done += count as u64,
+            Err(error) => {
+                note_broken(process, error);
+                if done == 0 {
+                    return Err(error);
+                }
+                process.note_finished();
+                break;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Who writes to a pipe that nobody reads gets a signal beside the error.
+fn note_broken(process: &Process, error: Errno) {
+    if error == Errno::EPIPE {
+        process.handle.send(Info::sent_by(Signal::PIPE, process.pid()));
+    }
+}
+
+/// Does what may have to wait, again and again if it may wait.
+fn attempt(
+    process: &mut Process,
+    open: &OpenFile,
+    waits: bool,
+    mut act: impl FnMut() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let Some(queue) = open.file.queue().filter(|_| waits) else { return act() };
+    let ready = || match act() {
+        Err(Errno::EAGAIN) => None,
+        outcome => Some(outcome),
+    };
+    match process.sleep(&[queue], queue.what(), None, ready) {
+        Ok(outcome) => outcome,
+        Err(end) => Err(ended_wait(process, end)),
+    }
+}
+
+/// Where a read or write at the file's own position starts.
+fn start(open: &OpenFile) -> u64 {
+    if open.flags() & flags::APPEND != 0 && open.is_written() {
+        return open.file.end().unwrap_or(0);
+    }
+    open.position()
+}
+
+/// Transfers at the file's own position, and moves it.
+fn advance(process: &mut Process, open: &OpenFile, address: u64, length: u64, transfer: Transfer) -> Outcome {
+    if open.file.end().is_none() {
+        return transfer(process, open, 0, address, length);
+    }
+    let at = start(open);
+    let done = transfer(process, open, at, address, length)?;
+    open.set_position(at + done);
+    Ok(done)
+}
+
+fn read(process: &mut Process, &[descriptor, to, length, ..]: &Arguments) -> Outcome {
+    let open = open_file(process, descriptor)?;
+    advance(process, &open, to, length, read_at)
+}
+
+fn write(process: &mut Process, &[descriptor, from, length, ..]: &Arguments) -> Outcome {
+    let open = open_file(process, descriptor)?;
+    advance(process, &open, from, length, write_at)
+}
+
+/// The file and the position of a call that names it, and leaves the file's own where it is.
+fn positioned(process: &Process, descriptor: u64, at: u64) -> Result<Arc<OpenFile>, Errno> {
+    let open = open_file(process, descriptor)?;
+    if at > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    if open.file.end().is_some() { Ok(open) } else { Err(Errno::ESPIPE) }
+}
+
+fn pread64(process: &mut Process, &[descriptor, to, length, at, ..]: &Arguments) -> Outcome {
+    let open = positioned(process, descriptor, at)?;
+    read_at(process, &open, at, to, length)
+}
+
+fn pwrite64(process: &mut Process, &[descriptor, from, length, at, ..]: &Arguments) -> Outcome {
+    let open = positioned(process, descriptor, at)?;
+    write_at(process, &open, at, from, length)
 }
 
 /// The (address, length) pairs of a scatter list.
@@ -197,15 +184,15 @@ fn vectors(from: u64, count: u64) -> Result<Vec<[u64; 2]>, Errno> {
     Ok(vectors)
 }
 
-/// Reads or writes a stream.
-type Transfer = fn(&mut Process, &Stream, u64, u64) -> Outcome;
-
-/// Does `transfer` for each vector, until one is cut short; an error only if the first bytes failed.
-fn each_vector(process: &mut Process, &[descriptor, list, count, ..]: &Arguments, transfer: Transfer) -> Outcome {
-    let stream = stream(process, descriptor)?;
+/// Does `transfer` for each vector, given how much is done, until one is cut short; an error only if the first bytes failed.
+fn each_vector(
+    process: &mut Process,
+    list: &[[u64; 2]],
+    mut transfer: impl FnMut(&mut Process, u64, u64, u64) -> Outcome,
+) -> Outcome {
     let mut done = 0;
-    for [address, length] in vectors(list, count)? {
-        match transfer(process, &stream, address, length) {
+    for &[address, length] in list {
+        match transfer(process, done, address, length) {
             Ok(count) => {
                 done += count;
                 if count < length {
@@ -222,59 +209,93 @@ fn each_vector(process: &mut Process, &[descriptor, list, count, ..]: &Arguments
     Ok(done)
 }
 
+fn vectored(process: &mut Process, &[descriptor, list, count, ..]: &Arguments, transfer: Transfer) -> Outcome {
+    let (open, list) = (open_file(process, descriptor)?, vectors(list, count)?);
+    each_vector(process, &list, |process, _, address, length| advance(process, &open, address, length, transfer))
+}
+
 fn readv(process: &mut Process, arguments: &Arguments) -> Outcome {
-    each_vector(process, arguments, read_stream)
+    vectored(process, arguments, read_at)
 }
 
 fn writev(process: &mut Process, arguments: &Arguments) -> Outcome {
-    each_vector(process, arguments, write_stream)
+    vectored(process, arguments, write_at)
 }
 
-/// Says that a path leads nowhere, and notes it, since a program may well count on that file. Escaped: a line break in it could begin
-/// a line that looks like a record of the kernel's.
-fn absent(process: &mut Process, what: &str, path: u64) -> Outcome {
-    let path = user::read_path(path)?;
-    process.missing.note(format!("{what} {}", path.escape_debug()));
-    Err(Errno::ENOENT)
+fn vectored_at(process: &mut Process, &[descriptor, list, count, at, ..]: &Arguments, transfer: Transfer) -> Outcome {
+    let (open, list) = (positioned(process, descriptor, at)?, vectors(list, count)?);
+    each_vector(process, &list, |process, done, address, length| transfer(process, &open, at + done, address, length))
 }
 
-fn openat(process: &mut Process, &[_, path, ..]: &Arguments) -> Outcome {
-    absent(process, "the file", path)
+fn preadv(process: &mut Process, arguments: &Arguments) -> Outcome {
+    vectored_at(process, arguments, read_at)
 }
 
-fn faccessat(process: &mut Process, &[_, path, ..]: &Arguments) -> Outcome {
-    absent(process, "the file", path)
+fn pwritev(process: &mut Process, arguments: &Arguments) -> Outcome {
+    vectored_at(process, arguments, write_at)
 }
 
-/// Every static glibc program asks for /proc/self/exe and lives on without: that is not worth noting.
-fn readlinkat(_: &mut Process, &[_, path, _, size, ..]: &Arguments) -> Outcome {
-    if size as i32 <= 0 {
+/// Reads at a position of one file, and writes what was read at the other's own; how much.
+fn send(process: &mut Process, to: &OpenFile, from: &OpenFile, at: u64, buffer: &mut [u8]) -> Outcome {
+    let count = from.file.read(at, buffer)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let position = start(to);
+    let sent = attempt(process, to, !to.never_waits(), || to.file.write(position, &buffer[..count]))? as u64;
+    to.set_position(position + sent);
+    Ok(sent)
+}
+
+/// From one file to another, without a way through the program's memory.
+fn sendfile(process: &mut Process, &[to, from, at, length, ..]: &Arguments) -> Outcome {
+    let (to, from) = (open_file(process, to)?, open_file(process, from)?);
+    if !from.is_read() || !to.is_written() {
+        return Err(Errno::EBADF);
+    }
+    if from.file.end().is_none() {
         return Err(Errno::EINVAL);
     }
-    user::read_path(path)?;
-    Err(Errno::ENOENT)
-}
-
-fn newfstatat(process: &mut Process, &[descriptor, path, to, flags, ..]: &Arguments) -> Outcome {
-    const AT_EMPTY_PATH: u64 = 0x1000;
-    if flags & AT_EMPTY_PATH != 0 && (path == 0 || user::read_path(path)?.is_empty()) {
-        return fstat(process, &[descriptor, to, 0, 0, 0, 0]);
+    let start = if at == 0 { from.position() } else { user::read_words::<1>(at)?[0] };
+    let mut buffer = vec![0; CHUNK as usize];
+    let mut done = 0;
+    while done < length.min(MOST) {
+        let room = &mut buffer[..(length - done).min(CHUNK) as usize];
+        match send(process, &to, &from, start + done, room) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) => {
+                note_broken(process, error);
+                if done == 0 {
+                    return Err(error);
+                }
+                process.note_finished();
+                break;
+            }
+        }
     }
-    absent(process, "the file", path)
+    if at == 0 {
+        from.set_position(start + done);
+    } else {
+        user::write_words(at, [start + done])?;
+    }
+    Ok(done)
 }
 
-/// A pipe; or a character device with the numbers of the first serial port, ttyS0: 4, 64.
-fn fstat(process: &mut Process, &[descriptor, to, ..]: &Arguments) -> Outcome {
-    const CHARACTER_DEVICE: u64 = 0o2_0620;
-    const PIPE: u64 = 0o1_0600;
-    const DEVICE: u64 = 4 << 8 | 64;
-    let is_pipe = matches!(stream(process, descriptor)?, Stream::Reader(_) | Stream::Writer(_));
-    let (mode, device) = if is_pipe { (PIPE, 0) } else { (CHARACTER_DEVICE, DEVICE) };
-    let mut words = [0; 16];
-    words[1] = 1; // st_ino
-    words[2] = mode | 1 << 32; // st_mode, st_nlink
-    words[4] = device; // st_rdev
-    words[7] = 1024; // st_blksize
-    user::write_words(to, words)?;
-    Ok(0)
+fn lseek(process: &mut Process, &[descriptor, offset, whence, ..]: &Arguments) -> Outcome {
+    const SET: u32 = 0;
+    const CURRENT: u32 = 1;
+    const END: u32 = 2;
+    let open = open_file(process, descriptor)?;
+    let end = open.file.end().ok_or(Errno::ESPIPE)?;
+    let base = match whence as u32 {
+        SET => 0,
+        CURRENT => open.position(),
+        END if open.file.stat().kind == Kind::Directory => return Err(Errno::EINVAL),
+        END => end,
+        _ => return Err(Errno::EINVAL),
+    };
+    let position = base.checked_add_signed(offset as i64).filter(|&at| at <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
+    open.set_position(position);
+    Ok(position)
 }

@@ -4,12 +4,13 @@
 //! has a file, which lists its calls by number; [`TABLE`] is made of these lists.
 
 mod children;
+mod descriptors;
+mod files;
 mod info;
 mod interval;
 mod io;
 mod memory;
 mod names;
-mod pipe;
 mod poll;
 mod process;
 mod signal;
@@ -46,7 +47,8 @@ const NUMBERS: usize = 512;
 /// From number to call.
 static TABLE: [Option<Call>; NUMBERS] = table(&[
     io::CALLS,
-    pipe::CALLS,
+    descriptors::CALLS,
+    files::CALLS,
     poll::CALLS,
     memory::CALLS,
     process::CALLS,
@@ -90,13 +92,13 @@ pub fn dispatch(process: &mut Process) {
 /// Notes a call that does not exist.
 fn missing(process: &mut Process, number: usize) -> Errno {
     let name = names::name(number).unwrap_or("no system call of Linux that is known here");
-    process.missing.note(format!("system call {number} ({name})"));
+    process.missing.note(&format!("system call {number} ({name})"));
     Errno::ENOSYS
 }
 
 /// Notes a part of a call that does not exist.
 fn missing_part(process: &mut Process, what: &str) -> Errno {
-    process.missing.note(what.into());
+    process.missing.note(what);
     Errno::ENOSYS
 }
 

@@ -1,4 +1,4 @@
-//! ppoll: waiting until one of several streams is ready.
+//! ppoll: waiting until one of several files is ready.
 
 use alloc::vec::Vec;
 
@@ -6,21 +6,11 @@ use mm::Errno;
 
 use super::{Arguments, Call, Outcome, call, time, user};
 use crate::arch::timer;
-use crate::task::files::{MOST, Open};
-use crate::task::pipe::Ready;
-use crate::task::stream::Stream;
+use crate::task::file::{OpenFile, event};
+use crate::task::files::MOST;
 use crate::task::{NoUse, Process, WaitQueue};
 
 pub const CALLS: &[Call] = &[call(73, ppoll)];
-
-/// Events, with Linux's values.
-mod event {
-    pub const IN: u16 = 1;
-    pub const OUT: u16 = 4;
-    pub const ERROR: u16 = 8;
-    pub const HUNG_UP: u16 = 0x10;
-    pub const INVALID: u16 = 0x20;
-}
 
 /// One entry of the list: what is asked about a descriptor.
 #[derive(Clone, Copy)]
@@ -34,8 +24,8 @@ impl Entry {
     const SIZE: u64 = 8;
     const ANSWER: u64 = 6;
 
-    fn stream(self, process: &Process) -> Option<&Stream> {
-        process.files.get(self.descriptor.into()).map(|Open { stream, .. }| stream)
+    fn file(self, process: &Process) -> Option<&OpenFile> {
+        process.files.get(self.descriptor.into()).map(|open| &*open.file)
     }
 
     /// What there is to say. A negative descriptor asks for nothing.
@@ -43,35 +33,8 @@ impl Entry {
         if self.descriptor > i32::MAX as u32 {
             return 0;
         }
-        self.stream(process)
-            .map_or(event::INVALID, |stream| state(stream) & (self.events | event::ERROR | event::HUNG_UP))
-    }
-}
-
-/// What a stream is ready for. The UART always is: input never makes a program wait, output is taken at once.
-fn state(stream: &Stream) -> u16 {
-    match stream {
-        Stream::Input => event::IN,
-        Stream::Output => event::OUT,
-        Stream::Reader(reader) => match reader.ready() {
-            Ready::For(_) => event::IN,
-            Ready::Closed => event::HUNG_UP,
-            Ready::NotYet => 0,
-        },
-        Stream::Writer(writer) => match writer.ready() {
-            Ready::For(_) => event::OUT,
-            Ready::Closed => event::OUT | event::ERROR,
-            Ready::NotYet => 0,
-        },
-    }
-}
-
-/// Where one waits for it to change.
-fn queue(stream: &Stream) -> Option<&WaitQueue> {
-    match stream {
-        Stream::Input | Stream::Output => None,
-        Stream::Reader(reader) => Some(reader.queue()),
-        Stream::Writer(writer) => Some(writer.queue()),
+        self.file(process)
+            .map_or(event::INVALID, |open| open.file.poll() & (self.events | event::ERROR | event::HUNG_UP))
     }
 }
 
@@ -96,7 +59,8 @@ fn ppoll(process: &mut Process, &[list, count, timeout, mask, size, _]: &Argumen
         let answers: Vec<u16> = entries.iter().map(|entry| entry.answer(process)).collect();
         answers.iter().any(|&answer| answer != 0).then_some(answers)
     };
-    let queues: Vec<&WaitQueue> = entries.iter().filter_map(|entry| entry.stream(process)).filter_map(queue).collect();
+    let files = entries.iter().filter_map(|entry| entry.file(process));
+    let queues: Vec<&WaitQueue> = files.filter_map(|open| open.file.queue()).collect();
     let answers = match process.sleep(&queues, "for a descriptor to be ready", deadline, ready) {
         Ok(answers) => answers,
         Err(NoUse::TimedOut) => alloc::vec![0; entries.len()],

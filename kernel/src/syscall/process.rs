@@ -189,10 +189,13 @@ fn prctl(process: &mut Process, &[operation, argument, ..]: &Arguments) -> Outco
                     break;
                 }
             }
-            process.thread_name = name;
+            process.handle.about().name = name;
             Ok(0)
         }
-        GET_NAME => user::write_bytes(argument, &process.thread_name).map(|()| 0),
+        GET_NAME => {
+            let name = process.handle.about().name;
+            user::write_bytes(argument, &name).map(|()| 0)
+        }
         // Names for maps: declined, as kernels built without them do; allocators try it and do not mind.
         SET_VMA => Err(Errno::EINVAL),
         other => {
@@ -210,6 +213,7 @@ fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) 
     const CORE: u32 = 4;
     const PROCESSES: u32 = 6;
     const FILES: u32 = 7;
+    const LOCKED_MEMORY: u32 = 8;
     if !is_self(process, pid) {
         return Err(Errno::ESRCH);
     }
@@ -226,6 +230,7 @@ fn prlimit64(process: &mut Process, &[pid, resource, new, old, ..]: &Arguments) 
         CORE => 0,
         PROCESSES => schedule::most_tasks() as u64,
         FILES => files::MOST as u64,
+        LOCKED_MEMORY => 8 << 20,
         _ => INFINITE,
     };
     if old != 0 {

@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use mm::Errno;
 
+use super::about::About;
 use super::load::{self, Program};
 use super::process::Process;
-use super::{handle, initrd, run};
+use super::{handle, initrd};
 
 /// What to run instead: copied out of the old program's memory, which is gone before the new one runs.
 #[derive(Debug)]
@@ -41,9 +42,10 @@ pub fn exec(process: &mut Process, exec: &Exec<'_>) -> Result<(), Errno> {
         why.errno()
     })?;
     process.space = Arc::new(space);
+    process.handle.set_space(&process.space);
     *process.context = context;
     process.files.close_on_exec();
-    process.set_name(run::name(exec.path));
+    process.set_about(About::new(exec.path, &arguments));
     process.has_trampoline = false;
     let signals = process.signals().of_new_program();
     *process.signals() = signals;

@@ -16,6 +16,8 @@ const ILLEGAL: Kind = (Signal::ILL, 1);
 const BREAKPOINT: Kind = (Signal::TRAP, 1);
 const MISALIGNED: Kind = (Signal::BUS, 1);
 const BAD_MEMORY: Kind = (Signal::BUS, 2);
+/// BUS_MCEERR_AR: memory that is needed now is bad.
+const LOST_MEMORY: Kind = (Signal::BUS, 4);
 const NOT_MAPPED: Kind = (Signal::SEGV, 1);
 const DENIED: Kind = (Signal::SEGV, 2);
 /// From the kernel itself.
@@ -31,11 +33,13 @@ pub struct Bug {
     pub access: Option<(&'static str, u64)>,
     /// The instruction, if it is about that.
     pub instruction: Option<u32>,
+    /// log2 of the bytes that are lost, if memory is.
+    lost: u32,
 }
 
 impl Bug {
     const fn new(kind: Kind, what: &'static str) -> Self {
-        Self { kind, what, access: None, instruction: None }
+        Self { kind, what, access: None, instruction: None, lost: 0 }
     }
 
     const fn at(kind: Kind, what: &'static str, access: &'static str, address: u64) -> Self {
@@ -50,7 +54,8 @@ impl Bug {
     /// What a handler of that signal is told; `pc` is where the program is.
     pub fn info(&self, pc: u64) -> Info {
         let value = self.access.map_or(pc, |(_, address)| address);
-        Info { signal: self.kind.0, code: self.kind.1, value, status: 0 }
+        // `si_addr_lsb` lies where another signal has a child's status.
+        Info { signal: self.kind.0, code: self.kind.1, value, status: self.lost as i32 }
     }
 }
 
@@ -97,6 +102,11 @@ fn memory_fault(process: &Process, fault: UserFault) -> Result<(), Bug> {
         Err(FaultError::Denied) => bug(DENIED, "what is mapped there does not allow it"),
         Err(FaultError::OutOfMemory) => {
             bug(NO_MEMORY, "memory is used up: give the machine more (--mem), or swap (--swap)")
+        }
+        Err(FaultError::BeyondEnd) => bug(BAD_MEMORY, "the file that is mapped there ends before it"),
+        Err(FaultError::NoHugePage) => bug(BAD_MEMORY, "no huge page is free for it: set more aside (--hugepages)"),
+        Err(FaultError::Poisoned(lost)) => {
+            Err(Bug { lost, ..Bug::at(LOST_MEMORY, "the memory that was there is bad", access, fault.address) })
         }
         Err(FaultError::SwapRead) => bug(BAD_MEMORY, "the page could not be read back from the swap device"),
         Err(FaultError::Watched(_)) => bug(BAD_MEMORY, "whoever watches the memory has not answered"),

@@ -1,10 +1,10 @@
-//! A program's open descriptors: numbers for what they stand for, which several may share. Pure: what that is, is in `stream`.
+//! A program's open descriptors: numbers for what they stand for, which several may share. Pure: what that is, is in `file`.
 
 /// An open descriptor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Open<S> {
     /// What it stands for.
-    pub stream: S,
+    pub file: S,
     /// FD_CLOEXEC.
     pub close_on_exec: bool,
 }
@@ -22,8 +22,8 @@ impl<S: Clone> Files<S> {
     /// Standard input, output and error.
     pub fn new(standard: [S; 3]) -> Self {
         let mut open = [const { None }; MOST];
-        for (place, stream) in open.iter_mut().zip(standard) {
-            *place = Some(Open { stream, close_on_exec: false });
+        for (place, file) in open.iter_mut().zip(standard) {
+            *place = Some(Open { file, close_on_exec: false });
         }
         Self { open }
     }

@@ -1,15 +1,17 @@
 //! What processes have of each other: a number, a way to send a signal, a way to wait. And all of them.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mm::Errno;
 use spin::mutex::SpinMutexGuard;
 use spin::once::Once;
 
+use super::about::About;
 use super::family::{Family, NOBODY, Pid};
 use super::schedule::{self, Task};
 use super::signals::{Info, Signals};
+use super::space::UserSpace;
 use super::status::{ExitStatus, Signal};
 use super::wait::WaitQueue;
 use crate::arch::cpu::{SpinLock, Yield};
@@ -24,6 +26,8 @@ pub struct Handle {
     pub pid: Pid,
     /// Its signals.
     pub(super) signals: SpinLock<Signals>,
+    about: SpinLock<About>,
+    space: SpinLock<Weak<UserSpace>>,
     /// It waits here for its children to end.
     pub children: WaitQueue,
     task: Once<Arc<Task>, Yield>,
@@ -33,15 +37,37 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub(super) const fn new(pid: Pid, signals: Signals) -> Self {
+    pub(super) const fn new(pid: Pid, signals: Signals, about: About) -> Self {
         Self {
             pid,
             signals: SpinLock::new(signals),
+            about: SpinLock::new(about),
+            space: SpinLock::new(Weak::new()),
             children: WaitQueue::new("for a child to end"),
             task: Once::new(),
             has_own_memory: AtomicBool::new(false),
             parent_waits: WaitQueue::new("for a child that has borrowed its memory"),
         }
+    }
+
+    /// What others may know about it.
+    pub fn about(&self) -> SpinMutexGuard<'_, About, Yield> {
+        self.about.lock()
+    }
+
+    /// Its memory, as long as it has it.
+    pub fn space(&self) -> Weak<UserSpace> {
+        self.space.lock().clone()
+    }
+
+    /// Says what its memory is.
+    pub(super) fn set_space(&self, space: &Arc<UserSpace>) {
+        *self.space.lock() = Arc::downgrade(space);
+    }
+
+    /// What it does, as Linux has it (`R`, it runs or could; `S`, it waits), and the nanoseconds that it has run.
+    pub fn activity(&self) -> (char, u64) {
+        self.task.get().map_or(('R', 0), |task| task.activity())
     }
 
     /// Says which task runs it, once.
@@ -63,9 +89,9 @@ impl Handle {
         }
     }
 
-    /// Takes the lowest signal of a set that waits for it.
+    /// Takes the lowest signal of a set that waits for it, as [`Signals::take_awaited`] does.
     pub fn take_signal(&self, set: u64) -> Option<Info> {
-        self.signals.lock().take_of(set)
+        self.signals.lock().take_awaited(set)
     }
 
     /// It uses its parent's memory no longer.
@@ -132,6 +158,7 @@ pub(super) fn kill_all() -> bool {
 /// `EAGAIN` if there are too many processes.
 pub(super) fn add_child(parent: &Handle) -> Result<Arc<Handle>, Errno> {
     let signals = parent.signals.lock().of_child();
+    let about = parent.about().clone();
     let most = schedule::most_tasks();
-    family().add_child(parent.pid, most, |pid| Arc::new(Handle::new(pid, signals)))
+    family().add_child(parent.pid, most, |pid| Arc::new(Handle::new(pid, signals, about)))
 }

@@ -9,6 +9,7 @@
 //!    management that allow it.
 //! 6. Everything a program sees repeats from run to run: addresses, random numbers, time, whose turn it is.
 
+pub mod about;
 pub mod elf;
 pub mod family;
 pub mod files;
@@ -30,11 +31,15 @@ pub mod exec;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
+pub mod file;
+#[cfg(target_os = "none")]
 pub mod fork;
 #[cfg(target_os = "none")]
 pub mod handle;
 #[cfg(target_os = "none")]
 mod load;
+#[cfg(target_os = "none")]
+pub mod memory_file;
 #[cfg(target_os = "none")]
 pub mod pipe;
 #[cfg(target_os = "none")]
@@ -47,8 +52,6 @@ mod run;
 pub mod schedule;
 #[cfg(target_os = "none")]
 pub mod space;
-#[cfg(target_os = "none")]
-pub mod stream;
 #[cfg(target_os = "none")]
 pub mod wait;
 #[cfg(target_os = "none")]

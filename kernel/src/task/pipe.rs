@@ -2,23 +2,19 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::ptr;
 
 use mm::Errno;
 
+use super::file::{File, Kind, Stat, event};
 use super::wait::WaitQueue;
 use crate::arch::cpu::SpinLock;
-use crate::machine::machine;
+use crate::heap::{Claim, Share};
 
 /// Bytes that a pipe takes, as on Linux.
 pub const CAPACITY: usize = 64 << 10;
 /// Up to so many bytes are written as one (PIPE_BUF).
 pub const ATOMIC: usize = 4096;
-/// Full pipes may take this part of the heap.
-const SHARE: u64 = 8;
-
-static PIPES: AtomicUsize = AtomicUsize::new(0);
 
 struct Pipe {
     state: SpinLock<State>,
@@ -26,6 +22,7 @@ struct Pipe {
     readers: WaitQueue,
     /// Writers wait here for room.
     writers: WaitQueue,
+    _room: Claim,
 }
 
 struct State {
@@ -34,122 +31,117 @@ struct State {
     is_written: bool,
 }
 
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        PIPES.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The end that is read; closed when it is dropped.
-pub struct Reader {
-    pipe: Arc<Pipe>,
-    /// O_NONBLOCK.
-    pub never_waits: AtomicBool,
-}
+pub struct Reader(Arc<Pipe>);
 
 /// The end that is written; closed when it is dropped.
-pub struct Writer {
-    pipe: Arc<Pipe>,
-    /// O_NONBLOCK.
-    pub never_waits: AtomicBool,
-}
-
-/// What a pipe is good for at the moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ready {
-    /// For as many bytes.
-    For(usize),
-    /// For none, as the other end is closed.
-    Closed,
-    /// For none yet.
-    NotYet,
-}
+pub struct Writer(Arc<Pipe>);
 
 /// Both ends of a new pipe.
 ///
 /// # Errors
 /// `ENFILE` if there are too many pipes for the heap.
-pub fn new(never_waits: bool) -> Result<(Reader, Writer), Errno> {
-    let most = (machine().heap.size() / SHARE / CAPACITY as u64) as usize;
-    if PIPES.fetch_add(1, Ordering::Relaxed) >= most {
-        PIPES.fetch_sub(1, Ordering::Relaxed);
-        return Err(Errno::ENFILE);
-    }
+pub fn new() -> Result<(Reader, Writer), Errno> {
+    let room = Share::Pipes.claim(CAPACITY).ok_or(Errno::ENFILE)?;
     let pipe = Arc::new(Pipe {
         state: SpinLock::new(State { bytes: VecDeque::new(), is_read: true, is_written: true }),
         readers: WaitQueue::new("for bytes in a pipe"),
         writers: WaitQueue::new("for room in a pipe"),
+        _room: room,
     });
-    let reader = Reader { pipe: pipe.clone(), never_waits: AtomicBool::new(never_waits) };
-    Ok((reader, Writer { pipe, never_waits: AtomicBool::new(never_waits) }))
+    Ok((Reader(pipe.clone()), Writer(pipe)))
 }
 
-impl Reader {
-    /// Whether there is something to read.
-    pub fn ready(&self) -> Ready {
-        let state = self.pipe.state.lock();
-        match state.bytes.len() {
-            0 if state.is_written => Ready::NotYet,
-            0 => Ready::Closed,
-            count => Ready::For(count),
+impl Pipe {
+    fn stat(&self) -> Stat {
+        let inode = ptr::from_ref(self).addr() as u64 >> 4;
+        Stat { kind: Kind::Pipe, permissions: 0o600, inode, size: 0, device: (0, 0) }
+    }
+}
+
+impl File for Reader {
+    fn stat(&self) -> Stat {
+        self.0.stat()
+    }
+
+    /// Takes the first bytes.
+    fn read(&self, _: u64, into: &mut [u8]) -> Result<usize, Errno> {
+        let mut state = self.0.state.lock();
+        if state.bytes.is_empty() && state.is_written {
+            return Err(Errno::EAGAIN);
         }
-    }
-
-    /// Takes the first bytes, at most `most`.
-    pub fn take(&self, most: usize) -> Vec<u8> {
-        let mut state = self.pipe.state.lock();
-        let count = most.min(state.bytes.len());
-        let bytes = state.bytes.drain(..count).collect();
+        let count = into.len().min(state.bytes.len());
+        for (to, byte) in into.iter_mut().zip(state.bytes.drain(..count)) {
+            *to = byte;
+        }
         drop(state);
-        self.pipe.writers.wake_all();
-        bytes
+        self.0.writers.wake_all();
+        Ok(count)
     }
 
-    /// Puts bytes back that nobody could take after all.
-    pub fn put_back(&self, bytes: &[u8]) {
-        let mut state = self.pipe.state.lock();
+    fn take_back(&self, bytes: &[u8]) {
+        let mut state = self.0.state.lock();
         bytes.iter().rev().for_each(|&byte| state.bytes.push_front(byte));
     }
 
-    /// Where one waits until it is ready.
-    pub fn queue(&self) -> &WaitQueue {
-        &self.pipe.readers
+    fn poll(&self) -> u16 {
+        let state = self.0.state.lock();
+        let is_full = if state.bytes.is_empty() { 0 } else { event::IN };
+        is_full | if state.is_written { 0 } else { event::HUNG_UP }
+    }
+
+    fn queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0.readers)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.pipe.state.lock().is_read = false;
-        self.pipe.writers.wake_all();
+        self.0.state.lock().is_read = false;
+        self.0.writers.wake_all();
     }
 }
 
-impl Writer {
-    /// Whether there is room.
-    pub fn ready(&self) -> Ready {
-        let state = self.pipe.state.lock();
+impl File for Writer {
+    fn stat(&self) -> Stat {
+        self.0.stat()
+    }
+
+    /// Puts bytes in: up to [`ATOMIC`] of them whole or not at all, of more as many as there is room for.
+    fn write(&self, _: u64, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut state = self.0.state.lock();
+        if !state.is_read {
+            return Err(Errno::EPIPE);
+        }
+        let room = CAPACITY.saturating_sub(state.bytes.len());
+        let least = if bytes.len() <= ATOMIC { bytes.len() } else { 1 };
+        if room < least {
+            return Err(Errno::EAGAIN);
+        }
+        let count = room.min(bytes.len());
+        state.bytes.extend(&bytes[..count]);
+        drop(state);
+        self.0.readers.wake_all();
+        Ok(count)
+    }
+
+    fn poll(&self) -> u16 {
+        let state = self.0.state.lock();
         match CAPACITY.saturating_sub(state.bytes.len()) {
-            _ if !state.is_read => Ready::Closed,
-            0 => Ready::NotYet,
-            room => Ready::For(room),
+            _ if !state.is_read => event::OUT | event::ERROR,
+            0 => 0,
+            _ => event::OUT,
         }
     }
 
-    /// Puts bytes in, for which there is room.
-    pub fn put(&self, bytes: &[u8]) {
-        self.pipe.state.lock().bytes.extend(bytes);
-        self.pipe.readers.wake_all();
-    }
-
-    /// Where one waits until it is ready.
-    pub fn queue(&self) -> &WaitQueue {
-        &self.pipe.writers
+    fn queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0.writers)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.pipe.state.lock().is_written = false;
-        self.pipe.readers.wake_all();
+        self.0.state.lock().is_written = false;
+        self.0.readers.wake_all();
     }
 }

@@ -6,15 +6,18 @@ use alloc::sync::Arc;
 
 use spin::mutex::SpinMutexGuard;
 
+use super::about::About;
+use super::console;
 use super::family::{FIRST, Pid};
+use super::file::OpenFile;
 use super::files::Files;
 use super::handle::Handle;
 use super::missing::Missing;
 use super::random::Random;
+use super::run;
 use super::signals::Signals;
 use super::space::UserSpace;
 use super::status::ExitStatus;
-use super::stream::{self, Stream};
 use super::wait::{WaitQueue, sleep_on};
 use crate::arch::cpu::Yield;
 use crate::arch::user::UserContext;
@@ -37,13 +40,13 @@ pub struct Process {
     /// Its memory, which a child may borrow until it runs a program of its own.
     pub space: Arc<UserSpace>,
     /// Its open descriptors.
-    pub files: Files<Stream>,
+    pub files: Files<Arc<OpenFile>>,
+    /// The directory that its relative paths start from.
+    pub directory: String,
     /// Its source of random numbers.
     pub random: Random,
     /// What it asked for in vain.
     pub missing: Missing,
-    /// What it calls its thread (PR_SET_NAME).
-    pub thread_name: [u8; 16],
     /// What others have of it.
     pub handle: Arc<Handle>,
     /// What is the same for all.
@@ -73,16 +76,20 @@ pub enum NoUse {
 
 impl Process {
     /// A program that is loaded and has not run yet.
-    pub(super) fn new(name: &str, context: UserContext, space: UserSpace, random: Random, world: World) -> Self {
+    pub(super) fn new(about: About, context: UserContext, space: UserSpace, random: Random, world: World) -> Self {
+        let name = run::name(&about.path).into();
+        let handle = Arc::new(Handle::new(FIRST, Signals::new(), about));
+        let space = Arc::new(space);
+        handle.set_space(&space);
         Self {
-            name: name.into(),
+            name,
             context: Box::new(context),
-            space: Arc::new(space),
-            files: Files::new(stream::STANDARD),
+            space,
+            files: Files::new(console::standard()),
+            directory: "/".into(),
             random,
             missing: Missing::default(),
-            thread_name: thread_name(name),
-            handle: Arc::new(Handle::new(FIRST, Signals::new())),
+            handle,
             world,
             interrupted: None,
             has_trampoline: false,
@@ -94,14 +101,15 @@ impl Process {
     pub(super) fn child(&mut self, space: Arc<UserSpace>, handle: Arc<Handle>) -> Self {
         let mut context = self.context.clone();
         context.x[0] = 0;
+        handle.set_space(&space);
         Self {
             name: self.name.clone(),
             context,
             space,
             files: self.files.clone(),
+            directory: self.directory.clone(),
             random: self.random.of_child(),
             missing: Missing::default(),
-            thread_name: self.thread_name,
             handle,
             world: self.world,
             interrupted: None,
@@ -125,10 +133,10 @@ impl Process {
         label(&self.name, self.pid())
     }
 
-    /// Takes another program's name.
-    pub(super) fn set_name(&mut self, name: &str) {
-        self.name = name.into();
-        self.thread_name = thread_name(name);
+    /// It is another program from now on.
+    pub(super) fn set_about(&mut self, about: About) {
+        self.name = run::name(&about.path).into();
+        *self.handle.about() = about;
         self.handle.set_task_name(&self.label());
     }
 
@@ -171,12 +179,4 @@ impl Process {
 /// A process's name in reports.
 pub(super) fn label(name: &str, pid: Pid) -> String {
     if pid == FIRST { name.into() } else { alloc::format!("{name}, process {pid}") }
-}
-
-fn thread_name(name: &str) -> [u8; 16] {
-    let mut thread_name = [0; 16];
-    for (to, from) in thread_name[..15].iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
-    thread_name
 }

@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::about::About;
 use super::load::{self, Program};
 use super::process::{Process, World};
 use super::random::Random;
@@ -86,7 +87,7 @@ fn load(launch: &Launch<'_>, file: &[u8]) -> Result<Process, String> {
         random: random.sixteen(),
     };
     let (space, context) = load::load(&program).map_err(|why| format!("{why}"))?;
-    Ok(Process::new(launch.name(), context, space, random, launch.world))
+    Ok(Process::new(About::new(&path, &arguments), context, space, random, launch.world))
 }
 
 /// Has the first process run.

@@ -4,9 +4,11 @@ use alloc::sync::Arc;
 
 use mm::fault::FaultError;
 use mm::map::{MapFlags, MapRequest};
+pub use mm::mlock::LockAll;
 pub use mm::remap::{MoveFlags, MoveRequest};
-use mm::vma::Prot;
-use mm::{Errno, Space};
+use mm::usage::Usage;
+use mm::vma::{Area, Prot};
+use mm::{Errno, OpenFile, Space};
 use mmu::VirtAddr;
 
 use super::{schedule, writeback};
@@ -34,6 +36,12 @@ pub struct Map {
 impl Map {
     /// MAP_PRIVATE, MAP_ANONYMOUS and MAP_FIXED_NOREPLACE: new memory at the address, or none.
     pub const NEW_THERE: u64 = 0x10_0022;
+
+    fn request(self) -> MapRequest {
+        let flags = MapFlags::from_bits_retain(self.flags as u32);
+        let prot = Prot::from_bits_truncate(self.protection as u32);
+        MapRequest { address: self.address, length: self.length, prot, flags }
+    }
 }
 
 /// Memory and swap of the machine, in bytes.
@@ -119,9 +127,23 @@ impl UserSpace {
     /// # Errors
     /// Linux's.
     pub fn mmap(&self, map: Map) -> Result<u64, Errno> {
-        let flags = MapFlags::from_bits_retain(map.flags as u32);
-        let prot = Prot::from_bits_truncate(map.protection as u32);
-        crate::memory().mmap(&self.0, MapRequest { address: map.address, length: map.length, prot, flags })
+        crate::memory().mmap(&self.0, map.request())
+    }
+
+    /// Maps a file from the byte at `offset` on; the address.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mmap_file(&self, map: Map, file: &OpenFile<'static>, offset: u64) -> Result<u64, Errno> {
+        crate::memory().mmap_file(&self.0, map.request(), file, offset)
+    }
+
+    /// Whether all of a range is mapped: the pages of memory files are nowhere else, so that nothing else is to be done for msync.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn msync(&self, address: u64, length: u64) -> Result<(), Errno> {
+        crate::memory().msync(&self.0, address, length)
     }
 
     /// Removes maps.
@@ -156,6 +178,43 @@ impl UserSpace {
         crate::memory().madvise(&self.0, address, length, advice as u32)
     }
 
+    /// Locks maps in memory, whose pages come as they are touched if `on_fault` says so.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mlock(&self, address: u64, length: u64, on_fault: bool) -> Result<(), Errno> {
+        crate::memory().mlock(&self.0, address, length, on_fault)
+    }
+
+    /// Unlocks maps.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn munlock(&self, address: u64, length: u64) -> Result<(), Errno> {
+        crate::memory().munlock(&self.0, address, length)
+    }
+
+    /// Locks all maps.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn mlockall(&self, what: LockAll) -> Result<(), Errno> {
+        crate::memory().mlockall(&self.0, what)
+    }
+
+    /// Unlocks all maps.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn munlockall(&self) -> Result<(), Errno> {
+        crate::memory().munlockall(&self.0)
+    }
+
+    /// Whether each page from an address on is in memory.
+    pub fn resident(&self, address: u64, pages: &mut [u8]) {
+        crate::memory().resident(&self.0, VirtAddr::new(address), pages);
+    }
+
     /// Moves the end of the heap, if it can; where it is then.
     pub fn brk(&self, end: u64) -> u64 {
         crate::memory().brk(&self.0, end)
@@ -164,6 +223,38 @@ impl UserSpace {
     /// Says where the heap starts.
     pub fn set_heap_start(&self, start: u64) {
         crate::memory().set_brk_start(&self.0, start);
+    }
+
+    /// The first area that ends after an address.
+    pub fn area_from(&self, address: u64) -> Option<Area> {
+        self.0.layout().read().areas.first_from(VirtAddr::new(address)).copied()
+    }
+
+    /// Where the heap starts and ends.
+    pub fn heap(&self) -> (u64, u64) {
+        let layout = self.0.layout().read();
+        (layout.brk_start, layout.brk)
+    }
+
+    /// What the tables have of an area.
+    pub fn usage(&self, area: &Area) -> Usage {
+        crate::memory().usage(&self.0, area.start, area.end)
+    }
+
+    /// The words of pagemap from an address on.
+    pub fn pagemap(&self, address: u64, words: &mut [u64]) {
+        crate::memory().pagemap(&self.0, VirtAddr::new(address), words);
+    }
+
+    /// Pages present, those of them that are memory files', and those swapped out.
+    pub fn accounts(&self) -> [u64; 3] {
+        let (anonymous, of_files) = (self.0.anon_pages(), self.0.file_pages());
+        [anonymous + of_files, of_files, self.0.swap_entries()].map(|pages| pages.max(0) as u64)
+    }
+
+    /// Pages that its translation tables take.
+    pub fn table_pages(&self) -> u64 {
+        self.0.tables.count(crate::memory())
     }
 
     /// The way of an address through the tables.

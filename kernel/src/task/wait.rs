@@ -19,6 +19,11 @@ impl WaitQueue {
         Self { what, waiters: SpinLock::new(Vec::new()) }
     }
 
+    /// What one waits for here.
+    pub const fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// Sleeps until `ready` gives something, which is asked now and whenever somebody wakes those who wait here.
     pub fn sleep<R>(&self, mut ready: impl FnMut() -> Option<R>) -> R {
         loop {

@@ -1,5 +1,8 @@
 //! The machine behind the door in the kernel: real descriptors through the linear map, real TLBI, real barriers.
 
+#[cfg(not(feature = "check"))]
+mod runs;
+
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,9 +10,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aarch64_cpu::asm::barrier;
 
 #[cfg(not(feature = "check"))]
-use super::{Door, Run};
+use super::Door;
 use super::{Mark, page_data};
 use crate::addr::{Asid, LINEAR_BASE, PAGE_SIZE, Pfn, PhysAddr};
+#[cfg(not(feature = "check"))]
+use crate::descriptor::Descriptor;
 use crate::events::{Dsb, Events};
 use crate::fact::{Fact, Role};
 use crate::features::Features;
@@ -132,20 +137,35 @@ fn swap_lse(entry: *mut u64, value: u64) -> u64 {
 
 /// CAS of FEAT_LSE, relaxed.
 #[inline(always)]
-fn compare_lse(address: PhysAddr, old: u64, new: u64) -> u64 {
+fn compare_lse(entry: *mut u64, old: u64, new: u64) -> u64 {
     let mut seen = old;
     // SAFETY: as `swap_lse`.
     unsafe {
         asm!(".arch_extension lse", "cas {seen}, {new}, [{p}]", seen = inout(reg) seen, new = in(reg) new,
-             p = in(reg) pointer(address), options(nostack, preserves_flags));
+             p = in(reg) entry, options(nostack, preserves_flags));
     }
     seen
+}
+
+/// The same by exclusive accesses.
+#[inline(always)]
+fn compare_exclusive(entry: *mut u64, old: u64, new: u64) -> u64 {
+    match atomic_at(entry).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(seen) | Err(seen) => seen,
+    }
 }
 
 impl Machine {
     #[inline(always)]
     pub(super) fn load(&self, address: PhysAddr) -> u64 {
         atomic(address).load(Ordering::Relaxed)
+    }
+
+    #[cfg(not(feature = "check"))]
+    pub(super) fn load_run(&self, address: PhysAddr, entries: &mut [Descriptor]) {
+        for (index, entry) in (0..).zip(entries) {
+            *entry = Descriptor::from_bits(self.load(address.add_bytes(8 * index)));
+        }
     }
 
     #[inline(always)]
@@ -159,14 +179,11 @@ impl Machine {
         if lse() { swap_lse(pointer(address), value) } else { atomic(address).swap(value, Ordering::Relaxed) }
     }
 
-    #[inline(always)]
+    #[cfg(feature = "check")]
     pub(super) fn compare_exchange(&self, address: PhysAddr, old: u64, new: u64) -> Result<u64, u64> {
-        if lse() {
-            let seen = compare_lse(address, old, new);
-            if seen == old { Ok(seen) } else { Err(seen) }
-        } else {
-            atomic(address).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
-        }
+        let compare = if lse() { compare_lse } else { compare_exclusive };
+        let seen = compare(pointer(address), old, new);
+        if seen == old { Ok(seen) } else { Err(seen) }
     }
 
     pub(super) fn activate(&self, root: PhysAddr, asid: Asid) {
@@ -289,45 +306,6 @@ impl Machine {
     #[inline(always)]
     pub(super) fn events(&self) -> &'static Events {
         &per_cpu().events
-    }
-}
-
-/// Runs of descriptors, which an observer would take one by one.
-#[cfg(not(feature = "check"))]
-impl Machine {
-    #[inline(always)]
-    pub(super) fn store_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) {
-        let mut value = first;
-        for index in 0..count as u64 {
-            self.store(address.add_bytes(8 * index), value);
-            value = value.wrapping_add(step);
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn swap_run(&self, address: PhysAddr, count: usize, first: u64, step: u64) -> Run {
-        if lse() {
-            run(address, count, first, step, swap_lse)
-        } else {
-            run(address, count, first, step, |entry, value| atomic_at(entry).swap(value, Ordering::Relaxed))
-        }
-    }
-}
-
-#[cfg(not(feature = "check"))]
-#[inline(always)]
-fn run(address: PhysAddr, count: usize, first: u64, step: u64, swap: impl Fn(*mut u64, u64) -> u64) -> Run {
-    let mut entry = pointer(address);
-    let end = entry.wrapping_add(count);
-    let mut value = first;
-    let mut sum = Run::of(swap(entry, value));
-    loop {
-        entry = entry.wrapping_add(1);
-        if entry == end {
-            return sum;
-        }
-        value = value.wrapping_add(step);
-        sum.add(swap(entry, value));
     }
 }
 

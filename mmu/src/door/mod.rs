@@ -8,6 +8,8 @@ mod hardware;
 mod mutate;
 #[cfg(all(target_os = "none", feature = "check"))]
 mod observed;
+#[cfg(any(not(target_os = "none"), feature = "check"))]
+mod one_by_one;
 #[cfg(target_os = "none")]
 mod page_data;
 
@@ -24,11 +26,13 @@ pub use observed::{Report, observe, with_model};
 
 #[cfg(any(not(target_os = "none"), feature = "check"))]
 pub(crate) use mutate::is_told;
+#[cfg(any(not(target_os = "none"), feature = "check"))]
+pub(crate) use one_by_one::places;
 
 #[cfg(not(target_os = "none"))]
 use crate::host::Machine;
 
-use crate::addr::{Asid, Pfn, PhysAddr};
+use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr};
 use crate::descriptor::{Descriptor, NEXT_PAGE};
 use crate::events::{Dsb, Events};
 use crate::fact::{Fact, Role};
@@ -107,12 +111,6 @@ impl Run {
     }
 }
 
-/// The addresses and values of a run of descriptors, for machines that take them one by one.
-#[cfg(any(not(target_os = "none"), feature = "check"))]
-pub(crate) fn places(address: PhysAddr, count: usize, first: u64, step: u64) -> impl Iterator<Item = (PhysAddr, u64)> {
-    (0..count as u64).map(move |index| (address.add_bytes(8 * index), first.wrapping_add(index.wrapping_mul(step))))
-}
-
 #[cfg(not(target_os = "none"))]
 impl Door {
     /// Opens the door to a simulated machine.
@@ -132,6 +130,30 @@ impl Door {
     pub fn load(&self, slot: Slot) -> Descriptor {
         self.events().reads.add(1);
         Descriptor::from_bits(self.machine.load(slot.address()))
+    }
+
+    /// Reads last-level descriptors from `slot` on, at most `count`, until `matches` holds of one; it is told which it looks at. Returns
+    /// that one, and how many came before it.
+    #[inline(always)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
+    pub fn find(
+        &self,
+        slot: Slot,
+        count: usize,
+        matches: impl Fn(usize, Descriptor) -> bool,
+    ) -> Option<(usize, Descriptor)> {
+        let matches = |index, entry| matches(index, Descriptor::from_bits(entry));
+        let found = self.machine.find(slot.address(), count, matches);
+        self.events().reads.add(found.map_or(count, |(index, _)| index + 1) as u64);
+        found.map(|(index, entry)| (index, Descriptor::from_bits(entry)))
+    }
+
+    /// Reads all descriptors of a table, of any level: for an audit, which looks at everything while nothing runs.
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
+    pub fn load_all(&self, table: Table, entries: &mut [Descriptor; ENTRIES]) {
+        let events = self.events();
+        if table.level() == 3 { &events.reads } else { &events.table_reads }.add(ENTRIES as u64);
+        self.machine.load_run(table.address(), entries);
     }
 
     /// Writes a last-level descriptor over one that hardware can not be updating: an invalid one.
@@ -185,31 +207,27 @@ impl Door {
     #[inline]
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn update(&self, slot: Slot, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
-        self.events().update_reads.add(1);
-        let mut old = self.machine.load(slot.address());
-        if is(Mutant::PlainUpdate) {
-            self.store(slot, change(Descriptor::from_bits(old)));
-            return Descriptor::from_bits(old);
-        }
-        loop {
-            self.events().exchanges.add(1);
-            let new = change(Descriptor::from_bits(old)).bits();
-            match self.machine.compare_exchange(slot.address(), old, new) {
-                Ok(_) => return Descriptor::from_bits(old),
-                Err(now) => old = now,
-            }
-        }
+        Descriptor::from_bits(self.exchange_run(slot, 1, change).first)
     }
 
     /// [`update`](Self::update) for `count` descriptors. Returns the first old one with the flags of all.
     #[inline]
     #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
     pub fn update_run(&self, slot: Slot, count: usize, change: impl Fn(Descriptor) -> Descriptor) -> Descriptor {
-        let mut sum = self.update(slot, &change);
-        for index in 1..count {
-            sum = sum.gather(self.update(slot.add(index), &change));
+        self.exchange_run(slot, count, change).gathered()
+    }
+
+    #[inline(always)]
+    #[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
+    fn exchange_run(&self, slot: Slot, count: usize, change: impl Fn(Descriptor) -> Descriptor) -> Run {
+        if is(Mutant::PlainUpdate) {
+            return mutate::update_plainly(self, slot, count, change);
         }
-        sum
+        let change = |old| change(Descriptor::from_bits(old)).bits();
+        let (run, exchanges) = self.machine.exchange_run(slot.address(), count, change);
+        self.events().update_reads.add(count as u64);
+        self.events().exchanges.add(exchanges);
+        run
     }
 
     /// Reads a descriptor of levels 0 to 2.

@@ -1,8 +1,11 @@
 //! What becomes of an operation at the door where a known defect was chosen (`mutant`): left out, or another one than was meant. In a
 //! build without mutants nothing of this is left.
 
+use super::{Door, Run};
+use crate::descriptor::Descriptor;
 use crate::events::Dsb;
 use crate::mutant::{Mutant, is, or};
+use crate::slot::Slot;
 use crate::tlb_op::{Cause, Depth, Form, Scope, TlbOp};
 
 /// Where the fields of an operand are.
@@ -81,6 +84,20 @@ pub(super) fn dsb(kind: Dsb) -> bool {
 #[inline(always)]
 pub(super) fn isb() -> bool {
     !is(Mutant::NoIsb)
+}
+
+/// Loads and stores, where hardware may write in between.
+#[cfg_attr(any(not(target_os = "none"), feature = "check"), track_caller)]
+pub(super) fn update_plainly(door: &Door, slot: Slot, count: usize, change: impl Fn(Descriptor) -> Descriptor) -> Run {
+    let first = door.load(slot);
+    door.store(slot, change(first));
+    let mut run = Run::of(first.bits());
+    for index in 1..count {
+        let old = door.load(slot.add(index));
+        door.store(slot.add(index), change(old));
+        run.add(old.bits());
+    }
+    run
 }
 
 /// What a TLBI adds to its counter.

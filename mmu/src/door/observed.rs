@@ -117,6 +117,13 @@ impl Machine {
     }
 
     #[track_caller]
+    pub(super) fn load_run(&self, address: PhysAddr, entries: &mut [Descriptor]) {
+        for (index, entry) in (0..).zip(entries) {
+            *entry = Descriptor::from_bits(self.load(address.add_bytes(8 * index)));
+        }
+    }
+
+    #[track_caller]
     pub(super) fn store(&self, address: PhysAddr, value: u64) {
         self.store_run(address, 1, value, 0);
     }

@@ -306,13 +306,15 @@ impl Model {
     }
 
     /// An operation that relies on "not present means not cached" looks at a table: nothing of it may be owed by others (MS-41).
-    pub(super) fn check_drained(&self, cpu: usize, table: TableId) -> Judged {
+    /// Of a table of level 2 only the addresses of the entry are its own.
+    pub(super) fn check_drained(&self, cpu: usize, table: TableId, index: usize) -> Judged {
         let this = &self.cpus[cpu];
         let relies = this.innermost().is_some_and(|op| op.operation.relies_on_absence());
         if self.stale.is_empty() || !relies || !self.is_locked_by(cpu, table) {
             return Ok(());
         }
-        let Some(at) = self.at(cpu, table, 0) else { return Ok(()) };
+        let is_last = self.tables.node(table).level == 3;
+        let Some(at) = self.at(cpu, table, if is_last { 0 } else { index }) else { return Ok(()) };
         let began = this.outermost().map_or(0, |op| op.began);
         let (first, pages) = (at.address.page_number(), TABLE_SPAN >> crate::addr::PAGE_SHIFT);
         let owed = |stale: &&Stale| {

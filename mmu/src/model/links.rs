@@ -1,8 +1,8 @@
 //! Entries of levels 0 to 2: tables that are linked and unlinked, and blocks. Rules MS-03 and MS-04.
 
-use super::entry::{is_cacheable, maps, pages_of};
+use super::entry::{is_cacheable, is_covered_by, maps, pages_of, same_mapping};
 use super::rule::Rule;
-use super::stale::{Kind, Stale};
+use super::stale::Kind;
 use super::stores::{At, Write};
 use super::tables::TableId;
 use super::{Judged, Model};
@@ -20,37 +20,45 @@ impl Model {
     ) -> Judged {
         let at = self.at(cpu, table, index);
         if let Some(at) = at.filter(|at| at.holders != 0) {
-            if old.is_valid() && new.is_valid() && old != new {
+            if old.is_valid() && new.is_valid() && old != new && !is_same_block(old, new) {
                 let what = "an entry that leads to a table was stored over with another table or a block";
                 return Err(self.breach_at(cpu, Rule::TableAndBlock, what, at.address, at.asid));
             }
-            match old {
-                _ if new.is_valid() => self.check_make_above(&at, new)?,
-                _ if old.is_table() => self.unlink(&at, old),
-                _ if is_cacheable(old) => self.add_stale(self.stale_at(&at, Kind::Leaf, old)),
-                _ => {}
+            if old.is_table() && !new.is_valid() {
+                self.unlink(&at, old);
+            } else if is_cacheable(old) && !old.is_table() && !is_covered_by(old, new) {
+                self.add_stale(self.stale_at(&at, Kind::Leaf, old));
+            }
+            if new.is_valid() && old != new {
+                self.check_make_above(&at, new)?;
             }
         }
         if new.is_table() { self.link(cpu, table, index, new) } else { Ok(()) }
     }
 
     /// An entry of levels 0 to 2 became valid: no walk through another table may be possible, nor a block be held that it parts; and
-    /// where it makes a block, nothing at all of its addresses.
-    fn check_make_above(&self, at: &At, new: Descriptor) -> Judged {
+    /// where it makes a block, nothing at all of its addresses, but the same block with other rights.
+    fn check_make_above(&mut self, at: &At, new: Descriptor) -> Judged {
         let level = self.tables.node(at.table).level;
-        let conflicts = |stale: &&Stale| {
+        let (first, pages) = (at.page(), pages_of(level) as u64);
+        let mut index = 0;
+        while index < self.stale.len() {
+            let stale = self.stale.get(index);
             let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
-            stale.is_of(at.asid)
-                && stale.overlaps(at.page(), pages_of(level) as u64)
-                && (of_same_form || !new.is_table())
-        };
-        match self.stale.iter().find(conflicts) {
-            None => Ok(()),
-            Some(stale) => {
+            let meets = stale.is_of(at.asid) && stale.overlaps(first, pages) && (of_same_form || !new.is_table());
+            if meets && !is_same_block(stale.entry, new) {
                 let what = "a table is linked, or a block made, while another translation of its addresses may be held";
-                Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(at.page())))
+                return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(first)));
+            }
+            // Who holds what the block allows too does no harm any more; anything else has to be invalidated as before.
+            if meets && is_covered_by(stale.entry, new) && is_cacheable(new) {
+                let gone = self.stale.remove(index);
+                self.frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
+            } else {
+                index += 1;
             }
         }
+        Ok(())
     }
 
     /// A table was unlinked: walks may go on through it and what it leads to, and what they led to may be cached.
@@ -96,4 +104,14 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Whether it has the form of a block: a page of the last level has bit 1 as tables have.
+const fn is_block(entry: Descriptor) -> bool {
+    entry.is_valid() && !entry.is_table()
+}
+
+/// Whether both are blocks that map the same memory alike, with other rights perhaps.
+fn is_same_block(one: Descriptor, other: Descriptor) -> bool {
+    is_block(one) && is_block(other) && same_mapping(one, other)
 }

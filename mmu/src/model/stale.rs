@@ -93,6 +93,9 @@ impl Stale {
     fn continues_with(&self, next: &Self) -> bool {
         self.kind == Kind::Leaf
             && next.kind == Kind::Leaf
+            // A block goes as a whole: two are two.
+            && self.level == 3
+            && next.level == 3
             && self.end() == next.first
             && self.asid == next.asid
             && self.holders == next.holders

@@ -73,7 +73,7 @@ impl Model {
             return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::new(address.as_u64()), Asid::RESERVED));
         };
         self.absorb(cpu, table, index, seen)?;
-        self.check_drained(cpu, table)
+        self.check_drained(cpu, table, index)
     }
 
     /// The door has tried a compare-and-swap in vain.

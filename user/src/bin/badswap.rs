@@ -12,27 +12,14 @@ fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
-    use core::arch::asm;
-    use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
     use user::args::Args;
     use user::numbers::size;
     use user::pattern::Fill;
+    use user::sigbus::{self, Told};
     use user::sys::{self, Error, PAGE, advice, number};
-    use user::{eprintln, println, process};
+    use user::{eprintln, println};
 
     const WORDS: usize = PAGE as usize / 8;
-    const SIGBUS: u64 = 7;
-    /// The handler wants all three arguments.
-    const SA_SIGINFO: u64 = 4;
-    /// Where the `siginfo` of a fault has the address, and its `ucontext` the program counter.
-    const SI_ADDR: usize = 16;
-    const UC_PC: usize = 176 + 8 + 32 * 8;
-
-    /// SIGBUS so far, and `si_code` and `si_addr` of the last one.
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    static CODE: AtomicU64 = AtomicU64::new(0);
-    static ADDRESS: AtomicU64 = AtomicU64::new(0);
 
     pub fn main(args: &Args) -> u8 {
         let length = args.iter().next().map_or(Some(64 << 10), size).filter(|&size| size > 0 && size % PAGE == 0);
@@ -52,7 +39,7 @@ mod program {
     type Failed = (&'static str, Error);
 
     fn run(length: u64) -> Result<(), Failed> {
-        handle_sigbus().map_err(|error| ("rt_sigaction", error))?;
+        sigbus::handle().map_err(|error| ("rt_sigaction", error))?;
         let address = sys::map(length, sys::PROT_READ | sys::PROT_WRITE).map_err(|error| ("mmap", error))?;
         for page in 0..length / PAGE {
             Fill::Pattern.write(words(address, page), page * WORDS as u64, 1);
@@ -60,8 +47,8 @@ mod program {
         advise(address, length, advice::PAGEOUT)?;
         let mut right = 0;
         for page in 0..length / PAGE {
-            if is_bad(address + page * PAGE) {
-                report(address + page * PAGE, page)?;
+            if let Some(told) = sigbus::load(address + page * PAGE) {
+                report(address + page * PAGE, page, told)?;
             } else if Fill::Pattern.first_wrong(words(address, page), page * WORDS as u64, 1).is_none() {
                 right += 1;
             } else {
@@ -84,41 +71,17 @@ mod program {
     }
 
     /// Says what a page does that can not be read.
-    fn report(address: u64, page: u64) -> Result<(), Failed> {
-        let place = if ADDRESS.load(Relaxed) == address { "its address" } else { "another address" };
-        println!("page {page}: SIGBUS with code {} and {place}", CODE.load(Relaxed));
+    fn report(address: u64, page: u64, told: Told) -> Result<(), Failed> {
+        let place = if told.address == address { "its address" } else { "another address" };
+        println!("page {page}: SIGBUS with code {} and {place}", told.code);
         // SAFETY: the kernel only reads the byte, or does not.
         match unsafe { sys::call(number::WRITE, [1, address, 1, 0, 0, 0]) } {
             Ok(_) => println!("page {page}: the kernel can read it"),
             Err(Error(error)) => println!("page {page}: write ends with error {error}"),
         }
         advise(address, PAGE, advice::DONTNEED)?;
-        let state = if is_bad(address) { "still bad" } else { "empty" };
+        let state = if sigbus::load(address).is_some() { "still bad" } else { "empty" };
         println!("page {page}: {state} when it was given up");
         Ok(())
-    }
-
-    /// Whether a load from the address raises SIGBUS.
-    fn is_bad(address: u64) -> bool {
-        let before = COUNT.load(Relaxed);
-        // SAFETY: a load from the map; the handler goes on behind it if it fails, and x9 is not used then.
-        unsafe { asm!("ldrb w9, [{}]", in(reg) address, out("x9") _, options(nostack)) };
-        COUNT.load(Relaxed) != before
-    }
-
-    fn handle_sigbus() -> Result<(), Error> {
-        process::handle(SIGBUS, on_sigbus as *const () as usize as u64, SA_SIGINFO).map(|_| ())
-    }
-
-    /// Notes the signal, and has the program go on behind the instruction.
-    extern "C" fn on_sigbus(_signal: i32, info: *const u8, context: *mut u8) {
-        // SAFETY: what the kernel gives a handler: a `siginfo` and a `ucontext`, which is read back when it returns.
-        unsafe {
-            CODE.store(info.add(8).cast::<u32>().read().into(), Relaxed);
-            ADDRESS.store(info.add(SI_ADDR).cast::<u64>().read(), Relaxed);
-            let pc = context.add(UC_PC).cast::<u64>();
-            pc.write(pc.read() + 4);
-        }
-        COUNT.fetch_add(1, Relaxed);
     }
 }

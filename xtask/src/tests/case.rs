@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 use super::files::FileKind;
 use crate::cli::Options;
@@ -80,6 +81,8 @@ pub struct Case {
     pub output: &'static [&'static str],
     /// Each of these stands in the kernel's messages.
     pub messages: &'static [&'static str],
+    /// Counts of what the program measures: the name of the step, and keys of its record with their values, as in `tlbi_range=1`.
+    pub counts: &'static [(&'static str, &'static str)],
     /// What the kernel failed at is what was to be shown.
     pub kernel_fails: bool,
 }
@@ -97,6 +100,7 @@ impl Case {
             exactly: None,
             output: &[],
             messages: &[],
+            counts: &[],
             kernel_fails: false,
         }
     }
@@ -157,8 +161,24 @@ impl Case {
         };
         wrong.extend(missing(&output, self.output).iter().map(|part| format!("the output lacks {part:?}")));
         wrong.extend(missing(&messages, self.messages).iter().map(|part| format!("the messages lack {part:?}")));
+        wrong.extend(self.counts.iter().filter_map(|(step, counts)| wrong_counts(outcome, step, counts)));
         wrong
     }
+}
+
+/// How the counts of a step differ from `wanted`.
+fn wrong_counts(outcome: &Outcome, step: &str, wanted: &str) -> Option<String> {
+    let name = format!(": {step}");
+    let ends = |record: &&Value| record["name"].as_str().is_some_and(|full| full.ends_with(&name));
+    let Some(record) = outcome.log.of_kind("interval").find(ends) else {
+        return Some(format!("there is no step {step:?}"));
+    };
+    let differs = |word: &&str| {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        record[key].as_u64().unwrap_or(0).to_string() != value
+    };
+    let wrong: Vec<_> = wanted.split_whitespace().filter(differs).collect();
+    (!wrong.is_empty()).then(|| format!("{step:?} is not {}: {record}", wrong.join(" ")))
 }
 
 /// The options for a machine with this CPU, whatever the command line says of it.

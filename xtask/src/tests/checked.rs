@@ -1,9 +1,11 @@
 //! The kernel with the checker in it (`--check`): its own tests, a program, and the whole main job, without a verdict of the model.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use super::case::{LONG, Machine, machine_of};
-use super::{Tally, guest};
+use super::{Tally, fuzz, guest};
 use crate::build;
 use crate::jobs::{self, Bench};
 use crate::toolchain::Toolchain;
@@ -16,12 +18,16 @@ const MACHINES: &[Machine] = &[
     Machine { smp: 4, ..Machine::cpu("max") },
 ];
 const NAME: &str = "checked";
+const RANDOM: &str = "checked: random system calls";
+/// How long random system calls are made.
+const FUZZ: Duration = Duration::from_secs(30);
+const FUZZ_IN_SOAK: Duration = Duration::from_secs(3600);
 const MAIN_JOB: &str = "job=table log=uart swap=512M";
 
 /// Runs them all.
 pub fn run(bench: &Bench, toolchain: &Toolchain, tally: &Tally) {
-    if !tally.wants(NAME) && !MACHINES.iter().any(|machine| tally.wants(&format!("{NAME}: {machine}: runs to its end")))
-    {
+    let runs = MACHINES.iter().map(|machine| format!("{NAME}: {machine}: runs to its end"));
+    if !runs.chain([NAME, RANDOM].map(str::to_owned)).any(|name| tally.wants(&name)) {
         return;
     }
     let build = match build::build(toolchain, &["check"]) {
@@ -33,13 +39,16 @@ pub fn run(bench: &Bench, toolchain: &Toolchain, tally: &Tally) {
     tally.run("checked: the whole main job", || clean(&checked, MAIN_JOB));
     tally.run("checked: a program", || clean(&checked, &program()));
     tally.run("checked: processes", || clean(&checked, &processes()));
+    tally.run(RANDOM, || fuzz::run(&checked, 1, FUZZ).map(drop));
 }
 
-/// One of the machines, by the number of the round, and the main job: for long runs.
+/// One of the machines, by the number of the round, the main job, and an hour of random system calls: for long runs.
 pub fn soak(bench: &Bench, tally: &Tally, round: u64) {
     let machine = MACHINES[round as usize % MACHINES.len()];
     guest::run_on(bench, tally, &format!("round {round}"), &[machine]);
     tally.run(&format!("round {round}: the whole main job"), || clean(bench, MAIN_JOB));
+    let seed = 1 + (round << 32);
+    tally.run(&format!("round {round}: random system calls"), || fuzz::run(bench, seed, FUZZ_IN_SOAK).map(drop));
 }
 
 /// Pages out, comes back, drops and protects.

@@ -1,5 +1,6 @@
 //! `test`: every test there is, and one line at the end: `N passed, M failed`.
 
+mod busybox;
 mod case;
 pub mod checked;
 mod clean;
@@ -7,6 +8,7 @@ mod determinism;
 mod door;
 mod files;
 mod foreign;
+mod fuzz;
 mod guest;
 mod host;
 mod programs;
@@ -25,13 +27,14 @@ pub use tally::{Tally, Test};
 /// Runs everything whose name contains `filter`; 1 if anything failed.
 pub fn run(bench: &Bench, toolchain: &Toolchain, filter: Option<&str>) -> Result<u8> {
     let tally = Tally::new(filter.unwrap_or_default(), bench.interrupt);
-    let steps: [&dyn Fn(&Tally); 9] = [
+    let steps: [&dyn Fn(&Tally); 10] = [
         &|tally| host::run(toolchain, tally),
         &|tally| clean::run(bench, tally),
         &|tally| guest::run(bench, tally),
         &|tally| checked::run(bench, toolchain, tally),
         &|tally| programs::run(bench, tally),
         &|tally| foreign::run(bench, tally),
+        &|tally| busybox::run(bench, tally),
         &|tally| door::run(bench, tally),
         &|tally| determinism::run(bench, tally),
         &|tally| counts(bench, tally),

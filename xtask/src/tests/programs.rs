@@ -30,6 +30,38 @@ page 3: empty when it was given up
 15 pages are as they were written
 ";
 
+/// What `huge` prints.
+const HUGE_PAGES: &str = "64K: 4 reserved, one more: error 12
+64K: page out: error 22
+64K: munmap of a page: error 22
+64K: a child writes its copy: right
+64K: SIGBUS with code 4, its address, 2^16 bytes are lost
+64K: SIGBUS with code 4, its address, 2^16 bytes are lost
+2M: 4 reserved, one more: error 12
+2M: page out: error 22
+2M: munmap of a page: error 22
+2M: a child writes its copy: right
+2M: SIGBUS with code 4, its address, 2^21 bytes are lost
+2M: SIGBUS with code 4, its address, 2^21 bytes are lost
+4K: SIGBUS with code 4, its address, 2^12 bytes are lost
+4K: SIGBUS with code 4, its address, 2^12 bytes are lost
+4K: again: error 133
+";
+
+/// What its steps cost: a huge page is one TLBI, whatever takes it out.
+const HUGE_COUNTS: &[(&str, &str)] = &[
+    ("64K: first touch", "tlbi_range=0 tlbi_page=0"),
+    ("64K: munmap of one", "tlbi_range=1 tlbi_page=0 dsb_ishst=1 dsb_ish=1"),
+    ("64K: fork", "tlbi_asid=1 tlbi_range=0 tlbi_page=0"),
+    ("64K: MADV_HWPOISON", "tlbi_range=1 tlbi_page=0 dsb_ishst=1 dsb_ish=1"),
+    ("2M: first touch", "tlbi_range=0 tlbi_page=0"),
+    ("2M: munmap of one", "tlbi_range=1 tlbi_page=0 dsb_ishst=1 dsb_ish=1"),
+    ("2M: fork", "tlbi_asid=1 tlbi_range=0 tlbi_page=0"),
+    ("2M: MADV_HWPOISON", "tlbi_range=1 tlbi_page=0 dsb_ishst=1 dsb_ish=1"),
+    // The split unfolds the block, then one page goes.
+    ("4K: MADV_HWPOISON", "tlbi_range=1 tlbi_page=1"),
+];
+
 /// A program of ours that must end well.
 const fn good(name: &'static str, command: &'static [&'static str]) -> Case {
     Case::new(name, Ours(command))
@@ -77,6 +109,13 @@ static CASES: &[Case] = &[
         "touch: drop and free",
         &["touch", "1M", "write", "drop:3-40", "check", "pageout", "write:9", "check", "unmap"],
     ),
+    // Memory files.
+    good("memory files", &["files"]),
+    Case { machine: A72, words: "thp=64K=always unmap=gather", ..good("memory files on cortex-a72", &["files"]) },
+    Case { words: "thp=64K=always unmap=folio", ..good("memory files in large folios", &["files"]) },
+    good("files that tell about memory", &["look"]),
+    Case { machine: A72, words: "unmap=gather", ..good("files that tell about memory, on cortex-a72", &["look"]) },
+    Case { words: "unmap=page", ..good("files that tell about memory, page by page", &["look"]) },
     // Many programs at once.
     good("processes, pipes and signals", &["procs"]),
     Case { machine: A72, ..good("processes, pipes and signals on cortex-a72", &["procs"]) },
@@ -172,6 +211,29 @@ static CASES: &[Case] = &[
             "pages that can not be written out, asynchronous",
             &["swapout", "4M", "--fill", "pattern", "--repeat", "2", "--verify"],
         )
+    },
+    // Huge pages, and memory that goes bad: 12 is ENOMEM, 22 EINVAL, 133 EHWPOISON, 4 BUS_MCEERR_AR.
+    Case {
+        words: "hugepages=64K:4,2M:4 thp=64K=always counters=on",
+        exactly: Some(HUGE_PAGES),
+        counts: HUGE_COUNTS,
+        ..good("huge pages, and memory that goes bad", &["huge"])
+    },
+    Case {
+        machine: A72,
+        words: "hugepages=64K:4,2M:4 thp=64K=always counters=on",
+        exactly: Some(HUGE_PAGES),
+        counts: &[("2M: munmap of one", "tlbi_page=1"), ("64K: munmap of one", "tlbi_page=16")],
+        ..good("huge pages, and memory that goes bad, on cortex-a72", &["huge"])
+    },
+    bad("huge pages where none was set aside", &["huge"], 1, &[]),
+    wrong("unknown size of huge pages", "hugepages=32K:1", &["32K", "64K", "2M"]),
+    Case {
+        status: NOT_STARTED,
+        messages: &["huge pages", "--hugepages"],
+        kernel_fails: true,
+        words: "hugepages=2M:4000",
+        ..Case::new("more huge pages than memory", Ours(&["hello"]))
     },
     // A program's bugs are its own.
     bad("null pointer", &["bad", "null"], SEGV, &["SIGSEGV", "0x0"]),

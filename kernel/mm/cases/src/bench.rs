@@ -8,7 +8,7 @@ use core::cell::RefCell;
 
 use mm::policy::{Enabled, KEYS, MAX_ORDER, MIN_ORDER};
 use mm::swap::Drive;
-use mm::{Memory, Space, audit};
+use mm::{HugeSize, Memory, Space, audit};
 
 use crate::check::{Outcome, failed, same, within};
 use crate::columns::Columns;
@@ -177,6 +177,7 @@ impl<'m> Bench<'m> {
         let policy = self.policy();
         let before = self.stock();
         let latency = self.drive.map_or(0, Drive::latency);
+        let pools = HugeSize::ALL.map(|size| self.memory.frames.huge_counts(size).total);
         let found = case(self);
         self.memory.inject.clear();
         self.complete();
@@ -188,13 +189,19 @@ impl<'m> Bench<'m> {
         // Where something does not add up the spaces stay: to take them apart could stop the machine.
         found.and(audited)?;
         spaces.iter().for_each(|space| self.memory.destroy_space(space));
-        same("frames, swap slots, anon_vmas, defects afterwards", self.stock(), before)
+        for (size, total) in HugeSize::ALL.into_iter().zip(pools) {
+            self.memory.frames.resize_huge(size, total);
+        }
+        same("frames, swap slots, anon_vmas, areas and extents, defects afterwards", self.stock(), before)
     }
 
-    /// What a case must leave as it was: free frames, free swap slots, anon_vmas, defects.
-    fn stock(&self) -> [usize; 4] {
+    /// What a case must leave as it was: frames that are free, or bad by now, free swap slots, anon_vmas, areas and extents, defects.
+    fn stock(&self) -> [usize; 5] {
         let memory = self.memory;
-        [memory.frames.free_count(), memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
+        let anon = &memory.anon;
+        let frames = memory.frames.free_count() + memory.frames.bad_count();
+        let defects = memory.defects() as usize;
+        [frames, memory.swap.free_count(), anon.len(), anon.budget.used(), defects]
     }
 
     fn restore_drive(&self, latency: u64) {

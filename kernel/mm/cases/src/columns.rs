@@ -9,9 +9,9 @@ use mm::Memory;
 use mmu::{Depth, Dsb, Form, Scope, TlbOp};
 
 /// The names: first those of reference 2.9, then what they are made of, then others.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 28] = [
     "g", "r", "x", "s", "T", "I", "D", "U", "W", "k", "c", "b", "f", "n", "page", "range", "asid", "all", "walk",
-    "local", "nshst", "nsh", "isb", "cas", "folds", "pending", "put_back",
+    "local", "nshst", "nsh", "isb", "cas", "folds", "pending", "put_back", "links",
 ];
 
 /// How many columns reference 2.9 has; they come first.
@@ -68,6 +68,7 @@ impl Columns {
             count.folds.get(),
             count.pending_flushes.get(),
             count.unmap_failures.get(),
+            events.table_stores.get(),
         ])
     }
 

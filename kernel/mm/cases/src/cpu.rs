@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 
 use mm::{Memory, Space};
-use mmu::{Descriptor, PAGE_SIZE, PhysAddr, STAGE1, VirtAddr};
+use mmu::{Descriptor, PhysAddr, STAGE1, VirtAddr, level_shift};
 
 /// What a CPU does when a program accesses memory.
 pub trait Cpu {
@@ -26,11 +26,16 @@ pub struct TableWalk;
 impl Cpu for TableWalk {
     fn access(&self, memory: &Memory, space: &Arc<Space>, address: VirtAddr, write: bool) -> Option<PhysAddr> {
         let features = memory.door.features();
-        let slot = space.tables.find(memory, address)?.slot(address);
-        let entry = memory.door.load(slot);
+        let (entry, level) = space.tables.look(memory, address);
         if !entry.is_valid() || !entry.is_user() || (write && !entry.is_writable()) {
             return None;
         }
+        let found = output(entry, level, address);
+        if level < 3 {
+            // A block has its flags from the start.
+            return Some(found);
+        }
+        let slot = space.tables.find(memory, address)?.slot(address);
         let needs_flag = !entry.is_young();
         let needs_dirty = write && entry.is_read_only();
         if (needs_flag && !features.hardware_access) || (needs_dirty && !features.hardware_dirty) {
@@ -39,8 +44,13 @@ impl Cpu for TableWalk {
         if needs_flag || needs_dirty {
             memory.door.update(slot, |now| by_hardware(now, write));
         }
-        Some(entry.address().add_bytes(address.as_u64() % PAGE_SIZE))
+        Some(found)
     }
+}
+
+/// Where an entry of a table of `level` puts an address.
+pub fn output(entry: Descriptor, level: u8, address: VirtAddr) -> PhysAddr {
+    entry.address().add_bytes(address.as_u64() & ((1 << level_shift(level)) - 1))
 }
 
 /// What FEAT_HAFDBS makes of an entry that is accessed: this one alone, not its siblings in a folded block (DDI 0487, D8.5.5).

@@ -13,7 +13,7 @@ use mm::pgtable::TableGuard;
 use mm::remap::{MoveFlags, MoveRequest};
 pub use mm::space::advice;
 use mm::vma::Prot;
-use mm::{Errno, Memory, Space};
+use mm::{Errno, Memory, OpenFile, Space};
 use mmu::{Descriptor, PAGE_SIZE, PhysAddr, Slot, VirtAddr};
 
 use crate::bench::Bench;
@@ -81,6 +81,27 @@ impl<'b, 'm> Field<'b, 'm> {
             flags: kind | MapFlags::ANONYMOUS | MapFlags::FIXED,
         };
         bench.memory().mmap(&space, request).map_err(failed("mmap"))?;
+        Ok(Self { bench, space, start, pages })
+    }
+
+    /// Maps a file from its page `first` on, shared or private.
+    ///
+    /// # Errors
+    /// If it can not be mapped there.
+    pub fn of_file(
+        bench: &'b Bench<'m>,
+        space: Arc<Space>,
+        (start, pages): (VirtAddr, usize),
+        (file, first): (&OpenFile<'m>, u64),
+        kind: MapFlags,
+    ) -> Result<Self, String> {
+        let request = MapRequest {
+            address: start.as_u64(),
+            length: pages as u64 * PAGE_SIZE,
+            prot: read_write(),
+            flags: kind | MapFlags::FIXED,
+        };
+        bench.memory().mmap_file(&space, request, file, first * PAGE_SIZE).map_err(failed("mmap of a file"))?;
         Ok(Self { bench, space, start, pages })
     }
 

@@ -23,7 +23,7 @@ mod unmapping;
 pub use bench::{Bench, WAYS};
 pub use check::Outcome;
 pub use columns::Columns;
-pub use cpu::{Cpu, TableWalk, by_hardware};
+pub use cpu::{Cpu, TableWalk, by_hardware, output};
 pub use field::{Field, Size};
 
 /// One test.

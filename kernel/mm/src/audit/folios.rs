@@ -1,4 +1,4 @@
-//! Folios that entries map or the swap cache holds: map counts, references, exclusive marks, and the queue of those to be split.
+//! Folios that entries map, or the swap cache or a file holds: map counts, references, exclusive marks, and the queue of those to be split.
 
 use super::{Finding, Place, Rule, Seen, SeenFolio, is, same};
 use crate::deferred::DeferredSplits;
@@ -37,11 +37,16 @@ fn check(folio: &Folio<'_>, seen: &SeenFolio) -> Result<(), Finding> {
     }
     let cached = if folio.is_swap_cache() { folio.pages() as u64 } else { 0 };
     same(Rule::Ms43, "slots of a folio in the swap cache", place, seen.cached, cached)?;
-    same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached + folio.pin_refs() as u64)?;
+    let filed = if folio.is_file() { folio.pages() as u64 } else { 0 };
+    same(Rule::Ms43, "pages of a folio that a file has", place, seen.filed, filed)?;
+    same(Rule::Ms43, "references", place, folio.refs() as u64, maps + cached + filed + folio.pin_refs() as u64)?;
     let wanted = DeferredSplits::has_place_for(folio);
     is(Rule::Rest, "on the queue for a split", place, folio.is_partially_mapped(), wanted)?;
     is(Rule::Rest, "locked", place, folio.is_locked(), false)?;
-    is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), true)?;
+    is(Rule::Rest, "on an LRU list", place, folio.is_on_lru(), !folio.is_huge())?;
+    if folio.is_huge() {
+        return Ok(());
+    }
     // Whether it is dirty says nothing: who writes through a reference says so, and leaves the decision to reclaim.
     let lazily_freed = !folio.is_swap_backed();
     is(Rule::Ms43, "lazily freed and in the swap cache", place, lazily_freed && folio.is_swap_cache(), false)?;

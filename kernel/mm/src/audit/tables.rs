@@ -1,7 +1,7 @@
 //! The tables of a space: the invariants of its blocks, what each entry may say, and how many there are of each kind.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use mmu::{CONT_PTES, Descriptor, ENTRIES, STAGE1, Table, VirtAddr, level_shift};
 
@@ -9,39 +9,46 @@ use super::{Finding, Place, Rule, Seen, is, same};
 use crate::memory::Memory;
 use crate::rmap::Extent;
 use crate::space::Space;
-use crate::swap::SwapEntry;
+use crate::swap::{SwapEntry, bad_frame};
 use crate::vma::{Area, Areas};
 
 const CONTIGUOUS: u64 = STAGE1::CONTIGUOUS.mask << STAGE1::CONTIGUOUS.shift;
 /// What may differ between the entries of a folded block: access flag, and the two bits of dirty state (invariant I2).
-const MAY_DIFFER: u64 = (1 << STAGE1::ACCESS.shift) | (1 << STAGE1::DIRTY.shift) | (1 << STAGE1::READ_ONLY.shift);
+pub(super) const MAY_DIFFER: u64 =
+    (1 << STAGE1::ACCESS.shift) | (1 << STAGE1::DIRTY.shift) | (1 << STAGE1::READ_ONLY.shift);
 /// Bits that are never set in a swap entry: valid, type, present-invalid, and those that the format keeps at zero.
 const NOT_IN_SWAP: u64 = 0b11 | 0b11 << 4 | 1 << 11 | 0b11 << 62;
 
 /// Walks a space and compares its accounts.
 pub(super) fn recount(memory: &Memory, space: &Arc<Space>, seen: &mut Seen) -> Result<(), Finding> {
     let layout = space.layout().read();
-    let mut walk = Walk { memory, space, areas: &layout.areas, seen, present: 0, swapped: 0 };
+    let mut walk = Walk { memory, space, areas: &layout.areas, seen, present: 0, filed: 0, swapped: 0, huge: 0 };
     walk.table(space.tables.root(), VirtAddr::new(0))?;
-    let Walk { present, swapped, .. } = walk;
+    walk.count_reserved();
+    let Walk { present, filed, swapped, huge, .. } = walk;
     let place = Place::Space(space.id());
     same(Rule::Ms43, "present pages (ANONPAGES)", place, space.anon_pages() as u64, present)?;
+    same(Rule::Ms43, "present pages of files (SHMEMPAGES)", place, space.file_pages() as u64, filed)?;
     same(Rule::Ms43, "swap entries (SWAPENTS)", place, space.swap_entries() as u64, swapped)?;
+    same(Rule::Ms43, "pages of huge pages", place, space.huge_pages() as u64, huge)?;
     is(Rule::Ms43, "on the list for swapoff", place, space.may_swap() || swapped == 0, true)
 }
 
 /// A walk through all the tables of a space.
-struct Walk<'a> {
-    memory: &'a Memory,
+pub(super) struct Walk<'a> {
+    pub(super) memory: &'a Memory,
     space: &'a Space,
-    areas: &'a Areas,
-    seen: &'a mut Seen,
+    pub(super) areas: &'a Areas,
+    pub(super) seen: &'a mut Seen,
     present: u64,
+    filed: u64,
     swapped: u64,
+    /// Pages of 4 KiB that huge pages have.
+    pub(super) huge: u64,
 }
 
 impl Walk<'_> {
-    fn place(&self, address: VirtAddr) -> Place {
+    pub(super) fn place(&self, address: VirtAddr) -> Place {
         Place::Entry(self.space.id(), address)
     }
 
@@ -50,43 +57,66 @@ impl Walk<'_> {
         if table.level() == 3 {
             return self.last_level(table, start);
         }
-        for index in 0..ENTRIES as u64 {
+        for (index, entry) in (0..).zip(&*self.entries(table)).filter(|(_, entry)| !entry.is_none()) {
             let address = start.add_bytes(index << level_shift(table.level()));
-            let entry = self.memory.door.load_table(table.upper_slot(address));
             if entry.is_table() {
                 self.table(Table::new(entry.address(), table.level() + 1), address)?;
+            } else {
+                self.block(table.level(), address, *entry)?;
             }
         }
         Ok(())
     }
 
+    fn entries(&self, table: Table) -> Box<[Descriptor; ENTRIES]> {
+        let mut entries = Box::new([Descriptor::NONE; ENTRIES]);
+        self.memory.door.load_all(table, &mut entries);
+        entries
+    }
+
     fn last_level(&mut self, table: Table, start: VirtAddr) -> Result<(), Finding> {
-        let slot = table.slot(start);
-        let entries: Vec<_> = (0..ENTRIES).map(|index| self.memory.door.load(slot.add(index))).collect();
+        let entries = self.entries(table);
         for (number, block) in entries.chunks(CONT_PTES).enumerate() {
             check_block(self.memory, block, self.place(start.add_pages(number * CONT_PTES)))?;
         }
-        let mut filled = entries.iter().enumerate().filter(|(_, entry)| !entry.is_none());
-        filled.try_for_each(|(index, &entry)| self.entry(start.add_pages(index), entry))
+        for (number, block) in entries.chunks(CONT_PTES).enumerate() {
+            let start = start.add_pages(number * CONT_PTES);
+            if let Some(area) = self.areas.find(start).filter(|area| area.huge().is_some()) {
+                self.huge_run(area, start, block)?;
+                continue;
+            }
+            let mut filled = block.iter().enumerate().filter(|(_, entry)| !entry.is_none());
+            filled.try_for_each(|(index, &entry)| self.entry(start.add_pages(index), entry))?;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, address: VirtAddr, entry: Descriptor) -> Result<(), Finding> {
         let place = self.place(address);
         let outside = Finding { rule: Rule::Entry, what: "outside of any area", place, found: entry.bits(), right: 0 };
         let area = self.areas.find(address).ok_or(outside)?;
+        if let Some(frame) = bad_frame(entry) {
+            let known = self.memory.frames.contains(frame);
+            return is(Rule::Entry, "a frame of bad memory under management", place, known, true);
+        }
         if !entry.is_present() {
             self.swapped += 1;
+            is(Rule::Entry, "a swap entry in a shared area", place, area.backing.is_shared(), false)?;
             return self.swap_entry(place, entry);
         }
-        let allowed = area.protection();
-        is(Rule::Entry, "writable where the area is not", place, entry.is_writable() && !allowed.write, false)?;
-        is(Rule::Entry, "valid as the area allows access", place, entry.is_valid(), allowed.read)?;
+        self.rights(area, place, entry)?;
         if entry.is_special() {
             same(Rule::Entry, "the zero page", place, entry.frame().as_u64(), self.memory.zero_frame().as_u64())?;
             return is(Rule::Entry, "writable zero page", place, entry.is_writable(), false);
         }
-        self.present += 1;
         self.page(area, address, entry)
+    }
+
+    /// An entry allows no more than its area.
+    pub(super) fn rights(&self, area: &Area, place: Place, entry: Descriptor) -> Result<(), Finding> {
+        let allowed = area.protection();
+        is(Rule::Entry, "writable where the area is not", place, entry.is_writable() && !allowed.write, false)?;
+        is(Rule::Entry, "valid as the area allows access", place, entry.is_valid(), allowed.read)
     }
 
     fn swap_entry(&mut self, place: Place, entry: Descriptor) -> Result<(), Finding> {
@@ -99,7 +129,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn page(&mut self, area: &Area, address: VirtAddr, entry: Descriptor) -> Result<(), Finding> {
+    /// A page that an entry maps: its frame, its place in the reverse map, its exclusive mark.
+    pub(super) fn page(&mut self, area: &Area, address: VirtAddr, entry: Descriptor) -> Result<(), Finding> {
         let place = self.place(address);
         let known = self.memory.frames.contains(entry.frame());
         is(Rule::Entry, "a frame under management", place, known, true)?;
@@ -108,10 +139,17 @@ impl Walk<'_> {
         self.seen.folio(&folio).maps[page] += 1;
         let (anon, first) = folio.mapping().unzip();
         let offset = first.map_or(0, |first| first + page as u64);
-        same(Rule::Entry, "page offset in the anon_vma", place, offset, area.index_of(address))?;
+        same(Rule::Entry, "page offset in the reverse map", place, offset, area.index_of(address))?;
         let anon = anon.and_then(|anon| self.memory.anon.get(anon));
         let is_found = anon.is_some_and(|anon| anon.extents().iter().any(|extent| self.is_at(extent, offset, address)));
-        is(Rule::Entry, "found through the anon_vma of its page", place, is_found, true)?;
+        is(Rule::Entry, "found through the reverse map of its page", place, is_found, true)?;
+        if folio.is_file() {
+            self.filed += 1;
+            let writable = entry.is_writable() && !area.backing.is_shared();
+            return is(Rule::Entry, "a file's page writable in a private area", place, writable, false);
+        }
+        self.present += u64::from(!folio.is_huge());
+        is(Rule::Entry, "an anonymous page in a shared area", place, area.backing.is_shared(), false)?;
         let owned = folio.is_exclusive(page) || !entry.is_writable();
         is(Rule::Entry, "a writable page is exclusive", place, owned, true)
     }

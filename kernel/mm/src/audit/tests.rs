@@ -231,10 +231,10 @@ fn a_page_that_is_not_where_the_reverse_map_says() {
     let ground = Ground::new();
     let (anon, offset) = ground.folio(0).mapping().unwrap();
     ground.folio(0).set_mapping(anon, offset + 1);
-    ground.must_find(Rule::Entry, "page offset in the anon_vma", offset + 1, offset);
+    ground.must_find(Rule::Entry, "page offset in the reverse map", offset + 1, offset);
     let other = ground.memory.anon.create().unwrap();
     ground.folio(0).set_mapping(other, offset);
-    ground.must_find(Rule::Entry, "found through the anon_vma of its page", 0, 1);
+    ground.must_find(Rule::Entry, "found through the reverse map of its page", 0, 1);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn exclusive_marks_that_entries_contradict() {
     ground.folio(0).set_exclusive(4, 1);
     let mut maps = alloc::vec![1; CONT_PTES];
     maps[4] = 2;
-    let twice = SeenFolio { maps, cached: 0 };
+    let twice = SeenFolio { maps, cached: 0, filed: 0 };
     ground.folio(0).add_maps(4, 1);
     let mut seen = Seen::default();
     seen.folios.insert(ground.folio(0).head(), twice);
@@ -305,7 +305,7 @@ fn the_map_count_of_a_page() {
     folio.add_maps(3, 1);
     folio.clear_exclusive(0, CONT_PTES);
     let mut seen = Seen::default();
-    seen.folios.insert(folio.head(), SeenFolio { maps, cached: 0 });
+    seen.folios.insert(folio.head(), SeenFolio { maps, cached: 0, filed: 0 });
     let finding = folios::recount(&ground.memory, &seen).unwrap_err();
     assert_eq!((finding.rule, finding.what, finding.found), (Rule::Ms43, "mapcount of a page", 1));
     assert_eq!(finding.place, Place::Page(folio.head(), 2));

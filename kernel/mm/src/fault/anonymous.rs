@@ -12,21 +12,14 @@ use crate::rmap::AnonVmaId;
 use crate::vma::{Area, AreaFlags};
 
 impl<'a> Fault<'a> {
-    /// Nothing is there yet.
-    pub(super) fn missing(&self) -> Handled {
-        if self.area.flags.contains(AreaFlags::UFFD_MISSING) {
-            return self.ask_monitor(false);
-        }
-        self.anonymous()
-    }
-
-    fn anonymous(&self) -> Handled {
+    pub(super) fn anonymous(&self) -> Handled {
         if self.access != Access::Write {
             return self.map_zero_page();
         }
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         let orders = self.empty_orders(&self.lock_table()?);
-        let folio = self.alloc(orders).ok_or(FaultError::OutOfMemory)?;
+        let fallback = |order| self.memory.count_size(order).anon_fault_fallback.add(1);
+        let folio = self.alloc(orders, fallback).ok_or(FaultError::OutOfMemory)?;
         let pages = folio.pages();
         self.memory.door.clear_pages(folio.head(), pages);
         let start = self.aligned(folio.order());
@@ -37,6 +30,7 @@ impl<'a> Fault<'a> {
             return Ok(Outcome::Again);
         }
         self.space.complete_discards(self.memory);
+        self.memory.count_size(folio.order()).anon_fault_alloc.add(1);
         self.map_fresh(&table, slot, folio, anon);
         self.note_resolved(&table);
         self.space.add_anon(pages as i64);
@@ -81,8 +75,8 @@ impl<'a> Fault<'a> {
         orders & ((2 << largest) - 1)
     }
 
-    /// A folio of the largest of `orders` that can be had.
-    pub(super) fn alloc(&self, orders: u16) -> Option<FreshFolio<'a>> {
+    /// A folio of the largest of `orders` that can be had; `fallback` is told of each that could not.
+    pub(super) fn alloc(&self, orders: u16, fallback: impl Fn(usize)) -> Option<FreshFolio<'a>> {
         for order in descending(orders) {
             let folio = self.memory.alloc_folio(order);
             if let Some(folio) = folio {
@@ -91,6 +85,7 @@ impl<'a> Fault<'a> {
             }
             if order > 0 {
                 self.memory.count().folio_fallbacks.add(1);
+                fallback(order);
             }
         }
         None
@@ -101,9 +96,9 @@ impl<'a> Fault<'a> {
         self.address.align_down(PAGE_SIZE << order)
     }
 
-    fn is_empty(&self, slot: Slot, count: usize) -> bool {
+    pub(super) fn is_empty(&self, slot: Slot, count: usize) -> bool {
         debug_assert!(slot.index() + count <= ENTRIES);
-        (0..count).all(|index| self.memory.door.load(slot.add(index)).is_none())
+        self.memory.door.find(slot, count, |_, entry| !entry.is_none()).is_none()
     }
 
     /// Maps a new folio, whose contents are ready, for the access that faulted.
@@ -130,6 +125,9 @@ pub(crate) fn map_fresh(
     // Pages of a droppable area never go to swap: they are dropped instead.
     folio.set_swap_backed(!area.flags.contains(AreaFlags::DROPPABLE));
     folio.set_uptodate(true);
+    if area.flags.contains(AreaFlags::LOCKED) {
+        memory.mark(folio, true);
+    }
     folio.set_exclusive(0, pages);
     folio.add_maps(0, pages);
     if pages > 1 {
@@ -145,8 +143,13 @@ pub(crate) fn map_fresh(
 }
 
 /// The orders in a mask, the largest first.
-pub(super) fn descending(orders: u16) -> impl Iterator<Item = usize> {
-    (0..u16::BITS as usize).rev().filter(move |order| orders & (1 << order) != 0)
+pub(crate) fn descending(orders: u16) -> impl Iterator<Item = usize> {
+    let mut left = orders;
+    core::iter::from_fn(move || {
+        let order = left.checked_ilog2()?;
+        left &= !(1 << order);
+        Some(order as usize)
+    })
 }
 
 #[cfg(test)]

@@ -13,13 +13,18 @@ use crate::tlb::{self, Gather};
 use crate::zap;
 
 impl<'a> Fault<'a> {
-    /// Whether the page of an entry may be mapped by others too.
+    /// Whether the page of an entry is anonymous, and may be mapped by others too.
     pub(super) fn is_shared(&self, entry: Descriptor) -> bool {
-        let is_exclusive = |folio: Folio<'_>| folio.is_exclusive(folio.index_of(entry.frame()));
-        !entry.is_special() && !is_exclusive(self.memory.frames.folio_of(entry.frame()))
+        let stays = |folio: Folio<'_>| folio.is_file() || folio.is_exclusive(folio.index_of(entry.frame()));
+        !entry.is_special() && !stays(self.memory.frames.folio_of(entry.frame()))
     }
 
     pub(super) fn take_alone(&self, table: TableGuard<'a>, entry: Descriptor) -> Handled {
+        if self.area.backing.is_shared() {
+            // Whoever maps a file shared writes its own pages.
+            self.reuse(&table, entry);
+            return Ok(Outcome::Resolved);
+        }
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         if entry.is_special() {
             drop(table);
@@ -51,7 +56,7 @@ impl<'a> Fault<'a> {
     /// are entries of this table: no pin, no swap cache, no other space, which might find it through another anon_vma. Who could map it
     /// anew would need the folio's lock, which is held, or to copy this space's areas, which are locked.
     fn make_exclusive(&self, table: &TableGuard<'_>, folio: Folio<'_>, index: usize, anon: AnonVmaId) -> bool {
-        if folio.page_maps(index) != 1 {
+        if folio.is_file() || folio.page_maps(index) != 1 {
             return false;
         }
         let Some(locked) = folio.try_lock() else { return false };
@@ -72,14 +77,19 @@ impl<'a> Fault<'a> {
 
     /// A page of its own in place of a page of `folio`, to which this fault has a reference. Gives that up if it succeeds.
     fn copy(&self, folio: Folio<'a>, entry: Descriptor, anon: AnonVmaId) -> Handled {
-        let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
-        // Shared pages are read-only wherever they are mapped.
-        self.memory.door.fact(Fact::DataRead(entry.frame(), 1));
+        let fresh = self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?;
+        if !folio.is_file() {
+            // Shared pages are read-only wherever they are mapped; those of a file may be written by who maps it shared.
+            self.memory.door.fact(Fact::DataRead(entry.frame(), 1));
+        }
         self.memory.door.copy_pages(fresh.head(), entry.frame(), 1);
         let Some(table) = self.replace(entry, fresh, anon)? else { return Ok(Outcome::Again) };
         if folio.remove_maps(folio.index_of(entry.frame()), 1).partially_mapped {
             self.memory.defer_split(folio);
         }
+        self.space.add_pages_of(folio, -1);
+        self.space.add_anon(1);
+        self.memory.mark(folio, false);
         drop(table);
         let mut gather = Gather::new(self.memory, self.space, Cause::Replace);
         zap::release(self.memory, folio, 2, &mut gather);
@@ -88,7 +98,7 @@ impl<'a> Fault<'a> {
     }
 
     fn replace_zero_page(&self, entry: Descriptor, anon: AnonVmaId) -> Handled {
-        let fresh = self.alloc(1).ok_or(FaultError::OutOfMemory)?;
+        let fresh = self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?;
         self.memory.door.clear_pages(fresh.head(), 1);
         if self.replace(entry, fresh, anon)?.is_none() {
             return Ok(Outcome::Again);

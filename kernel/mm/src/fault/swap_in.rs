@@ -6,10 +6,9 @@
 //! waited looks again, and reads for itself. So an error is told to those who need the bad page, and to nobody else.
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Descriptor, ENTRIES, NEXT_PAGE, Slot};
+use mmu::{Descriptor, ENTRIES, NEXT_PAGE, PAGE_SHIFT, Slot};
 
-use super::anonymous::descending;
-use super::{Access, Fault, FaultError, Handled, Outcome};
+use super::{Access, Fault, FaultError, Handled, Outcome, descending};
 use crate::folio::{Folio, FolioLock};
 use crate::pgtable::TableGuard;
 use crate::policy::Unit;
@@ -30,8 +29,7 @@ struct Found {
 
 impl<'a> Fault<'a> {
     pub(super) fn swap_in(&self, entry: Descriptor) -> Handled {
-        // No other kind of entry that is not present exists yet.
-        let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::SwapRead)?;
+        let swapped = SwapEntry::from_descriptor(entry).ok_or(FaultError::Poisoned(PAGE_SHIFT))?;
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         // A page that relatives may have entries for too must be found through all of their areas.
         let is_own = mutant::or(Mutant::SharedPageInOwnAnonVma, swapped.exclusive, true);
@@ -47,7 +45,8 @@ impl<'a> Fault<'a> {
     /// what was read.
     fn read(&self, found: Found, orders: u16) -> Handled {
         let memory = self.memory;
-        let folio = self.alloc(orders).ok_or(FaultError::OutOfMemory)?;
+        let fallback = |order| memory.count_size(order).swpin_fallback.add(1);
+        let folio = self.alloc(orders, fallback).ok_or(FaultError::OutOfMemory)?;
         let pages = folio.pages();
         let first = first_slot(found.swapped.entry, pages);
         // Another fault was faster.
@@ -60,6 +59,7 @@ impl<'a> Fault<'a> {
         locked.set_swap_backed(true);
         locked.set_uptodate(true);
         memory.count().pages_swapped_in.add(pages as u64);
+        memory.count_size(locked.order()).swpin.add(1);
         memory.lru.add(locked.folio());
         self.map_cached(locked, Found { was_read: true, ..found })
     }
@@ -108,7 +108,7 @@ impl<'a> Fault<'a> {
     }
 
     fn follow_from(&self, slot: Slot, entry: Descriptor, pages: usize) -> bool {
-        (0..pages).all(|index| self.memory.door.load(slot.add(index)) == entry.advance(index))
+        self.memory.door.find(slot, pages, |index, other| other != entry.advance(index)).is_none()
     }
 
     /// Maps what a locked folio of the swap cache has for the entry: all of its pages where all their entries are there, else one.

@@ -6,11 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Folio, state};
-
-/// The bits `first..first + count` of a word.
-const fn mask(first: usize, count: usize) -> u64 {
-    (u64::MAX >> (64 - count)) << first
-}
+use crate::bits::spans;
 
 impl Folio<'_> {
     /// Whether page `index` is exclusive.
@@ -37,7 +33,8 @@ impl Folio<'_> {
         (exclusive, length + self.continue_run(first + length, max - length, exclusive))
     }
 
-    /// The run goes on at the start of a word.
+    /// The run goes on at the start of a word. Out of line: few folios have more than one.
+    #[inline(never)]
     fn continue_run(&self, first: usize, max: usize, exclusive: bool) -> usize {
         let mut length = 0;
         while length < max {
@@ -61,7 +58,7 @@ impl Folio<'_> {
     }
 
     /// Takes the mark off `count` pages from `first` on. The barriers around it are the caller's (reference 4.28).
-    #[inline]
+    #[inline(always)]
     pub fn clear_exclusive(&self, first: usize, count: usize) {
         if !self.is_large() {
             return self.set(state::EXCLUSIVE, false);
@@ -81,12 +78,7 @@ impl Folio<'_> {
     #[inline]
     pub(super) fn each_word(&self, first: usize, count: usize, step: impl Fn(&AtomicU64, u64)) {
         debug_assert!(count > 0 && first + count <= self.pages());
-        let (mut at, end) = (first, first + count);
-        while at < end {
-            let length = (64 - at % 64).min(end - at);
-            step(self.exclusive_word(at / 64), mask(at % 64, length));
-            at += length;
-        }
+        spans::<64>(first, count, |word, mask| step(self.exclusive_word(word), mask));
     }
 
     #[inline(always)]
@@ -97,5 +89,5 @@ impl Folio<'_> {
 
 /// How many bits from the lowest on are alike.
 const fn alike(bits: u64, set: bool) -> usize {
-    if set { bits.trailing_ones() as usize } else { bits.trailing_zeros() as usize }
+    (if set { !bits } else { bits }).trailing_zeros() as usize
 }

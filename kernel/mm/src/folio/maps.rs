@@ -174,7 +174,8 @@ impl Folio<'_> {
     /// Where an own count is short, one mapping of the whole folio becomes one of each page first.
     fn remove_own(&self, word: Word, first: usize, count: usize) -> (Word, usize) {
         let pages = self.pages();
-        let is_short = self.page_frames(first, count).iter().any(|frame| frame.maps.load(Ordering::Relaxed) == 0);
+        let frames = self.page_frames(first, count);
+        let is_short = frames.iter().any(|frame| frame.maps.load(Ordering::Relaxed) == 0);
         let (whole, mut own) =
             if is_short { (word.whole().checked_sub(1), pages) } else { (Some(word.whole()), word.own()) };
         let Some(whole) = whole else { panic!("a page that nothing maps is unmapped") };
@@ -184,7 +185,7 @@ impl Folio<'_> {
             }
         }
         let mut gone = 0;
-        for frame in self.page_frames(first, count) {
+        for frame in frames {
             let left = frame.maps.load(Ordering::Relaxed) - 1;
             frame.maps.store(left, Ordering::Relaxed);
             gone += usize::from(left == 0);

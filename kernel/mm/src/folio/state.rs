@@ -10,6 +10,8 @@ const FREE: u32 = 3;
 pub(crate) const INSIDE: u32 = 4;
 /// A translation table.
 pub(crate) const TABLE: u32 = 5;
+/// Bad memory: nobody gets it any more.
+pub(crate) const BAD: u32 = 6;
 
 const SHIFT: u32 = 4;
 const ORDER: u32 = 0xf << SHIFT;
@@ -45,12 +47,24 @@ pub(crate) const LRU_LIST: u32 = 0x3 << LRU_SHIFT;
 pub(crate) const LRU_SHIFT: u32 = 20;
 /// It is on the queue of folios to be split, as some of its pages are mapped and some are not.
 pub(crate) const PARTIALLY_MAPPED: u32 = 1 << 22;
+/// It belongs to a memory file.
+pub(crate) const FILE: u32 = 1 << 23;
+/// It is a huge page: it goes back to its pool.
+pub(crate) const HUGE: u32 = 1 << 24;
+/// A reservation was taken for it, which comes back with it.
+pub(crate) const RESERVED_FOR: u32 = 1 << 25;
+/// Of any page of a folio, tails too: its memory is bad.
+pub(crate) const BAD_PAGE: u32 = 1 << 26;
+/// Some page of it is bad.
+pub(crate) const POISONED: u32 = 1 << 27;
 
+/// What makes a folio that is freed other than most.
+pub(crate) const NOT_PLAIN: u32 = HUGE | POISONED;
 /// Flags that the parts of a split folio have as the whole had.
 pub(crate) const INHERITED: u32 =
     DIRTY | SWAP_BACKED | UPTODATE | SWAP_CACHE | REFERENCED | ACTIVE | UNEVICTABLE | MLOCKED;
 /// Flags that a folio which is freed can not have.
-pub(crate) const BUSY: u32 = LOCKED | SWAP_CACHE | ON_LRU | WRITEBACK | PARTIALLY_MAPPED;
+pub(crate) const BUSY: u32 = LOCKED | SWAP_CACHE | ON_LRU | WRITEBACK | PARTIALLY_MAPPED | FILE;
 
 /// A folio's head.
 pub(crate) const fn folio(order: usize) -> u32 {

@@ -57,7 +57,8 @@ impl Enabled {
         }
     }
 
-    fn from_word(word: &str) -> Option<Self> {
+    /// The state that a word chooses.
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.word() == word)
     }
 }

@@ -7,6 +7,7 @@ use mmu::{Cause, Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
 use crate::fault::{Access, FaultError};
+use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::pageout::Pageout;
 use crate::space::{Layout, Space};
@@ -37,6 +38,8 @@ pub mod advice {
     pub const COLD: u32 = 20;
     /// Swap the pages out.
     pub const PAGEOUT: u32 = 21;
+    /// Treat the memory as bad.
+    pub const HWPOISON: u32 = 100;
     /// Make the pages readable without a fault.
     pub const POPULATE_READ: u32 = 22;
     /// Make the pages writable without a fault.
@@ -63,6 +66,7 @@ impl Memory {
             advice::WIPEONFORK,
             advice::KEEPONFORK,
             advice::PAGEOUT,
+            advice::HWPOISON,
             advice::POPULATE_READ,
             advice::POPULATE_WRITE,
         ];
@@ -80,16 +84,27 @@ impl Memory {
         let _underway = self.begin(Operation::Advise);
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
-            advice::DONTNEED => self.take_away(space, range, Cause::Zap, |from, to, gather| {
-                zap::zap_range(self, space, zap::Areas::Shared, (from, to), gather);
-            }),
-            advice::FREE => self.take_away(space, range, Cause::Advise, |from, to, gather| {
-                lazyfree::free_range(self, space, (from, to), gather);
-            }),
-            advice::COLD => self.take_away(space, range, Cause::Advise, |from, to, gather| {
-                cold::cool_range(self, space, (from, to), gather);
-            }),
+            advice::DONTNEED => self.drop_pages(space, range),
+            advice::FREE => self.take_away(
+                space,
+                range,
+                Cause::Advise,
+                |area| area.backing.is_anonymous(),
+                |from, to, gather| {
+                    lazyfree::free_range(self, space, (from, to), gather);
+                },
+            ),
+            advice::COLD => self.take_away(
+                space,
+                range,
+                Cause::Advise,
+                |area| area.huge().is_none(),
+                |from, to, gather| {
+                    cold::cool_range(self, space, (from, to), gather);
+                },
+            ),
             advice::PAGEOUT => self.page_out(space, range),
+            advice::HWPOISON => self.poison_range(space, range),
             advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
             advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
             advice::DONTFORK => self.set_flags(space, range, AreaFlags::DONTFORK, AreaFlags::empty()),
@@ -101,16 +116,53 @@ impl Memory {
         }
     }
 
-    /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own.
+    /// What msync says of a range; nothing is written, as the pages of memory files are nowhere else.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unaligned address; `ENOMEM` for a range that is not all mapped.
+    pub fn msync(&self, space: &Space, address: u64, length: u64) -> Result<(), Errno> {
+        if address % PAGE_SIZE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let length = length.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let end = address.checked_add(length).filter(|&end| end <= USER_END).ok_or(Errno::ENOMEM)?;
+        for_areas(&space.layout().read(), (VirtAddr::new(address), VirtAddr::new(end)), |_, _, _| Ok(()))
+    }
+
+    /// MADV_DONTNEED. Of huge pages those that lie whole in the range are dropped, if it starts with one, as in Linux.
+    fn drop_pages(&self, space: &Space, range: Range) -> Result<(), Errno> {
+        for_areas(&space.layout().read(), range, |area, start, end| {
+            let mut gather = Gather::new(self, space, Cause::Zap);
+            let dropped = match area.huge() {
+                _ if area.flags.contains(AreaFlags::LOCKED) => Err(Errno::EINVAL),
+                None => {
+                    zap::zap_range(self, space, zap::Areas::Shared, (start, end), &mut gather);
+                    Ok(())
+                }
+                Some(size) if start.is_aligned(size.bytes()) => {
+                    let range = (start, end.align_down(size.bytes()));
+                    hugetlb::zap_area(self, space, area, range, Fate::Emptied, &mut gather);
+                    Ok(())
+                }
+                Some(_) => Err(Errno::EINVAL),
+            };
+            gather.finish();
+            dropped
+        })
+    }
+
+    /// Lets `act` take pages, or flags of their entries, out of the part of each area that lies in a range. A locked area keeps its own,
+    /// and one that the advice does not suit is refused.
     fn take_away<'m>(
         &'m self,
         space: &'m Space,
         range: Range,
         cause: Cause,
+        suits: impl Fn(&Area) -> bool,
         act: impl Fn(VirtAddr, VirtAddr, &mut Gather<'m>),
     ) -> Result<(), Errno> {
         for_areas(&space.layout().read(), range, |area, start, end| {
-            if area.flags.contains(AreaFlags::LOCKED) {
+            if area.flags.contains(AreaFlags::LOCKED) || !suits(area) {
                 return Err(Errno::EINVAL);
             }
             let mut gather = Gather::new(self, space, cause);
@@ -125,7 +177,7 @@ impl Memory {
         let mut out = Pageout::new(self);
         let result = for_areas(&layout, range, |area, start, end| {
             let locked = area.flags.contains(AreaFlags::LOCKED);
-            if mutant::or(Mutant::LockedAreaPagedOut, locked, false) {
+            if mutant::or(Mutant::LockedAreaPagedOut, locked, false) || area.huge().is_some() {
                 return Err(Errno::EINVAL);
             }
             out.range(space, start, end);
@@ -135,7 +187,14 @@ impl Memory {
         result
     }
 
-    fn set_flags(&self, space: &Arc<Space>, range: Range, on: AreaFlags, off: AreaFlags) -> Result<(), Errno> {
+    /// Sets flags of the areas in a range. Those of all are set even if there are holes.
+    pub(crate) fn set_flags(
+        &self,
+        space: &Arc<Space>,
+        range: Range,
+        on: AreaFlags,
+        off: AreaFlags,
+    ) -> Result<(), Errno> {
         let mut layout = space.layout().write();
         let (mut from, end) = range;
         let mut holes = false;
@@ -143,8 +202,16 @@ impl Memory {
             let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else {
                 return Err(Errno::ENOMEM);
             };
+            // A child that gets a file's pages in spite of all would not find them empty.
+            if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
+                return Err(Errno::EINVAL);
+            }
+            // Huge pages stay where they are in any case.
+            let on =
+                if area.huge().is_some() { on.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) } else { on };
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
+            layout.check_borders(start, stop)?;
             let change = layout.areas.plan_change(&area, start, stop, |area| {
                 area.flags.remove(off);
                 area.flags.insert(on);
@@ -178,7 +245,10 @@ impl Memory {
                     // The areas have changed meanwhile: look again.
                     Err(FaultError::NotMapped | FaultError::Denied) => break,
                     Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(FaultError::SwapRead | FaultError::Watched(_)) => return Err(Errno::EFAULT),
+                    Err(
+                        FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage | FaultError::Watched(_),
+                    ) => return Err(Errno::EFAULT),
+                    Err(FaultError::Poisoned(_)) => return Err(Errno::EHWPOISON),
                 }
             }
         }

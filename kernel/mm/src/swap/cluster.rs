@@ -7,6 +7,7 @@
 use mmu::mutant::{self, Mutant};
 
 use super::counts::{Counts, NeedsExtension};
+use crate::bits::spans;
 
 pub(crate) use super::counts::{Extension, new_extension};
 
@@ -27,24 +28,6 @@ pub(crate) enum RaiseError {
     Unused,
     /// A count needs the extension, and there is none yet.
     NeedsExtension,
-}
-
-/// Shows `see` each word that a run meets, and which bits of a 64-slot word, or bytes of an 8-slot word, it takes of it.
-#[inline(always)]
-pub(super) fn spans<const PER_WORD: usize>(at: usize, count: usize, mut see: impl FnMut(usize, u64)) {
-    let bits = 64 / PER_WORD;
-    if at % PER_WORD + count <= PER_WORD && count > 0 {
-        // Most often it is one word.
-        return see(at / PER_WORD, (u64::MAX >> (64 - count * bits)) << (at % PER_WORD * bits));
-    }
-    let end = at + count;
-    let mut at = at;
-    while at < end {
-        let (word, first) = (at / PER_WORD, at % PER_WORD);
-        let length = (PER_WORD - first).min(end - at);
-        see(word, (u64::MAX >> (64 - length * bits)) << (first * bits));
-        at += length;
-    }
 }
 
 /// The bits of a run, those of its words or'ed together.

@@ -13,27 +13,6 @@ fn extended() -> Extension {
 }
 
 #[test]
-fn spans_cover_a_run_and_nothing_else() {
-    for (at, count) in [(0, 1), (0, 512), (3, 70), (63, 2), (64, 64), (511, 1), (16, 16)] {
-        let mut bits = Vec::new();
-        spans::<64>(at, count, |word, mask| {
-            bits.extend((0..64).filter(|bit| mask >> bit & 1 != 0).map(|bit| word * 64 + bit));
-        });
-        assert!(bits.into_iter().eq(at..at + count));
-        let mut bytes = Vec::new();
-        spans::<8>(at, count, |word, mask| {
-            for byte in 0..8 {
-                match mask >> (8 * byte) & 0xff {
-                    0xff => bytes.push(word * 8 + byte),
-                    part => assert_eq!(part, 0),
-                }
-            }
-        });
-        assert!(bytes.into_iter().eq(at..at + count));
-    }
-}
-
-#[test]
 fn runs_are_aligned_and_found_until_none_is_left() {
     for order in 0..=9 {
         let mut cluster = Cluster::new(SLOTS);

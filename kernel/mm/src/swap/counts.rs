@@ -5,7 +5,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::cluster::{SLOTS, spans};
+use super::cluster::SLOTS;
+use crate::bits::spans;
 
 /// Slots of a row.
 const ROW: usize = 16;

@@ -2,16 +2,20 @@
 //!
 //! Bits 0, 1 and 11 of such a descriptor are 0: it is neither valid nor present-invalid. Bit 2 keeps PageAnonExclusive and bit 3 the
 //! userfaultfd bit; bits 6 to 10 the device; bits 12 to 61 the slot, so that the entry of the next page is one `NEXT_PAGE` on, as for
-//! the descriptors of pages. Slot 0 is never used: device 0, slot 0 without flags would read as "none".
+//! the descriptors of pages. Slot 0 is never used: device 0, slot 0 without flags would read as "none". Of the 32 numbers of devices the
+//! upper ones stand for other things, as in Linux: [`bad_memory`].
 
-use mmu::Descriptor;
+use mmu::{Descriptor, Pfn};
 
 use super::cluster::SLOTS;
 
 const EXCLUSIVE: u64 = 1 << 2;
 const UFFD: u64 = 1 << 3;
 const DEVICE_SHIFT: u32 = 6;
-const DEVICES: u64 = 0x1f;
+/// Numbers of devices.
+const DEVICES: u64 = SwapEntry::DEVICE_LIMIT as u64 - 1;
+/// In place of a device: the page's memory is bad, and the slot is its frame (Linux's SWP_HWPOISON).
+const BAD_MEMORY: u64 = 24 << DEVICE_SHIFT;
 const SLOT_SHIFT: u32 = 12;
 /// Bits that a swap entry may have.
 const ENTRY: u64 = EXCLUSIVE | UFFD | DEVICES << DEVICE_SHIFT | (u32::MAX as u64) << SLOT_SHIFT;
@@ -101,9 +105,29 @@ impl SwapEntry {
     }
 }
 
+/// The entry of a page whose memory, that of `frame`, is bad.
+pub const fn bad_memory(frame: Pfn) -> Descriptor {
+    Descriptor::from_bits(frame.as_u64() << SLOT_SHIFT | BAD_MEMORY)
+}
+
+/// The frame of bad memory that an entry stands for, if it is of that kind.
+pub const fn bad_frame(descriptor: Descriptor) -> Option<Pfn> {
+    let is_bad = descriptor.is_swap() && descriptor.bits() & ((1 << SLOT_SHIFT) - 1) == BAD_MEMORY;
+    if is_bad { Some(Pfn::new(descriptor.bits() >> SLOT_SHIFT)) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bad_memory_is_no_slot_of_a_device() {
+        let frame = Pfn::new(0x4_5678);
+        let entry = bad_memory(frame);
+        assert!(entry.is_swap() && !entry.is_present());
+        assert_eq!((SwapEntry::from_descriptor(entry), bad_frame(entry)), (None, Some(frame)));
+        assert_eq!(bad_frame(SwapEntry { device: 3, slot: 7 }.to_descriptor(true, false)), None);
+    }
 
     const SLOTS: [u32; 6] = [1, 2, 511, 512, 0x1234_5678, SwapEntry::SLOT_LIMIT as u32 - 1];
 

@@ -1,5 +1,7 @@
 //! Writing folios of the swap cache out and reading them in: zero marks, or the device.
 
+use core::sync::atomic::Ordering;
+
 use mmu::mutant::{self, Mutant};
 use mmu::{Fact, Mark};
 
@@ -37,7 +39,10 @@ impl Swap {
         // Before the device is asked, which may be done at any moment from then on.
         folio.set_writeback(true);
         match self.start_write(memory, folio) {
-            Ok(Completion::Pending) => Ok(Written::Later),
+            Ok(Completion::Pending) => {
+                self.in_writing.fetch_add(folio.pages(), Ordering::Relaxed);
+                Ok(Written::Later)
+            }
             Ok(Completion::Done) => {
                 folio.set_writeback(false);
                 Ok(Written::Device)
@@ -84,6 +89,7 @@ impl Swap {
         loop {
             let next = |(device, swap): (u8, &Device)| Some((device, swap.backing.finished(&memory.door)?));
             let (device, Finished { slot, pages, result }) = self.devices().find_map(next)?;
+            self.in_writing.fetch_sub(pages, Ordering::Relaxed);
             let Some(folio) = self.lookup(memory, SwapEntry { device, slot: slot as u32 }) else {
                 memory.note_defect("a folio has left the swap cache while it was written");
                 continue;

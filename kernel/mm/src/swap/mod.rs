@@ -41,7 +41,7 @@ use slots::Clusters;
 
 pub use device::{Completion, Finished, SwapDevice, SwapError};
 pub use drive::Drive;
-pub use entry::{SwapEntry, Swapped};
+pub use entry::{SwapEntry, Swapped, bad_frame, bad_memory};
 pub use io::Written;
 pub use ram::RamDevice;
 
@@ -85,12 +85,19 @@ pub struct Swap {
     count: AtomicUsize,
     /// Extensions of counts that are refused before one is made.
     refused: AtomicUsize,
+    /// Pages that devices have yet to write.
+    in_writing: AtomicUsize,
 }
 
 impl Swap {
     /// Without a device.
     pub const fn new() -> Self {
-        Self { devices: [const { Once::new() }; MAX_DEVICES], count: AtomicUsize::new(0), refused: AtomicUsize::new(0) }
+        Self {
+            devices: [const { Once::new() }; MAX_DEVICES],
+            count: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            in_writing: AtomicUsize::new(0),
+        }
     }
 
     /// Adds a device; slots are taken from the devices in the order in which they came.
@@ -134,6 +141,11 @@ impl Swap {
     /// Slots of all devices that are free.
     pub fn free_count(&self) -> usize {
         self.devices().map(|(_, device)| device.clusters.free()).sum()
+    }
+
+    /// Pages that devices have yet to write.
+    pub fn pages_in_writing(&self) -> usize {
+        self.in_writing.load(Ordering::Relaxed)
     }
 
     /// Gives a folio slots, naturally aligned, and enters it into the cache with one reference a page. Their counts are 0.

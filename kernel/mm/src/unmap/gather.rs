@@ -15,6 +15,7 @@ use core::mem;
 use core::sync::atomic::{Ordering, fence};
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Fact, Mark, Slot, VirtAddr};
@@ -26,13 +27,11 @@ use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::{AnonVma, AnonVmaId, Extent};
 use crate::space::Space;
-use crate::tlb::{BatchFlush, OwnDeferral};
+use crate::tlb::{BatchFlush, Deferred, OwnDeferral};
 
 use super::swap_out::{account, leave, raise_swap_counts};
-use super::{discard, is_by_page, is_refused};
-
-/// Spaces whose deferral a batch can settle by itself; those beyond stay owed, which costs a flush later and nothing else.
-const SETTLED_SPACES: usize = 16;
+use super::walk::FolioWalk;
+use super::{discard, forget, is_by_page, is_locked, is_refused, locked};
 
 /// Takes every folio of `batch` out of every space that maps it. On return the flush is complete. A folio that could not be taken out
 /// whole is still mapped; the others are not affected.
@@ -69,6 +68,8 @@ fn unmap_from(
     owed: &mut Owed,
 ) {
     let extents = anon.extents();
+    flush.reserve(extents.len());
+    owed.reserve(extents.len());
     let work = Work { memory, count: memory.count(), flush, owed, deferred: None, discarded: false };
     let mut pass = Pass { table: None, work };
     for folio in folios {
@@ -83,10 +84,13 @@ fn unmap_from(
     pass.leave_table();
 }
 
-/// The spaces in which the batch has entries whose flush is not complete.
+/// The spaces in which the batch has entries whose flush is not complete. Where there is no room for one it stays owed, which costs a flush
+/// later and nothing else.
 #[derive(Default)]
 struct Owed {
-    spaces: [Option<OwedSpace>; SETTLED_SPACES],
+    spaces: Vec<OwedSpace>,
+    /// Where the space was that was asked for last.
+    last: usize,
 }
 
 struct OwedSpace {
@@ -114,15 +118,29 @@ impl Owed {
         true
     }
 
-    /// What is kept of a space; `None` if there are too many.
+    /// Room for so many more. Called before a table is locked.
+    fn reserve(&mut self, spaces: usize) {
+        let _ = self.spaces.try_reserve(spaces);
+    }
+
+    /// What is kept of a space; `None` if there is no room for it.
     fn entry(&mut self, space: &Arc<Space>) -> Option<&mut OwedSpace> {
-        let mine = |entry: &&mut Option<OwedSpace>| entry.as_ref().is_none_or(|known| Arc::ptr_eq(&known.space, space));
-        let fresh = || OwedSpace { space: space.clone(), deferral: OwnDeferral::new(), discards: false };
-        self.spaces.iter_mut().find(mine).map(|entry| entry.get_or_insert_with(fresh))
+        // Those who share folios take turns, each in the same order for every folio.
+        let mut turns = (0..self.spaces.len()).map(|turn| (self.last + turn) % self.spaces.len());
+        let known = turns.find(|&at| Arc::ptr_eq(&self.spaces[at].space, space));
+        if known.is_none() && self.spaces.len() == self.spaces.capacity() {
+            return None;
+        }
+        let at = known.unwrap_or_else(|| {
+            self.spaces.push(OwedSpace { space: space.clone(), deferral: OwnDeferral::new(), discards: false });
+            self.spaces.len() - 1
+        });
+        self.last = (at + 1) % self.spaces.len();
+        Some(&mut self.spaces[at])
     }
 
     fn settle(self) {
-        for owed in self.spaces.into_iter().flatten() {
+        for owed in self.spaces {
             owed.space.tlb.settle_own(owed.deferral);
             if owed.discards {
                 owed.space.end_discard();
@@ -163,6 +181,11 @@ struct Work<'a, 'b> {
 impl<'a> Pass<'a, '_> {
     /// Unmaps the folio from one area. False if a step failed.
     fn unmap_one(&mut self, folio: &FolioLock<'_>, extent: &'a Extent, start: VirtAddr, end: VirtAddr) -> bool {
+        if is_locked(extent) {
+            self.leave_table();
+            let mut walk = FolioWalk::new(self.work.memory, extent, folio, start, end);
+            return !locked::keeps(self.work.memory, folio, &mut walk, &mut Deferred::new());
+        }
         let mut address = start;
         while address < end {
             if !self.enter_table(extent, address) {
@@ -228,7 +251,9 @@ impl<'a> Work<'a, '_> {
                 let most = if is_by_page(self.memory, folio, extent) { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);
                 let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
-                let out = if is_refused(self.memory, folio) {
+                let out = if folio.is_file() {
+                    self.forget_run(table, folio, extent, run)
+                } else if is_refused(self.memory, folio) {
                     0
                 } else if folio.is_swap_backed() {
                     self.unmap_run(table, folio, extent, run)
@@ -281,13 +306,7 @@ impl<'a> Work<'a, '_> {
         extent: &'a Extent,
         run: Entries,
     ) -> usize {
-        self.memory.door.fact(Fact::Batch(run.slot, run.count));
-        let old = table.clear(run.slot, run.count);
-        self.defer(extent);
-        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
-        if old.is_dirty() {
-            folio.set_dirty(true);
-        }
+        let old = self.clear_run(table, folio, extent, run);
         if discard::discard(self.memory, folio, extent, table, run.slot, (run.page, run.count)) {
             self.discarded = true;
             return run.count;
@@ -295,6 +314,32 @@ impl<'a> Work<'a, '_> {
         self.flush.flush(self.memory);
         table.set_run(run.slot, old, run.count);
         0
+    }
+
+    /// Clears the entries of a file's folio.
+    fn forget_run(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, extent: &'a Extent, run: Entries) -> usize {
+        self.clear_run(table, folio, extent, run);
+        forget(folio, table, run.slot, (run.page, run.count));
+        self.discarded = true;
+        run.count
+    }
+
+    /// Takes entries out without another in their place. Returns the first with the flags of all.
+    fn clear_run(
+        &mut self,
+        table: &TableGuard<'_>,
+        folio: &FolioLock<'_>,
+        extent: &'a Extent,
+        run: Entries,
+    ) -> Descriptor {
+        self.memory.door.fact(Fact::Batch(run.slot, run.count));
+        let old = table.clear(run.slot, run.count);
+        self.defer(extent);
+        self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
+        if old.is_dirty() {
+            folio.set_dirty(true);
+        }
+        old
     }
 
     /// Raises the swap counts, a run of equal exclusivity at a time. Returns for how many pages.

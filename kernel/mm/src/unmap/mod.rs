@@ -1,5 +1,6 @@
-//! Unmapping anonymous folios for reclaim: every entry that maps the folio becomes a swap entry, or stays empty where the folio was
-//! lazily freed (`discard.rs`).
+//! Unmapping folios for reclaim: every entry that maps an anonymous folio becomes a swap entry, or stays empty where the folio was
+//! lazily freed (`discard.rs`). The entries of a file's folio stay empty: the file still has it. A folio whose memory is bad has a way
+//! of its own, as have huge pages, which nobody else unmaps (`poison.rs`).
 //!
 //! | way | unit of clearing | flush |
 //! |---|---|---|
@@ -7,11 +8,14 @@
 //! | `folio` | all entries of the folio in one table, as the series proposes | a TLBI a run at once, a DSB before write-out |
 //! | `gather` | all entries of a reclaim batch (`gather.rs`) | a TLBI a run of addresses and one pair of DSB for the batch |
 //!
-//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it. A
+//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it, and those of
+//! files are taken out whole in every way, as Linux does since 7.2. A
 //! swap-backed folio is locked and in the swap cache throughout, so a fault on a page that is already out waits for the lock.
 
 mod discard;
 mod gather;
+mod locked;
+mod poison;
 mod swap_out;
 mod walk;
 
@@ -39,7 +43,11 @@ use walk::FolioWalk;
 /// the access and dirty flags, which the batch shares.
 pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) -> bool {
     let began = memory.door.mark(Mark::Unmap);
-    unmap_everywhere(memory, folio, deferred);
+    if folio.is_poisoned() {
+        poison::unmap_poisoned(memory, folio, deferred);
+    } else {
+        unmap_everywhere(memory, folio, deferred);
+    }
     let ended = memory.door.mark(Mark::Other);
     memory.count().instructions_unmap.add(u64::from(ended.wrapping_sub(began)));
     !folio.is_mapped()
@@ -59,7 +67,7 @@ fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Defer
     }
 }
 
-/// Unmaps the folio from one area. False if something was put back, which ends the whole walk.
+/// Unmaps the folio from one area. False if something was put back, or the area is locked, which ends the whole walk.
 fn unmap_one(
     memory: &Memory,
     folio: &FolioLock<'_>,
@@ -67,6 +75,9 @@ fn unmap_one(
     walk: &mut FolioWalk<'_>,
     deferred: &mut Deferred,
 ) -> bool {
+    if is_locked(extent) {
+        return !locked::keeps(memory, folio, walk, deferred);
+    }
     while let Some((table, slot, left)) = walk.next(deferred) {
         // Local to the turn: a length that survived it would drop the next entry's references too often (reference 1.2).
         let count = unmap_run(memory, folio, extent, table, slot, left, deferred);
@@ -108,6 +119,10 @@ fn unmap_run(
         // Whether a marker must be left is asked once a batch; anonymous areas never need one (reference 1.5).
         let _ = table.get(slot);
     }
+    if folio.is_file() {
+        forget(folio, table, slot, (first, count));
+        return Ok(count);
+    }
     let refused = is_refused(memory, folio);
     if !refused && folio.is_swap_backed() {
         swap_out::replace(memory, folio, table, first, slot, old, count)?;
@@ -118,11 +133,25 @@ fn unmap_run(
     Ok(count)
 }
 
+/// The entries of pages of a file stay empty (reference A7): a fault finds the pages in the file.
+fn forget(folio: &FolioLock<'_>, table: &TableGuard<'_>, slot: Slot, (first, count): (usize, usize)) {
+    table.memory.door.fact(Fact::Discard(slot, count, true));
+    table.space.add_file(-(count as i64));
+    table.count.space_counts.add(1);
+    swap_out::leave(table.count, folio, first, count);
+}
+
 /// Whether entries are cleared one by one: by the policy of the folio's kind, or that of areas in which writes are watched (reference
 /// 1.6).
 fn is_by_page(memory: &Memory, folio: &FolioLock<'_>, extent: &Extent) -> bool {
     let policy = memory.policy();
-    let of_kind = if folio.is_swap_backed() { policy.unmap() == Unmap::Page } else { policy.lazyfree() == Unit::Page };
+    let of_kind = if folio.is_file() {
+        false
+    } else if folio.is_swap_backed() {
+        policy.unmap() == Unmap::Page
+    } else {
+        policy.lazyfree() == Unit::Page
+    };
     of_kind || (extent.flags.contains(AreaFlags::UFFD_WP) && !policy.uffd_batch())
 }
 
@@ -132,6 +161,11 @@ fn is_refused(memory: &Memory, folio: &FolioLock<'_>) -> bool {
     let refused = folio.is_swap_backed() != folio.is_swap_cache();
     memory.count().unmap_warnings.add(u64::from(refused));
     refused
+}
+
+/// Whether the area keeps what it maps (reference 4.24). Nothing of a folio is taken out of it.
+fn is_locked(extent: &Extent) -> bool {
+    mutant::or(Mutant::LockedAreaUnmapped, extent.flags.contains(AreaFlags::LOCKED), false)
 }
 
 /// How many entries may be cleared together: they agree in all but dirty state and access flag, so that putting them back can not

@@ -27,6 +27,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::read(FIELD),
         2 => operation::destroy(FIELD),
         1 => operation::map(FIELD),
+        1 => operation::file(FIELD),
         4 => operation::page_out(FIELD),
         1 => operation::reclaim(FIELD),
         2 => operation::keep(FIELD),

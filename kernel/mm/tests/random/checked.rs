@@ -4,12 +4,13 @@
 
 use mm::Errno;
 use mm::fault::{Access, FaultError};
-use mm::space::advice::DONTNEED;
+use mm::space::advice::{DONTNEED, POPULATE_WRITE};
 use mmu::Features;
 
 use crate::operation::{Operation, Pages};
 use crate::shadow::Shadow;
-use crate::view::{self, View};
+use crate::source::{FileShadow, SharedFile};
+use crate::view::{self, Entry, View};
 use crate::world::{PAGES, SPACES, Size, WORDS, World, at, failed};
 
 /// Faults of one access after which it will never succeed.
@@ -23,6 +24,7 @@ pub struct Checked {
     pub world: World,
     /// Those of the spaces that are there, by number.
     shadows: [Option<Shadow>; SPACES],
+    file: SharedFile,
     /// The space that runs.
     running: usize,
 }
@@ -31,8 +33,9 @@ impl Checked {
     pub fn new(size: Size, features: Features) -> Self {
         let world = World::new(size, features, 1, 1);
         world.memory.activate(world.space(0));
-        let shadows = world.spaces.each_ref().map(|space| space.as_ref().map(|_| Shadow::new()));
-        Self { world, shadows, running: 0 }
+        let file = FileShadow::new();
+        let shadows = world.spaces.each_ref().map(|space| space.as_ref().map(|_| Shadow::new(&file)));
+        Self { world, shadows, file, running: 0 }
     }
 
     /// Carries an operation out. Returns what it returned.
@@ -45,6 +48,7 @@ impl Checked {
                 self.running = space;
                 self.call(operation)?
             }
+            Operation::Resize(pages) => self.resize(pages)?,
             Operation::Fork(child) => self.fork(child)?,
             Operation::Exit(space) => {
                 self.exit(space);
@@ -83,6 +87,9 @@ impl Checked {
         for (space, (seen, shadow)) in view.spaces.iter().zip(&mut self.shadows).enumerate() {
             let Some(shadow) = shadow else { continue };
             for (page, seen) in seen.pages.iter().enumerate() {
+                if seen.entry == Entry::None && shadow.is_of_file(page) {
+                    continue;
+                }
                 let right = shadow.words(page);
                 if !(seen.words.iter().enumerate()).all(|(word, &found)| shadow.sees(page, word, found)) {
                     return Err(format!("page {page} of space {space} holds {:x?} instead of {right:x?}", seen.words));
@@ -98,6 +105,9 @@ impl Checked {
         let before = self.world.struck();
         let refused = self.refusal(operation);
         let result = self.world.call(self.running, operation);
+        if let Operation::Advise(pages, POPULATE_WRITE) = *operation {
+            self.note_copies(pages);
+        }
         let excused = self.excuses(result, before);
         let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
         let right = match (refused, operation) {
@@ -107,6 +117,19 @@ impl Checked {
             (None, _) => shadow.apply(operation),
         };
         if result == right || excused { Ok(result) } else { Err(format!("returns {result:?} instead of {right:?}")) }
+    }
+
+    /// Pages of the file that were copied without a store.
+    fn note_copies(&mut self, pages: Pages) {
+        let copied: Vec<_> = pages.iter().filter(|&page| self.world.is_own(self.running, page)).collect();
+        copied.into_iter().for_each(|page| self.shadow_mut().copy(page));
+    }
+
+    fn resize(&mut self, pages: usize) -> Result<Returned, String> {
+        let result = self.world.call(self.running, &Operation::Resize(pages));
+        self.file.borrow_mut().resize(pages);
+        self.shadows.iter_mut().flatten().for_each(|shadow| shadow.cut(pages));
+        if result.is_ok() { Ok(result) } else { Err(format!("returns {result:?}")) }
     }
 
     /// Why an operation must be refused before it does anything, where the areas say so.
@@ -220,7 +243,7 @@ impl Checked {
         let shadow = self.shadow_mut();
         match (found, shadow.access(page, Access::Read)) {
             (None, _) => Ok(()),
-            (Some(_), Err(error @ (FaultError::NotMapped | FaultError::Denied))) => {
+            (Some(_), Err(error @ (FaultError::NotMapped | FaultError::Denied | FaultError::BeyondEnd))) => {
                 Err(format!("page {page} is read: {error}"))
             }
             (Some(found), _) if shadow.sees(page, word, found) => Ok(()),

@@ -32,6 +32,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::read(NEAR),
         2 => operation::destroy(NEAR),
         1 => operation::map(NEAR),
+        1 => operation::file(NEAR),
         4 => operation::page_out(NEAR),
         1 => operation::reclaim(NEAR),
         2 => operation::keep(NEAR),

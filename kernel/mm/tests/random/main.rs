@@ -12,6 +12,7 @@ mod operation;
 mod quiet;
 mod runner;
 mod shadow;
+mod source;
 mod together;
 mod view;
 mod world;

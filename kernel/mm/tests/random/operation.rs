@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::source::FILE_PAGES;
 use crate::world::{PAGES, SPACES};
 
 /// Readable and writable.
@@ -47,6 +48,10 @@ pub enum Operation {
     Read(Pages),
     /// mmap, in place of what is there.
     Map(Pages, Prot),
+    /// mmap of the file from this page of it on, shared or not.
+    MapFile(Pages, usize, Prot, bool),
+    /// ftruncate of the file, in pages.
+    Resize(usize),
     /// munmap.
     Unmap(Pages),
     /// mprotect.
@@ -83,18 +88,23 @@ pub enum Operation {
 }
 
 use Operation::{
-    Advise, Child, Enter, Exit, Fail, Forget, Fork, Latency, Map, Move, Protect, Read, Reclaim, Rollover, Set, Shrink,
-    Tick, Unmap, Write,
+    Advise, Child, Enter, Exit, Fail, Forget, Fork, Latency, Map, MapFile, Move, Protect, Read, Reclaim, Resize,
+    Rollover, Set, Shrink, Tick, Unmap, Write,
 };
 
 impl Operation {
     /// The pages that it is about; for one that is about none, the first.
     pub fn pages(&self) -> Pages {
         match *self {
-            Write(pages, _) | Map(pages, _) | Protect(pages, _) | Advise(pages, _) | Move(pages, ..) => pages,
+            Write(pages, _)
+            | Map(pages, _)
+            | MapFile(pages, ..)
+            | Protect(pages, _)
+            | Advise(pages, _)
+            | Move(pages, ..) => pages,
             Read(pages) | Unmap(pages) | Reclaim(pages) => pages,
-            Fork(_) | Child | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Set(..) | Forget | Latency(_) | Tick
-            | Fail(..) => Pages(0, 1),
+            Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Set(..) | Forget
+            | Latency(_) | Tick | Fail(..) => Pages(0, 1),
         }
     }
 }
@@ -161,6 +171,16 @@ pub fn read(of: Range<usize>) -> impl Strategy<Value = Operation> {
 /// mmap with any protection.
 pub fn map(of: Range<usize>) -> impl Strategy<Value = Operation> {
     (pages(of), select(&PROTECTIONS[..])).prop_map(|(pages, prot)| Map(pages, prot))
+}
+
+/// mmap of the file, mostly so that its blocks can be folded; and where it ends.
+pub fn file(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let first = prop_oneof![1 => 0..FILE_PAGES, 3 => (0..4usize).prop_map(|block| block * CONT_PTES)];
+    let map = (pages(of), first, select(&PROTECTIONS[..]), any::<bool>()).prop_map(|(pages, first, prot, shared)| {
+        MapFile(Pages(pages.0, pages.1.min(FILE_PAGES - first)), first, prot, shared)
+    });
+    let size = prop_oneof![1 => 0..=FILE_PAGES, 1 => Just(FILE_PAGES)];
+    prop_oneof![3 => map, 1 => size.prop_map(Resize)]
 }
 
 /// What takes the contents of pages of a range away.

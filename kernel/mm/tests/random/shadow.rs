@@ -7,12 +7,14 @@ use mm::space::advice;
 use mm::vma::Prot;
 
 use crate::operation::{Operation, Pages, RW};
+use crate::source::{SharedFile, Source};
 use crate::world::{PAGES, WORDS, allows};
 
 /// A mapped page.
 #[derive(Clone, Copy)]
 struct Page {
     prot: Prot,
+    source: Source,
     words: [u64; WORDS],
     /// Which of the words may as well be 0, as MADV_FREE gave them up and they were not written since.
     given_up: [bool; WORDS],
@@ -25,8 +27,9 @@ struct Page {
 }
 
 impl Page {
-    fn fresh(prot: Prot) -> Option<Self> {
-        Some(Self { prot, words: [0; WORDS], given_up: [false; WORDS], settled: true, stays: false, wiped: false })
+    fn fresh(prot: Prot, source: Source) -> Option<Self> {
+        let (words, given_up) = ([0; WORDS], [false; WORDS]);
+        Some(Self { prot, source, words, given_up, settled: true, stays: false, wiped: false })
     }
 
     /// A word is seen to be `found`. Whether it may be.
@@ -67,49 +70,89 @@ impl Page {
 /// What a space must look like to its program.
 pub struct Shadow {
     /// `None` where nothing is mapped.
-    pages: [Option<Page>; PAGES],
+    pages: Box<[Option<Page>; PAGES]>,
+    file: SharedFile,
 }
 
 impl Shadow {
     /// All mapped, nothing written.
-    pub fn new() -> Self {
-        Self { pages: [Page::fresh(RW); PAGES] }
+    pub fn new(file: &SharedFile) -> Self {
+        Self { pages: Box::new([Page::fresh(RW, Source::Own); PAGES]), file: file.clone() }
     }
 
     /// That of a child.
     pub fn fork(&self) -> Self {
-        Self { pages: self.pages.map(|page| page.and_then(Page::inherited)) }
+        let pages = self.pages.map(|page| page.and_then(Page::inherited));
+        Self { pages: Box::new(pages), file: self.file.clone() }
     }
 
     /// How an access must end, faults resolved.
     pub fn access(&self, page: usize, access: Access) -> Result<(), FaultError> {
         let page = self.pages[page].ok_or(FaultError::NotMapped)?;
-        if allows(page.prot, access) { Ok(()) } else { Err(FaultError::Denied) }
+        if !allows(page.prot, access) {
+            return Err(FaultError::Denied);
+        }
+        let is_there = page.source.page().is_none_or(|page| page < self.file.borrow().size);
+        if is_there { Ok(()) } else { Err(FaultError::BeyondEnd) }
+    }
+
+    /// Whether a page that nothing was done to is found in the file.
+    pub fn is_of_file(&self, page: usize) -> bool {
+        self.pages[page].is_some_and(|page| page.source.seen().is_some())
     }
 
     /// What the words of a page must hold; 0 where nothing is mapped.
     pub fn words(&self, page: usize) -> [u64; WORDS] {
-        self.pages[page].map_or([0; WORDS], |page| page.words)
+        let seen = |page: Page| page.source.seen().map_or(page.words, |page| self.file.borrow().words[page]);
+        self.pages[page].map_or([0; WORDS], seen)
     }
 
     /// The program sees what a word holds. Whether it may be so.
     pub fn sees(&mut self, page: usize, word: usize, found: u64) -> bool {
+        if self.is_of_file(page) {
+            return found == self.words(page)[word];
+        }
         self.pages[page].as_mut().map_or(found == 0, |page| page.sees(word, found))
     }
 
     /// The program has stored a value.
     pub fn store(&mut self, page: usize, word: usize, value: u64) {
+        self.copy(page);
         if let Some(page) = &mut self.pages[page] {
+            if let Source::Shared(of_file) = page.source {
+                self.file.borrow_mut().words[of_file][word] = value;
+            }
             page.words[word] = value;
             page.given_up[word] = false;
             page.settled = true;
         }
     }
 
+    /// A page of the file that is mapped for itself alone is copied there.
+    pub fn copy(&mut self, page: usize) {
+        let words = self.words(page);
+        if let Some(page @ Page { source: Source::Private(_), .. }) = &mut self.pages[page] {
+            page.source = Source::Copy(page.source.page().unwrap_or_default());
+            (page.words, page.given_up, page.settled) = (words, [false; WORDS], true);
+        }
+    }
+
+    /// The file ends here from now on: copies of what was cut off go too.
+    pub fn cut(&mut self, pages: usize) {
+        let is_cut = |page: &&mut Page| page.source.page().is_some_and(|page| page >= pages);
+        self.pages.iter_mut().flatten().filter(is_cut).for_each(|page| page.source = page.source.uncopied());
+    }
+
     /// Does what an operation that is not an access does. Returns what it must return.
     pub fn apply(&mut self, operation: &Operation) -> Result<(), Errno> {
         match *operation {
-            Operation::Map(pages, prot) => pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot)),
+            Operation::Map(pages, prot) => {
+                pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot, Source::Own))
+            }
+            Operation::MapFile(pages, first, prot, shared) => {
+                let source = if shared { Source::Shared } else { Source::Private };
+                pages.iter().zip(first..).for_each(|(page, at)| self.pages[page] = Page::fresh(prot, source(at)));
+            }
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
             Operation::Advise(pages, advice) => return self.advise(pages, advice),
@@ -142,8 +185,14 @@ impl Shadow {
             advice::POPULATE_READ => return self.populate(pages, Access::Read),
             advice::POPULATE_WRITE => return self.populate(pages, Access::Write),
             advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
-            advice::FREE => pages.iter().for_each(|page| self.give_up(page)),
-            _ => self.pages[pages.iter()].iter_mut().flatten().for_each(|page| page.note(advice)),
+            advice::FREE => self.anonymous_until_a_file(pages).iter().for_each(|page| self.give_up(page)),
+            advice::WIPEONFORK => {
+                self.anonymous_until_a_file(pages).iter().for_each(|page| self.note(page, advice));
+            }
+            _ => pages.iter().for_each(|page| self.note(page, advice)),
+        }
+        if matches!(advice, advice::FREE | advice::WIPEONFORK) && self.anonymous_until_a_file(pages).1 < pages.1 {
+            return Err(Errno::EINVAL);
         }
         // A hole stops nothing.
         if pages.iter().all(|page| self.pages[page].is_some()) { Ok(()) } else { Err(Errno::ENOMEM) }
@@ -151,7 +200,20 @@ impl Shadow {
 
     fn empty(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
-            *page = Page { words: [0; WORDS], given_up: [false; WORDS], ..*page };
+            let source = page.source.uncopied();
+            *page = Page { source, words: [0; WORDS], given_up: [false; WORDS], ..*page };
+        }
+    }
+
+    /// Those of the pages before the first where a file is mapped.
+    fn anonymous_until_a_file(&self, pages: Pages) -> Pages {
+        let is_of_file = |page: &usize| self.pages[*page].is_some_and(|page| page.source != Source::Own);
+        Pages(pages.0, pages.iter().take_while(|page| !is_of_file(page)).count())
+    }
+
+    fn note(&mut self, page: usize, advice: u32) {
+        if let Some(page) = &mut self.pages[page] {
+            page.note(advice);
         }
     }
 
@@ -165,6 +227,7 @@ impl Shadow {
         pages.iter().try_for_each(|page| match self.access(page, access) {
             Ok(()) => Ok(()),
             Err(FaultError::NotMapped) => Err(Errno::ENOMEM),
+            Err(FaultError::BeyondEnd) => Err(Errno::EFAULT),
             Err(_) => Err(Errno::EINVAL),
         })
     }

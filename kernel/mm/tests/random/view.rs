@@ -12,7 +12,7 @@ use mm::inject::Point;
 use mm::lru::LruList;
 use mm::swap::SwapEntry;
 use mm::vma::{AreaFlags, Prot};
-use mmu::{Descriptor, Pfn};
+use mmu::{Descriptor, ENTRIES, Pfn};
 
 use crate::world::{PAGES, WORDS, World, at, offset};
 
@@ -177,17 +177,27 @@ impl Looker<'_> {
             anon_pages: space.anon_pages(),
             swap_entries: space.swap_entries(),
             areas: areas(space),
-            pages: (0..PAGES).map(|page| self.page(space, page)).collect(),
+            pages: self.entries(space).into_iter().map(|entry| self.page(entry)).collect(),
         }
     }
 
-    fn page(&mut self, space: &Space, page: usize) -> PageView {
+    /// Those of the field, a table at a time.
+    fn entries(&self, space: &Space) -> Vec<Descriptor> {
         let memory = &self.world.memory;
-        let address = at(page, 0).page();
-        let entry = match space.tables.find(memory, address) {
-            Some(table) => memory.door.load(table.slot(address)),
-            None => Descriptor::NONE,
-        };
+        let mut found = Vec::with_capacity(PAGES);
+        while found.len() < PAGES {
+            let start = at(found.len(), 0).page();
+            let mut entries = [Descriptor::NONE; ENTRIES];
+            if let Some(table) = space.tables.find(memory, start) {
+                memory.door.load_all(table, &mut entries);
+            }
+            found.extend_from_slice(&entries[start.index(3)..]);
+        }
+        found.truncate(PAGES);
+        found
+    }
+
+    fn page(&mut self, entry: Descriptor) -> PageView {
         if entry.is_none() {
             PageView { entry: Entry::None, words: [0; WORDS] }
         } else if entry.is_present() {

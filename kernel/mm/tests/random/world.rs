@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use mm::fault::{Access, FaultError};
+use mm::file::FileId;
 use mm::inject::Point;
 use mm::lru::FolioList;
 use mm::map::{MapFlags, MapRequest};
@@ -11,11 +12,12 @@ use mm::reclaim::reclaim_folios;
 use mm::remap::{MoveFlags, MoveRequest};
 use mm::swap::{Drive, RamDevice};
 use mm::vma::Prot;
-use mm::{Errno, Memory, Space, audit};
+use mm::{Errno, Memory, OpenFile, Space, audit};
 use mmu::host::{Config, Machine};
-use mmu::{Cause, Door, Features, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
+use mmu::{Cause, Descriptor, Door, Features, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
 
 use crate::operation::{Operation, Pages, RW};
+use crate::source::FILE_PAGES;
 
 /// Pages of the field that each space has.
 pub const PAGES: usize = 128 + 512;
@@ -57,6 +59,8 @@ pub struct World {
     pub machine: Machine,
     pub device: Arc<Drive>,
     pub memory: Memory,
+    /// The file that spaces map, and the space that keeps it by a map of its own.
+    file: (FileId, Arc<Space>),
     /// By number; `None` for one that is not there.
     pub spaces: [Option<Arc<Space>>; SPACES],
     /// What was free before the field was mapped.
@@ -98,7 +102,8 @@ impl World {
         memory.policy().parse("thp", "64K=always").expect("a right value");
         let stock = stock(&memory);
         let spaces = std::array::from_fn(|number| (number < 2).then(|| memory.create_space().expect("a space")));
-        let world = Self { size, machine, device, memory, spaces, stock };
+        let file = make_file(&memory).expect("a file");
+        let world = Self { size, machine, device, memory, file, spaces, stock };
         for space in [0, 1] {
             world.call(space, &Operation::Map(Pages(0, PAGES), RW)).expect("mmap");
         }
@@ -126,6 +131,19 @@ impl World {
         }
     }
 
+    fn open_file(&self) -> OpenFile<'_> {
+        self.memory.reopen_file(self.file.0).expect("the file is mapped")
+    }
+
+    /// Whether a page of a space is anonymous memory, there or swapped out.
+    pub fn is_own(&self, space: usize, page: usize) -> bool {
+        let address = at(page, 0).page();
+        let table = self.space(space).tables.find(&self.memory, address);
+        let entry = table.map_or(Descriptor::NONE, |table| self.memory.door.load(table.slot(address)));
+        let of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
+        !(entry.is_none() || of_file())
+    }
+
     /// Whether pages lie in one area.
     pub fn is_one_area(&self, space: usize, pages: Pages) -> bool {
         let (start, length) = range(pages);
@@ -144,6 +162,13 @@ impl World {
                 let (address, length) = range(pages);
                 memory.mmap(space, MapRequest { address, length, prot, flags }).map(drop)
             }
+            Operation::MapFile(pages, first, prot, shared) => {
+                let kind = if shared { MapFlags::SHARED } else { MapFlags::PRIVATE };
+                let (address, length) = range(pages);
+                let request = MapRequest { address, length, prot, flags: kind | MapFlags::FIXED };
+                memory.mmap_file(space, request, &self.open_file(), first as u64 * PAGE_SIZE).map(drop)
+            }
+            Operation::Resize(pages) => self.open_file().resize(pages as u64 * PAGE_SIZE),
             Operation::Unmap(pages) => memory.munmap(space, range(pages).0, range(pages).1),
             Operation::Protect(pages, prot) => memory.mprotect(space, range(pages).0, range(pages).1, prot),
             Operation::Advise(pages, advice) => memory.madvise(space, range(pages).0, range(pages).1, advice),
@@ -253,6 +278,7 @@ impl World {
     pub fn end(mut self) -> Result<(), String> {
         self.memory.deactivate();
         (0..SPACES).for_each(|space| self.exit(space));
+        self.memory.destroy_space(&self.file.1);
         while self.device.pending() > 0 {
             self.tick();
         }
@@ -260,6 +286,16 @@ impl World {
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }
     }
+}
+
+/// A file that a space of its own keeps.
+fn make_file(memory: &Memory) -> Result<(FileId, Arc<Space>), Errno> {
+    let keeper = memory.create_space()?;
+    let length = FILE_PAGES as u64 * PAGE_SIZE;
+    let file = memory.open_file(length)?;
+    let request = MapRequest { address: 0, length, prot: RW, flags: MapFlags::SHARED };
+    memory.mmap_file(&keeper, request, &file, 0)?;
+    Ok((file.id(), keeper))
 }
 
 /// What must be in the end as it was before: free frames, free slots, anon_vmas, defects.

@@ -23,6 +23,8 @@ pub(super) struct Queue {
     pub(super) buried: Option<Arc<Task>>,
     /// Since when the task that runs has done so.
     pub(super) since: u64,
+    /// Nanoseconds that no task ran.
+    pub(super) idle: u64,
     /// When its time is over, if others are ready.
     pub(super) slice_end: u64,
     /// When the timer's interrupt will come.
@@ -47,6 +49,7 @@ impl Queue {
             all: BTreeMap::from([(first.id, first)]),
             buried: None,
             since: timer::now_ns(),
+            idle: 0,
             slice_end: 0,
             armed: None,
             fruitless: 0,

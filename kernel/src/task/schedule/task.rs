@@ -85,6 +85,11 @@ impl Task {
         }
     }
 
+    /// Whether it waits, in one letter, and how long it has run.
+    pub fn activity(&self) -> (char, u64) {
+        (if self.waits_for().is_some() { 'S' } else { 'R' }, self.ran.load(Ordering::Relaxed))
+    }
+
     pub(super) fn add_time(&self, nanoseconds: u64) {
         self.ran.fetch_add(nanoseconds, Ordering::Relaxed);
     }

@@ -3,14 +3,19 @@
 pub mod counts;
 pub mod data;
 pub mod device;
+pub mod file;
 pub mod flush;
 pub mod fold;
 pub mod fork;
 pub mod getters;
 pub mod helpers;
+pub mod huge;
 pub mod lazyfree;
+pub mod locked;
 pub mod moving;
 pub mod pin;
+pub mod poison;
+pub mod pressure;
 pub mod protect;
 pub mod rollback;
 pub mod split;
@@ -36,13 +41,18 @@ pub const FAMILIES: &[&[Case]] = &[
     device::CASES,
     fork::CASES,
     pin::CASES,
+    locked::CASES,
     zap::CASES,
     protect::CASES,
     moving::CASES,
+    file::CASES,
     split::CASES,
     swap_full::CASES,
     uffd::CASES,
+    pressure::CASES,
     flush::CASES,
+    huge::CASES,
+    poison::CASES,
     totals::CASES,
     data::CASES,
 ];

@@ -1,0 +1,99 @@
+//! The first touch of an area that maps a file: a page of the file, or for a write to a private area a copy of one (reference 4.5).
+//!
+//! The file's contents are locked to read from the look at them until the page is mapped, so that it can not be cut off in between. What
+//! has to be allocated is there before.
+
+use mmu::mutant::{self, Mutant};
+use mmu::{Descriptor, ENTRIES, Pfn, Protection, VirtAddr};
+
+use super::{Access, Fault, FaultError, Handled, Outcome};
+use crate::file::{Contents, FileId, MemoryFile, Part};
+use crate::folio::Folio;
+use crate::frame::FreshFolio;
+use crate::pgtable::TableGuard;
+use crate::rmap::AnonVmaId;
+
+impl<'a> Fault<'a> {
+    pub(super) fn file(&self, id: FileId) -> Handled {
+        let Some(file) = self.memory.files.get(id) else { return Err(FaultError::BeyondEnd) };
+        let copies = !self.area.backing.is_shared() && self.access == Access::Write;
+        if copies && self.area.anon.is_none() {
+            return Ok(Outcome::NeedsAnonVma);
+        }
+        let fresh = if copies { Some(self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?) } else { None };
+        drop(self.lock_table()?);
+        let index = self.area.index_of(self.address);
+        let contents = file.contents();
+        if index >= contents.pages() {
+            return Err(FaultError::BeyondEnd);
+        }
+        let Some(part) = contents.find(index) else {
+            drop(contents);
+            return self.fill_hole(&file, index);
+        };
+        let folio = self.memory.frames.folio_of(part.head);
+        let page = (index - part.first) as usize;
+        match (fresh, self.area.anon) {
+            (Some(fresh), Some(anon)) => self.copy_of_file(folio.page(page), fresh, anon),
+            _ => self.map_file(&contents, part, folio, page),
+        }
+    }
+
+    /// A file has folios of the sizes that anonymous memory has.
+    fn fill_hole(&self, file: &MemoryFile, index: u64) -> Handled {
+        file.fill_hole(self.memory, index, self.memory.policy().sizes().orders(self.area.advice()), 0)?;
+        Ok(Outcome::Again)
+    }
+
+    /// Maps the whole folio where it fits, else the page: writable in a shared area, also by a read.
+    fn map_file(&self, contents: &Contents, part: Part, folio: Folio<'_>, page: usize) -> Handled {
+        let memory = self.memory;
+        let table = self.lock_table()?;
+        if !self.is_empty(table.slot(self.address), 1) {
+            return Ok(Outcome::Again);
+        }
+        let whole = if part.end() <= contents.pages() { self.whole(&table, folio, page) } else { None };
+        let (start, first, count) = whole.map_or((self.address, page, 1), |start| (start, 0, folio.pages()));
+        self.space.complete_discards(memory);
+        folio.get(count);
+        folio.add_maps(first, count);
+        let allowed = self.area.protection();
+        let writes = mutant::or(Mutant::PrivateWritesFile, self.area.backing.is_shared(), true);
+        let protection = Protection { write: allowed.write && writes, ..allowed };
+        let entry = Descriptor::user_page(folio.page(first), protection).make_young();
+        let entry = if self.access == Access::Write { entry.make_dirty() } else { entry };
+        if protection.execute {
+            memory.door.sync_instructions(folio.page(first), count);
+        }
+        table.set_run(table.slot(start), entry, count);
+        self.note_resolved(&table);
+        self.space.add_file(count as i64);
+        memory.count().faults_file.add(1);
+        Ok(Outcome::Resolved)
+    }
+
+    /// Where the folio begins, if all of it lies in the area and in the table and nothing is mapped there.
+    fn whole(&self, table: &TableGuard<'_>, folio: Folio<'_>, page: usize) -> Option<VirtAddr> {
+        let here = table.slot(self.address);
+        let (first, pages) = (here.index().checked_sub(page)?, folio.pages());
+        let start = VirtAddr::new(self.address.as_u64().checked_sub((page as u64) << mmu::PAGE_SHIFT)?);
+        let fits = first + pages <= ENTRIES && self.area.covers(start, start.add_pages(pages));
+        (fits && self.is_empty(table.slot(start), pages)).then_some(start)
+    }
+
+    /// A copy of the file's page, which is the area's own.
+    fn copy_of_file(&self, page: Pfn, fresh: FreshFolio<'a>, anon: AnonVmaId) -> Handled {
+        self.memory.door.copy_pages(fresh.head(), page, 1);
+        let table = self.lock_table()?;
+        let slot = table.slot(self.address);
+        if !self.is_empty(slot, 1) {
+            return Ok(Outcome::Again);
+        }
+        self.space.complete_discards(self.memory);
+        self.map_fresh(&table, slot, fresh, anon);
+        self.note_resolved(&table);
+        self.space.add_anon(1);
+        self.memory.count().faults_copy.add(1);
+        Ok(Outcome::Resolved)
+    }
+}

@@ -1,0 +1,187 @@
+//! What the tables of a range hold, for programs that look (reference 6.2): sums, and an answer for each page. Looking changes nothing,
+//! and completes nothing that reclaim has deferred; what it reads of tables is counted like any other read.
+
+use core::ops::AddAssign;
+
+use mmu::{Descriptor, VirtAddr};
+
+use crate::folio::Folio;
+use crate::memory::Memory;
+use crate::space::Space;
+use crate::swap::{SwapEntry, Swapped};
+use crate::walk::for_each_table_as_is;
+
+/// What one entry says.
+#[derive(Clone, Copy, Debug)]
+pub enum Look<'m> {
+    /// It maps a page of a folio.
+    Page(Descriptor, Folio<'m>),
+    /// It maps the shared page of zeros.
+    Zero(Descriptor),
+    /// Its page is swapped out.
+    Swapped(Swapped),
+}
+
+/// Sums over a range: in pages, but for those in proportion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Mapped.
+    pub resident: u64,
+    /// Mapped, each divided by how often it is: in bytes, times 4096.
+    pub proportional: u64,
+    /// Of those, dirty ones.
+    pub proportional_dirty: u64,
+    /// Clean, and mapped more than once.
+    pub shared_clean: u64,
+    /// Dirty, and mapped more than once.
+    pub shared_dirty: u64,
+    /// Clean, and mapped once.
+    pub private_clean: u64,
+    /// Dirty, and mapped once.
+    pub private_dirty: u64,
+    /// Touched since somebody looked.
+    pub referenced: u64,
+    /// Anonymous.
+    pub anonymous: u64,
+    /// Given up by MADV_FREE and not written since.
+    pub lazily_freed: u64,
+    /// Swapped out.
+    pub swapped: u64,
+    /// Swapped out, each divided by how many entries name it: in bytes, times 4096.
+    pub swapped_proportional: u64,
+}
+
+/// A page in proportion: its bytes, times 4096 so that a part of it is still exact enough.
+const WHOLE: u64 = mmu::PAGE_SIZE << 12;
+
+impl Usage {
+    fn add(&mut self, memory: &Memory, look: Look<'_>) {
+        match look {
+            // As on Linux, the page of zeros is nobody's.
+            Look::Zero(_) => {}
+            Look::Page(entry, folio) => self.add_page(entry, folio),
+            Look::Swapped(Swapped { entry, .. }) => {
+                self.swapped += 1;
+                self.swapped_proportional += WHOLE / memory.swap.count(entry).max(1) as u64;
+            }
+        }
+    }
+
+    fn add_page(&mut self, entry: Descriptor, folio: Folio<'_>) {
+        let maps = folio.page_maps(folio.index_of(entry.frame())).max(1) as u64;
+        let is_dirty = entry.is_dirty() || folio.is_dirty();
+        self.resident += 1;
+        self.anonymous += u64::from(!folio.is_file());
+        self.proportional += WHOLE / maps;
+        self.proportional_dirty += if is_dirty { WHOLE / maps } else { 0 };
+        self.referenced += u64::from(entry.is_young() || folio.is_referenced());
+        self.lazily_freed += u64::from(!folio.is_swap_backed() && !is_dirty);
+        let sum = match (maps > 1, is_dirty) {
+            (true, true) => &mut self.shared_dirty,
+            (true, false) => &mut self.shared_clean,
+            (false, true) => &mut self.private_dirty,
+            (false, false) => &mut self.private_clean,
+        };
+        *sum += 1;
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.resident += other.resident;
+        self.proportional += other.proportional;
+        self.proportional_dirty += other.proportional_dirty;
+        self.shared_clean += other.shared_clean;
+        self.shared_dirty += other.shared_dirty;
+        self.private_clean += other.private_clean;
+        self.private_dirty += other.private_dirty;
+        self.referenced += other.referenced;
+        self.anonymous += other.anonymous;
+        self.lazily_freed += other.lazily_freed;
+        self.swapped += other.swapped;
+        self.swapped_proportional += other.swapped_proportional;
+    }
+}
+
+impl Memory {
+    /// Sums over `start..end`.
+    pub fn usage(&self, space: &Space, start: VirtAddr, end: VirtAddr) -> Usage {
+        let mut usage = Usage::default();
+        self.look(space, start, end, |_, look| usage.add(self, look));
+        usage
+    }
+
+    /// Shows `see` every entry of `start..end` that holds something, with its address. It is called under the table's lock.
+    pub fn look<'m>(&'m self, space: &Space, start: VirtAddr, end: VirtAddr, mut see: impl FnMut(VirtAddr, Look<'m>)) {
+        for_each_table_as_is(self, space, (start, end), |table, mut address, stop| {
+            while address < stop {
+                let entry = table.get(table.slot(address));
+                if let Some(look) = self.look_at(entry) {
+                    see(address, look);
+                }
+                address = address.add_pages(1);
+            }
+            stop
+        });
+    }
+
+    fn look_at(&self, entry: Descriptor) -> Option<Look<'_>> {
+        if entry.is_none() {
+            None
+        } else if !entry.is_present() {
+            SwapEntry::from_descriptor(entry).map(Look::Swapped)
+        } else if entry.is_special() {
+            Some(Look::Zero(entry))
+        } else {
+            Some(Look::Page(entry, self.frames.folio_of(entry.frame())))
+        }
+    }
+
+    /// What `/proc/PID/pagemap` says of the pages from `start` on, a word each.
+    pub fn pagemap(&self, space: &Space, start: VirtAddr, words: &mut [u64]) {
+        words.fill(0);
+        let end = start.add_pages(words.len());
+        self.look(space, start, end, |address, look| {
+            let index = (address.page_number() - start.page_number()) as usize;
+            words[index] = pagemap_word(look);
+        });
+    }
+
+    /// Whether each page from `start` on is mapped, as mincore tells of anonymous memory.
+    pub fn resident(&self, space: &Space, start: VirtAddr, pages: &mut [u8]) {
+        pages.fill(0);
+        let end = start.add_pages(pages.len());
+        self.look(space, start, end, |address, look| {
+            let index = (address.page_number() - start.page_number()) as usize;
+            pages[index] = match look {
+                Look::Swapped(Swapped { entry, .. }) => u8::from(self.swap.is_cached(entry, 1)),
+                Look::Page(..) | Look::Zero(_) => 1,
+            };
+        });
+    }
+}
+
+/// Bits of a word of pagemap.
+mod bit {
+    pub const EXCLUSIVE: u64 = 1 << 56;
+    pub const UFFD_WP: u64 = 1 << 57;
+    pub const SWAPPED: u64 = 1 << 62;
+    pub const PRESENT: u64 = 1 << 63;
+    /// Where the slot of a swapped page begins, above the device.
+    pub const SLOT: u32 = 5;
+}
+
+fn pagemap_word(look: Look<'_>) -> u64 {
+    let flag = |condition: bool, bit: u64| if condition { bit } else { 0 };
+    match look {
+        Look::Page(entry, folio) => {
+            let alone = folio.page_maps(folio.index_of(entry.frame())) == 1;
+            let flags = flag(alone, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
+            bit::PRESENT | flags | entry.frame().as_u64()
+        }
+        Look::Zero(entry) => bit::PRESENT | entry.frame().as_u64(),
+        Look::Swapped(Swapped { entry, uffd, .. }) => {
+            bit::SWAPPED | flag(uffd, bit::UFFD_WP) | u64::from(entry.slot) << bit::SLOT | u64::from(entry.device)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The file that all spaces can map, and what a page of an area comes from.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use mmu::CONT_PTES;
+
+use crate::world::WORDS;
+
+/// Pages that the file has at most.
+pub const FILE_PAGES: usize = 4 * CONT_PTES;
+
+/// What a page comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Nothing: it is anonymous.
+    Own,
+    /// A page of the file.
+    Shared(usize),
+    /// A page of the file until it is copied.
+    Private(usize),
+    /// A copy of a page of the file.
+    Copy(usize),
+}
+
+impl Source {
+    /// The page of the file, whoever has a copy of it.
+    pub fn page(self) -> Option<usize> {
+        match self {
+            Self::Own => None,
+            Self::Shared(page) | Self::Private(page) | Self::Copy(page) => Some(page),
+        }
+    }
+
+    /// The page of the file that is seen there.
+    pub fn seen(self) -> Option<usize> {
+        self.page().filter(|_| !matches!(self, Self::Copy(_)))
+    }
+
+    /// The same, once a copy is given up.
+    pub fn uncopied(self) -> Self {
+        if let Self::Copy(page) = self { Self::Private(page) } else { self }
+    }
+}
+
+/// What the file must hold.
+pub struct FileShadow {
+    /// Pages that it has; it is mapped beyond.
+    pub size: usize,
+    pub words: [[u64; WORDS]; FILE_PAGES],
+}
+
+/// The file, as all shadows know it.
+pub type SharedFile = Rc<RefCell<FileShadow>>;
+
+impl FileShadow {
+    /// All of it, nothing written.
+    pub fn new() -> SharedFile {
+        Rc::new(RefCell::new(Self { size: FILE_PAGES, words: [[0; WORDS]; FILE_PAGES] }))
+    }
+
+    /// It ends here from now on.
+    pub fn resize(&mut self, pages: usize) {
+        self.size = pages;
+        self.words[pages..].fill([0; WORDS]);
+    }
+}

@@ -1,0 +1,137 @@
+//! What programs see of their memory through files: sums of areas, words of pagemap, and the counters for each folio size.
+
+mod common;
+
+use common::{BASE, Bench, RW, swapped};
+use mm::count::SizeCounters;
+use mm::inject::Point;
+use mm::space::advice;
+use mm::usage::Usage;
+use mmu::VirtAddr;
+
+fn usage(bench: &Bench, page: u64, pages: u64) -> Usage {
+    bench.memory.usage(&bench.space, bench.at(page), bench.at(page + pages))
+}
+
+fn words(bench: &Bench, page: u64, pages: usize) -> Vec<u64> {
+    let mut words = vec![1; pages];
+    bench.memory.pagemap(&bench.space, VirtAddr::new(BASE + page * 4096), &mut words);
+    words
+}
+
+fn of_size(bench: &Bench, order: usize, name: &str) -> u64 {
+    let index = SizeCounters::NAMES.iter().position(|&known| known == name).expect("a counter");
+    bench.memory.count_size_all(order)[index]
+}
+
+const WHOLE: u64 = 4096 << 12;
+
+#[test]
+fn sums_are_those_of_the_entries() {
+    let bench = Bench::new("64K=always");
+    bench.map(0, 64, RW);
+    bench.fill(0, 32);
+    bench.read(40).unwrap();
+    let expected = Usage {
+        resident: 32,
+        anonymous: 32,
+        proportional: 32 * WHOLE,
+        proportional_dirty: 32 * WHOLE,
+        private_dirty: 32,
+        referenced: 32,
+        ..Usage::default()
+    };
+    assert_eq!(usage(&bench, 0, 64), expected);
+    bench.advise(0, 16, advice::PAGEOUT).unwrap();
+    let now = usage(&bench, 0, 64);
+    assert_eq!((now.resident, now.swapped, now.swapped_proportional), (16, 16, 16 * WHOLE));
+    assert_eq!(usage(&bench, 16, 3).resident, 3);
+}
+
+/// T-P-3: what VmRSS and VmSwap say is what a walk finds.
+#[test]
+fn t_p_3_accounts_equal_a_recount() {
+    let bench = Bench::new("64K=always");
+    bench.map(0, 600, RW);
+    let check = || {
+        let now = usage(&bench, 0, 600);
+        assert_eq!(now.resident as i64, bench.space.anon_pages());
+        assert_eq!(now.swapped as i64, bench.space.swap_entries());
+        assert_eq!(now.shared_clean + now.shared_dirty + now.private_clean + now.private_dirty, now.resident);
+    };
+    bench.fill(0, 600);
+    check();
+    bench.advise(100, 300, advice::PAGEOUT).unwrap();
+    check();
+    bench.advise(90, 40, advice::DONTNEED).unwrap();
+    bench.read(200).unwrap();
+    check();
+    let child = bench.memory.fork_space(&bench.space).unwrap();
+    check();
+    assert_eq!(usage(&bench, 0, 50).proportional, 25 * WHOLE);
+    bench.advise(420, 64, advice::FREE).unwrap();
+    bench.unmap(300, 111);
+    check();
+    bench.memory.destroy_space(&child);
+    check();
+}
+
+#[test]
+fn pagemap_words() {
+    let bench = swapped("64K=always", 16);
+    let entry = bench.entry(3);
+    let slot = entry.bits() >> 12 & 0xFFFF_FFFF;
+    assert_eq!(words(&bench, 3, 1), [1 << 62 | slot << 5]);
+    bench.read(3).unwrap();
+    let frame = bench.frame(3).frame().as_u64();
+    assert_eq!(words(&bench, 2, 3), [frame - 1, frame, frame + 1].map(|frame| 1 << 63 | 1 << 56 | frame));
+    let child = bench.memory.fork_space(&bench.space).unwrap();
+    assert_eq!(words(&bench, 3, 1), [1 << 63 | frame]);
+    bench.memory.destroy_space(&child);
+    bench.advise(0, 16, advice::DONTNEED).unwrap();
+    assert_eq!(words(&bench, 0, 1024), [0; 1024]);
+    bench.read(0).unwrap();
+    assert_eq!(words(&bench, 0, 1), [1 << 63 | bench.memory.zero_frame().as_u64()]);
+}
+
+#[test]
+fn a_look_changes_nothing_in_tables_and_flushes_nothing() {
+    let bench = Bench::new("64K=always");
+    bench.map(0, 64, RW);
+    bench.fill(0, 64);
+    let before = bench.shape(0, 64);
+    let events = bench.memory.door.events();
+    let changes =
+        || [&events.swaps, &events.stores, &events.exchanges, &events.dsb[0], &events.dsb[1]].map(|it| it.get());
+    let counted = changes();
+    let _ = (usage(&bench, 0, 64), words(&bench, 0, 64));
+    assert_eq!((changes(), bench.shape(0, 64)), (counted, before));
+}
+
+/// T-P-2: the counters for each size move as they should.
+#[test]
+fn t_p_2_counters_of_sizes() {
+    let bench = Bench::new("64K=always");
+    let order = 4;
+    let anonymous = || bench.memory.lru.census(&bench.memory.frames).folios[order];
+    bench.map(0, 256, RW);
+    bench.fill(0, 64);
+    assert_eq!((of_size(&bench, order, "anon_fault_alloc"), anonymous()), (4, 4));
+    bench.memory.inject.fail(Point::LargeFolioAlloc, 0);
+    bench.fill(64, 1);
+    assert_eq!(of_size(&bench, order, "anon_fault_fallback"), 1);
+    bench.advise(0, 32, advice::PAGEOUT).unwrap();
+    assert_eq!((of_size(&bench, order, "swpout"), anonymous()), (2, 2));
+    bench.read(0).unwrap();
+    assert_eq!((of_size(&bench, order, "swpin"), anonymous()), (1, 3));
+    bench.memory.inject.fail(Point::LargeFolioAlloc, 0);
+    bench.read(16).unwrap();
+    assert_eq!(of_size(&bench, order, "swpin_fallback"), 1);
+    // A hole makes a folio mapped in part, which waits to be split; page-out splits it at once.
+    bench.advise(32, 4, advice::DONTNEED).unwrap();
+    assert_eq!(of_size(&bench, order, "split") + bench.memory.deferred.of_order(&bench.memory.frames, order) as u64, 1);
+    bench.memory.inject.fail(Point::SwapAlloc, 0);
+    bench.advise(48, 16, advice::PAGEOUT).unwrap();
+    assert_eq!(of_size(&bench, order, "swpout_fallback"), 1);
+    bench.audit();
+}
