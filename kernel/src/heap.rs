@@ -1,4 +1,5 @@
-//! The kernel's heap: a buddy system behind a lock that waits by `yield`; and what may take how much of it.
+//! The kernel's heap: a buddy system behind a lock that waits by `yield`; and what may take how much of it. When it is full it takes more
+//! of the frames, as long as there are any.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
@@ -17,6 +18,8 @@ const ORDER: usize = 36;
 const SHARE: u64 = 16;
 const SMALLEST: u64 = 4 << 20;
 const LARGEST: u64 = 1 << 30;
+/// What it takes of the frames at a time when it is full.
+const GROWTH: usize = 64 << 10;
 
 /// What may take a part of the heap, so that programs can not take all of it: what the kernel needs for itself, and the little that each
 /// process has besides, find their room in the rest.
@@ -90,7 +93,9 @@ static HEAP: KernelHeap = KernelHeap(SpinLock::new(Heap::new()));
 // SAFETY: the buddy system hands out blocks that are aligned, in its memory, and not handed out twice; the lock makes it shared.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0.lock().alloc(layout).map_or(null_mut(), NonNull::as_ptr)
+        let found = self.0.lock().alloc(layout);
+        let found = found.or_else(|_| if self.grow(layout) { self.0.lock().alloc(layout) } else { Err(()) });
+        found.map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -98,6 +103,20 @@ unsafe impl GlobalAlloc for KernelHeap {
             // SAFETY: the caller promises that `block` came from `alloc` with this layout.
             unsafe { self.0.lock().dealloc(block, layout) };
         }
+    }
+}
+
+impl KernelHeap {
+    /// Takes a block of the frames for what does not fit. It stays with the heap. Nothing is reclaimed for it, as whoever allocates may hold
+    /// any lock but that of a table.
+    #[cold]
+    fn grow(&self, layout: Layout) -> bool {
+        let wanted = layout.size().max(layout.align()).max(GROWTH).next_power_of_two();
+        let Some(range) = crate::memory::take_frames(wanted as u64) else { return false };
+        let address = |physical: u64| (LINEAR_BASE | physical) as usize;
+        // SAFETY: nobody else has the frames, and they are in the linear map.
+        unsafe { self.0.lock().add_to_heap(address(range.start), address(range.end)) };
+        true
     }
 }
 

@@ -229,7 +229,7 @@ mutants! {
         "A child's entries keep the marks of its parent's userfaultfd.";
     MarksKeptOnMove = "marks-kept-on-move", "", "", "4.17 nobody watches what has moved",
         "Entries that mremap has moved keep the marks of userfaultfd.";
-    NotListed = "not-listed-for-swapoff", "M43", "", "T-S-29",
+    NotListed = "not-listed-for-swapoff", "M43", "", "T-P-9",
         "A space with swap entries is not listed for swapoff.";
     NoWholeAsid = "no-whole-asid-fallback", "M40", "", "T-S-13",
         "512 pages are invalidated one by one instead of by one ASIDE1IS.";

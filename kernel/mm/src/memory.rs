@@ -17,6 +17,7 @@ use crate::pressure::Pressure;
 use crate::rmap::AnonVmas;
 use crate::space::Asids;
 use crate::swap::Swap;
+use crate::swapoff::Spaces;
 use crate::tlb::Flushed;
 
 /// Sizes that folios can have: one for each order.
@@ -43,6 +44,7 @@ pub struct Memory {
     pub files: Files,
     pub(crate) asids: Asids,
     pub(crate) pressure: Pressure,
+    pub(crate) spaces: Spaces,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
     sizes: [[SizeCounters; SIZES]; MAX_CPUS],
@@ -72,6 +74,7 @@ impl Memory {
             files: Files::new(),
             asids,
             pressure: Pressure::new(),
+            spaces: Spaces::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
             sizes: core::array::from_fn(|_| core::array::from_fn(|_| SizeCounters::default())),

@@ -12,6 +12,7 @@ mod contents;
 mod index;
 mod open;
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -29,6 +30,13 @@ use crate::sync::{Lock, Rank, ReadGuard, RwLock};
 /// Which file: an index that an area has room for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId(u32);
+
+impl FileId {
+    /// Its number. A file that is gone leaves its number to another.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
 
 /// What the pages of an area come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,6 +84,8 @@ impl Backing {
 #[derive(Debug)]
 pub struct MemoryFile {
     id: FileId,
+    /// What people see of it; empty for one behind a shared anonymous map.
+    name: String,
     /// Its place among the reverse maps.
     areas: AnonVmaId,
     /// Areas that map it, and those who have it open.
@@ -87,6 +97,11 @@ impl MemoryFile {
     /// Which it is.
     pub fn id(&self) -> FileId {
         self.id
+    }
+
+    /// What it was called; empty for one behind a shared anonymous map.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The areas that map it, as a reverse map.
@@ -174,11 +189,14 @@ impl Default for Files {
 
 impl Memory {
     /// A new file without pages, that one user has.
-    fn create_file(&self) -> Result<Arc<MemoryFile>, Errno> {
+    fn create_file(&self, name: &str) -> Result<Arc<MemoryFile>, Errno> {
+        let mut own = String::new();
+        own.try_reserve_exact(name.len()).map_err(|_| Errno::ENOMEM)?;
+        own.push_str(name);
         let areas = self.anon.create_for_file()?;
         let contents = RwLock::new(Rank::File, Contents::new());
         let users = AtomicUsize::new(1);
-        let made = self.files.enter(|id| Arc::new(MemoryFile { id, areas, users, contents }));
+        let made = self.files.enter(|id| Arc::new(MemoryFile { id, name: own, areas, users, contents }));
         if made.is_err() {
             self.anon.give_up(areas);
         }

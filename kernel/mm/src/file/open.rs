@@ -27,12 +27,20 @@ pub struct OpenFile<'m> {
 }
 
 impl Memory {
-    /// A new file of `size` bytes, all a hole.
+    /// A new file of `size` bytes, all a hole, without a name.
     ///
     /// # Errors
     /// `ENOMEM`; `EFBIG` for more than [`MAX_SIZE`].
     pub fn open_file(&self, size: u64) -> Result<OpenFile<'_>, Errno> {
-        let open = OpenFile { memory: self, file: self.create_file()? };
+        self.open_named_file("", size)
+    }
+
+    /// The same with a name, which need not be its alone.
+    ///
+    /// # Errors
+    /// As [`open_file`](Self::open_file).
+    pub fn open_named_file(&self, name: &str, size: u64) -> Result<OpenFile<'_>, Errno> {
+        let open = OpenFile { memory: self, file: self.create_file(name)? };
         open.resize(size)?;
         Ok(open)
     }
