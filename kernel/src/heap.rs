@@ -1,5 +1,5 @@
-//! The kernel's heap: a buddy system behind a lock that waits by `yield`; and what may take how much of it. When it is full it takes more of
-//! the frames, as long as there are any.
+//! The kernel's heap: a buddy system behind a lock that waits by `yield`; and what may take how much of it. When it is full it takes more
+//! of the frames, as long as there are any.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
@@ -33,20 +33,14 @@ pub enum Share {
     Areas,
     /// Arguments and environments on their way to new programs.
     Texts,
+    /// What memory files know of their pages.
+    MemoryFiles,
     /// Files whose content is made when it is read, and directories, as long as they are open.
     Listings,
 }
 
-/// See [`refused`].
-static REFUSED: AtomicUsize = AtomicUsize::new(0);
-
-/// Bytes of the last block that there was no room for, if that has happened: a panic may have come of it.
-pub fn refused() -> Option<usize> {
-    Some(REFUSED.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
-}
-
 /// What is claimed of each share.
-static CLAIMED: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
+static CLAIMED: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
 
 impl Share {
     /// Bytes that it may take.
@@ -54,7 +48,7 @@ impl Share {
         let parts = match self {
             Self::Stacks | Self::Areas => 4,
             Self::Pipes | Self::Texts => 8,
-            Self::Listings => 16,
+            Self::MemoryFiles | Self::Listings => 16,
         };
         machine().heap.size() as usize / parts
     }
@@ -102,8 +96,8 @@ static HEAP: KernelHeap = KernelHeap(SpinLock::new(Heap::new()));
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let found = self.0.lock().alloc(layout);
-        let found = found.or_else(|()| if self.grow(layout) { self.0.lock().alloc(layout) } else { Err(()) });
-        found.inspect_err(|()| REFUSED.store(layout.size(), Ordering::Relaxed)).map_or(null_mut(), NonNull::as_ptr)
+        let found = found.or_else(|_| if self.grow(layout) { self.0.lock().alloc(layout) } else { Err(()) });
+        found.map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
