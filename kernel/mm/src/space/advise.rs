@@ -143,6 +143,9 @@ impl Memory {
             let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else {
                 return Err(Errno::ENOMEM);
             };
+            if off.contains(AreaFlags::WIPEONFORK) && area.flags.contains(AreaFlags::DROPPABLE) {
+                return Err(Errno::EINVAL);
+            }
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
             let change = layout.areas.plan_change(&area, start, stop, |area| {

@@ -6,8 +6,11 @@ use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::Prot;
 
-use crate::operation::{Operation, Pages, RW};
+use crate::operation::{Kind, Operation, Pages, RW};
 use crate::world::{PAGES, WORDS, allows};
+
+/// A frame that is pinned, by a number of the test's own.
+pub type FrameId = u32;
 
 /// A mapped page.
 #[derive(Clone, Copy)]
@@ -22,11 +25,28 @@ struct Page {
     stays: bool,
     /// MADV_WIPEONFORK.
     wiped: bool,
+    /// MAP_DROPPABLE: any of its words may be 0 at any time.
+    droppable: bool,
+    /// The frame that it has while a device has that one pinned.
+    frame: Option<FrameId>,
 }
 
 impl Page {
-    fn fresh(prot: Prot) -> Option<Self> {
-        Some(Self { prot, words: [0; WORDS], given_up: [false; WORDS], settled: true, stays: false, wiped: false })
+    fn fresh(prot: Prot, kind: Kind) -> Option<Self> {
+        Some(Self {
+            prot,
+            words: [0; WORDS],
+            given_up: [false; WORDS],
+            settled: true,
+            stays: false,
+            wiped: false,
+            droppable: kind == Kind::Droppable,
+            frame: None,
+        })
+    }
+
+    fn empty(self) -> Self {
+        Self { words: [0; WORDS], given_up: [false; WORDS], frame: None, ..self }
     }
 
     /// A word is seen to be `found`. Whether it may be.
@@ -35,6 +55,11 @@ impl Page {
         if found == right {
             // A page that was written once more is not discarded any more.
             self.given_up[word] &= !self.settled;
+            return true;
+        }
+        if found == 0 && self.droppable {
+            // The others may have been written since.
+            self.words[word] = 0;
             return true;
         }
         if found != 0 || !self.given_up[word] {
@@ -47,19 +72,21 @@ impl Page {
         true
     }
 
-    fn note(&mut self, advice: u32) {
+    fn note(&mut self, advice: u32) -> Result<(), Errno> {
         match advice {
+            advice::KEEPONFORK if self.droppable => return Err(Errno::EINVAL),
             advice::DONTFORK => self.stays = true,
             advice::DOFORK => self.stays = false,
             advice::WIPEONFORK => self.wiped = true,
             advice::KEEPONFORK => self.wiped = false,
             _ => {}
         }
+        Ok(())
     }
 
     /// What a child has of it.
     fn inherited(self) -> Option<Self> {
-        let kept = if self.wiped { Self { words: [0; WORDS], given_up: [false; WORDS], ..self } } else { self };
+        let kept = if self.wiped || self.droppable { self.empty() } else { Self { frame: None, ..self } };
         (!self.stays).then_some(kept)
     }
 }
@@ -73,7 +100,7 @@ pub struct Shadow {
 impl Shadow {
     /// All mapped, nothing written.
     pub fn new() -> Self {
-        Self { pages: [Page::fresh(RW); PAGES] }
+        Self { pages: [Page::fresh(RW, Kind::Ordinary); PAGES] }
     }
 
     /// That of a child.
@@ -106,10 +133,27 @@ impl Shadow {
         }
     }
 
+    /// The frame of a page, which is pinned from now on: `new`, unless it is known.
+    pub fn pin(&mut self, page: usize, new: FrameId) -> FrameId {
+        self.pages[page].as_mut().map_or(new, |page| *page.frame.get_or_insert(new))
+    }
+
+    /// Which page has a pinned frame.
+    pub fn page_of(&self, frame: FrameId) -> Option<usize> {
+        self.pages.iter().position(|page| page.is_some_and(|page| page.frame == Some(frame)))
+    }
+
+    /// No device has this frame pinned any more.
+    pub fn unpin(&mut self, frame: FrameId) {
+        self.pages.iter_mut().flatten().filter(|page| page.frame == Some(frame)).for_each(|page| page.frame = None);
+    }
+
     /// Does what an operation that is not an access does. Returns what it must return.
     pub fn apply(&mut self, operation: &Operation) -> Result<(), Errno> {
         match *operation {
-            Operation::Map(pages, prot) => pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot)),
+            Operation::Map(pages, prot, kind) => {
+                pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot, kind));
+            }
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
             Operation::Advise(pages, advice) => return self.advise(pages, advice),
@@ -143,7 +187,7 @@ impl Shadow {
             advice::POPULATE_WRITE => return self.populate(pages, Access::Write),
             advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
             advice::FREE => pages.iter().for_each(|page| self.give_up(page)),
-            _ => self.pages[pages.iter()].iter_mut().flatten().for_each(|page| page.note(advice)),
+            _ => self.pages[pages.iter()].iter_mut().flatten().try_for_each(|page| page.note(advice))?,
         }
         // A hole stops nothing.
         if pages.iter().all(|page| self.pages[page].is_some()) { Ok(()) } else { Err(Errno::ENOMEM) }
@@ -151,7 +195,7 @@ impl Shadow {
 
     fn empty(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
-            *page = Page { words: [0; WORDS], given_up: [false; WORDS], ..*page };
+            *page = page.empty();
         }
     }
 
