@@ -76,6 +76,10 @@ impl Walk<'_> {
         let place = self.place(address);
         let outside = Finding { rule: Rule::Entry, what: "outside of any area", place, found: entry.bits(), right: 0 };
         let area = self.areas.find(address).ok_or(outside)?;
+        if entry.is_device_exclusive() {
+            self.present += 1;
+            return self.page(area, address, entry);
+        }
         if !entry.is_present() {
             self.swapped += 1;
             return self.swap_entry(place, entry);
