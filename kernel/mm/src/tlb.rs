@@ -3,6 +3,7 @@
 //! The template is always the same (reference 3.1): DSB ISHST, so that walkers see the changed descriptors; the TLBI; DSB ISH, which
 //! completes them on every CPU. User addresses need no ISB: the return to EL0 synchronizes.
 
+use alloc::vec::Vec;
 use core::mem;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,13 +11,16 @@ use mmu::mutant::{self, Mutant};
 use mmu::range::{self, Means, Run, plan};
 use mmu::{Cause, Depth, Dsb, Scope, Table, TlbOp, VirtAddr};
 
-use crate::folio::Folio;
-use crate::frame::{Orphan, OrphanList};
+use crate::frame::OrphanList;
 use crate::memory::Memory;
 use crate::policy::Tlbi;
 use crate::space::Space;
 
-/// Something that no CPU can reach by a translation any more, so that its frames may be used again. Only this file makes one.
+mod gather;
+
+pub use gather::Gather;
+
+/// Something that no CPU can reach by a translation any more, so that its frames may be used again. Only this module makes one.
 ///
 /// A frame can not be freed without it:
 /// ```compile_fail
@@ -221,156 +225,6 @@ impl OwnDeferral {
     }
 }
 
-/// What a removal has taken out of the tables and must not free before the flush: pages and table pages (Linux's mmu_gather).
-/// [`finish`](Self::finish) flushes once and frees. Dropped unfinished it finishes itself, and counts a defect.
-#[derive(Debug)]
-#[must_use]
-pub struct Gather<'a> {
-    memory: &'a Memory,
-    space: &'a Space,
-    cause: Cause,
-    start: VirtAddr,
-    end: VirtAddr,
-    orphans: OrphanList,
-    tables: OrphanList,
-    /// Folios that others still use, each with a reference until the flush.
-    held: [Option<Folio<'a>>; HELD],
-    finished: bool,
-}
-
-/// Folios that one `Gather` holds at most; before another one it flushes.
-const HELD: usize = 16;
-
-impl<'a> Gather<'a> {
-    /// Nothing gathered yet.
-    pub fn new(memory: &'a Memory, space: &'a Space, cause: Cause) -> Self {
-        let nothing = VirtAddr::new(u64::MAX);
-        Self {
-            memory,
-            space,
-            cause,
-            start: nothing,
-            end: VirtAddr::new(0),
-            orphans: OrphanList::new(),
-            tables: OrphanList::new(),
-            held: [None; HELD],
-            finished: false,
-        }
-    }
-
-    /// `pages` valid entries from `start` on were taken out or tightened.
-    pub fn add(&mut self, start: VirtAddr, pages: usize) {
-        self.start = self.start.min(start);
-        self.end = self.end.max(start.add_pages(pages));
-    }
-
-    /// A folio that lost its last reference.
-    pub fn orphan(&mut self, orphan: Orphan) {
-        self.orphans.push(self.memory, orphan);
-    }
-
-    /// Gives up the `count` references of mappings of `folio` that were taken out. Where others use it too, one reference is kept until
-    /// the flush: without it they could free the folio, or split it and free pages of it that nothing maps any more, while a CPU may
-    /// still reach them through what was taken out here.
-    pub fn put(&mut self, folio: Folio<'a>, count: usize) {
-        if let Some(orphan) = folio.put_if_last(count) {
-            return self.orphan(orphan);
-        }
-        if mutant::is(Mutant::PutBeforeFlush) {
-            return folio.put(count).into_iter().for_each(|orphan| self.orphan(orphan));
-        }
-        let place = self.held.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.flush_now();
-            0
-        });
-        self.held[place] = Some(folio);
-        if count > 1 {
-            let last = folio.put(count - 1);
-            debug_assert!(last.is_none(), "a reference that is held was put");
-        }
-    }
-
-    /// Gives up the references that were kept until the flush.
-    fn let_go(&mut self) {
-        for folio in mem::replace(&mut self.held, [None; HELD]).into_iter().flatten() {
-            if let Some(orphan) = folio.put(1) {
-                self.orphan(orphan);
-            }
-        }
-    }
-
-    /// A table that was unlinked; it translated `start..end`.
-    pub fn table(&mut self, table: Table, start: VirtAddr, end: VirtAddr) {
-        self.start = self.start.min(start);
-        self.end = self.end.max(end);
-        self.tables.push_table(self.memory, table);
-        if mutant::is(Mutant::TableFreedEarly) {
-            self.free_gathered();
-        }
-    }
-
-    /// Forgets a table's span `start..end` at once, the way to the table included, as the table translates other addresses now.
-    pub fn flush_moved_table(&self, start: VirtAddr, end: VirtAddr) {
-        let pages = (end.page_number() - start.page_number()) as usize;
-        let depth = mutant::or(Mutant::MovedTableLeafOnly, Depth::WalkCaches, Depth::Leaf);
-        flush_range(self.memory, self.space, start, pages, depth, self.cause);
-    }
-
-    /// Flushes what was gathered, then frees it.
-    pub fn finish(mut self) {
-        if mutant::is(Mutant::FreedBeforeFlush) {
-            self.free_gathered();
-        }
-        self.flush_gathered();
-        self.free_gathered();
-    }
-
-    /// Flushes all that the space has, then frees what was gathered: for the end of a space.
-    pub fn finish_space(mut self) {
-        flush_space(self.memory, self.space, self.cause);
-        self.free_gathered();
-    }
-
-    /// Flushes what was gathered so far, and frees nothing yet: before a table's lock is given up to somebody who may reach the same
-    /// pages or entries.
-    pub fn flush_now(&mut self) {
-        self.flush_gathered();
-        self.start = VirtAddr::new(u64::MAX);
-        self.end = VirtAddr::new(0);
-        self.let_go();
-    }
-
-    fn flush_gathered(&self) {
-        if self.start < self.end {
-            let pages = (self.end.page_number() - self.start.page_number()) as usize;
-            let pages = mutant::or(Mutant::FirstAddressOnly, pages, 1);
-            // Unlinked tables may be in walk caches, which leaf operations leave alone (rule MS-26).
-            let depth = if self.tables.is_empty() { Depth::Leaf } else { Depth::WalkCaches };
-            flush_range(self.memory, self.space, self.start, pages, depth, self.cause);
-        }
-    }
-
-    fn free_gathered(&mut self) {
-        self.finished = true;
-        self.let_go();
-        free_flushed(self.memory, &mut self.orphans);
-        while let Some(table) = self.tables.pop_table(self.memory) {
-            self.memory.door.free_table(table);
-            self.memory.frames.free_table(Flushed(table));
-        }
-    }
-}
-
-impl Drop for Gather<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.memory.note_defect("a Gather was dropped unfinished");
-            self.flush_gathered();
-            self.free_gathered();
-        }
-    }
-}
-
 /// The flush that one reclaim task owes: TLBI were issued for it at once, their DSB comes later (reference 3.5).
 #[derive(Debug, Default)]
 pub struct Deferred {
@@ -414,7 +268,7 @@ fn free_flushed(memory: &Memory, owed: &mut OrphanList) {
 /// The runs of addresses that a batch has taken out, over any number of tables and spaces: flushed with one pair of DSB.
 #[derive(Debug)]
 pub struct BatchFlush {
-    runs: alloc::vec::Vec<Run>,
+    runs: Vec<Run>,
     /// ASID rollovers when the first of them was added.
     rollovers: u64,
 }
@@ -422,7 +276,7 @@ pub struct BatchFlush {
 impl BatchFlush {
     /// Room for `runs` runs, or for none if memory is that short: then each is flushed by itself.
     pub fn with_room_for(runs: usize) -> Self {
-        let mut list = alloc::vec::Vec::new();
+        let mut list = Vec::new();
         let _ = list.try_reserve_exact(runs);
         Self { runs: list, rollovers: 0 }
     }

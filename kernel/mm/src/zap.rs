@@ -2,7 +2,7 @@
 //!
 //! Entries are cleared in batches under their table's lock; what lost its last reference waits in the `Gather` until the flush.
 
-use mmu::{Descriptor, Slot, VirtAddr};
+use mmu::{Descriptor, Slot, TABLE_SPAN, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::Folio;
@@ -30,13 +30,19 @@ pub(crate) fn zap_range<'m>(
     range: (VirtAddr, VirtAddr),
     gather: &mut Gather<'m>,
 ) {
-    for_each_table(memory, space, range, |table, start, stop| {
-        zap_table(memory, &table, start, stop, gather);
-        if areas == Areas::Shared {
-            gather.flush_now();
-        }
-        stop
-    });
+    let (mut address, end) = range;
+    while address < end {
+        let next = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
+        gather.make_room((next.page_number() - address.page_number()) as usize);
+        for_each_table(memory, space, (address, next), |table, start, stop| {
+            zap_table(memory, &table, start, stop, gather);
+            if areas == Areas::Shared {
+                gather.flush_now();
+            }
+            stop
+        });
+        address = next;
+    }
 }
 
 fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'m>) {

@@ -308,11 +308,11 @@ impl Machine {
         if self.is_watched() || self.0.adversary {
             return places.zip(entries).for_each(|(place, entry)| *entry = Descriptor::from_bits(self.load(place)));
         }
+        for (place, entry) in places.clone().zip(entries.iter_mut()) {
+            *entry = Descriptor::from_bits(self.0.memory.word(place).load(Ordering::Acquire));
+        }
         self.tell(Location::caller(), |model, cpu| {
-            places.zip(entries).try_for_each(|(place, entry)| {
-                *entry = Descriptor::from_bits(self.0.memory.word(place).load(Ordering::Acquire));
-                model.load(cpu, place, *entry)
-            })
+            places.zip(entries).try_for_each(|(place, entry)| model.load(cpu, place, *entry))
         });
     }
 
