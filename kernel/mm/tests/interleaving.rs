@@ -105,9 +105,12 @@ fn a_folio_that_went_in_part_is_flushed_before_it_is_let_go() {
         }
         reclaim_folios(&ground.memory, &mut list)
     };
+    let reclaims = || {
+        reclaim();
+    };
     ground.memory.inject.fail(Point::SwapDup, PAGES as usize);
     let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::Dsb(Dsb::Ish)), 1);
-    ground.machine.run_by(schedule, vec![program(|| drop(reclaim())), program(|| drop(reclaim()))]).unwrap();
+    ground.machine.run_by(schedule, vec![program(reclaims), program(reclaims)]).unwrap();
     assert_eq!(ground.count("unmap_failures"), 1);
     assert_eq!(reclaim(), PAGES as usize);
     (0..PAGES).for_each(|page| assert_eq!(ground.read(page), page));
