@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use common::ground::{BASE, EMPTY, Ground, PAGES, ground};
 use mm::Memory;
 use mm::fault::Access;
+use mm::inject::Point;
+use mm::lru::FolioList;
 use mm::map::{MapFlags, MapRequest};
+use mm::reclaim::reclaim_folios;
 use mm::space::advice::DONTNEED;
 use mm::vma::Prot;
 use mmu::host::{Config, Event, Machine, Schedule, program};
@@ -85,6 +88,33 @@ fn who_comes_after_a_deferral_completes_it() {
     ground.machine.run_by(schedule, vec![program(|| ground.page_out()), program(drops)]).unwrap();
     (0..8).for_each(|page| assert_eq!(ground.read(page), 0));
     (8..PAGES).for_each(|page| assert_eq!(ground.read(page), page));
+}
+
+/// Reclaim takes a folio out of one space and fails in the other, where the block comes back whole: what it has unmapped is flushed before
+/// another CPU's reclaim can take the folio over, which would free it after completing nothing but TLBI of its own (rule MS-21).
+#[test]
+fn a_folio_that_went_in_part_is_flushed_before_it_is_let_go() {
+    let ground = ground("folio");
+    let frame = ground.entry(0).frame();
+    let child = ground.memory.fork_space(&ground.space).unwrap();
+    let reclaim = || {
+        let mut list = FolioList::new();
+        let folio = ground.memory.frames.folio_of(frame);
+        if ground.memory.lru.isolate(folio) {
+            list.push_back(folio);
+        }
+        reclaim_folios(&ground.memory, &mut list)
+    };
+    let reclaims = || {
+        reclaim();
+    };
+    ground.memory.inject.fail(Point::SwapDup, PAGES as usize);
+    let schedule = Schedule::in_turn().window(0, 1, |event| matches!(event, Event::Dsb(Dsb::Ish)), 1);
+    ground.machine.run_by(schedule, vec![program(reclaims), program(reclaims)]).unwrap();
+    assert_eq!(ground.count("unmap_failures"), 1);
+    assert_eq!(reclaim(), PAGES as usize);
+    (0..PAGES).for_each(|page| assert_eq!(ground.read(page), page));
+    ground.memory.destroy_space(&child);
 }
 
 /// Two CPUs touch an empty block of addresses for the first time: the second one does all of its work inside that of the first, before

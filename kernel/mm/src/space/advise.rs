@@ -203,6 +203,9 @@ impl Memory {
             let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else {
                 return Err(Errno::ENOMEM);
             };
+            if off.contains(AreaFlags::WIPEONFORK) && area.flags.contains(AreaFlags::DROPPABLE) {
+                return Err(Errno::EINVAL);
+            }
             // A child that gets a file's pages in spite of all would not find them empty.
             if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
                 return Err(Errno::EINVAL);
