@@ -2,7 +2,7 @@
 //!
 //! Entries are cleared in batches under their table's lock; what lost its last reference waits in the `Gather` until the flush.
 
-use mmu::{Descriptor, Slot, TABLE_SPAN, VirtAddr};
+use mmu::{Descriptor, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::Folio;
@@ -36,11 +36,7 @@ pub(crate) fn zap_range<'m>(
             address = space.tables.next(memory, address);
             continue;
         }
-        if space.tables.find(memory, address).is_none() {
-            address = space.tables.next(memory, address);
-            continue;
-        }
-        let next = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
+        let next = end.min(address.table_end());
         gather.make_room((next.page_number() - address.page_number()) as usize);
         for_each_table(memory, space, (address, next), |table, start, stop| {
             zap_table(memory, &table, start, stop, gather);
