@@ -1,5 +1,5 @@
-//! The kernel's heap: a buddy system behind a lock that waits by `yield`; and what may take how much of it. When it is full it takes more of
-//! the frames, as long as there are any.
+//! The kernel's heap: a buddy system behind a lock that waits by `yield`; and what may take how much of it. When it is full it takes more
+//! of the frames, as long as there are any.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
@@ -33,12 +33,14 @@ pub enum Share {
     Areas,
     /// Arguments and environments on their way to new programs.
     Texts,
+    /// What memory files know of their pages.
+    MemoryFiles,
     /// Files whose content is made when it is read, and directories, as long as they are open.
     Listings,
 }
 
 /// What is claimed of each share.
-static CLAIMED: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
+static CLAIMED: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
 
 impl Share {
     /// Bytes that it may take.
@@ -46,7 +48,7 @@ impl Share {
         let parts = match self {
             Self::Stacks | Self::Areas => 4,
             Self::Pipes | Self::Texts => 8,
-            Self::Listings => 16,
+            Self::MemoryFiles | Self::Listings => 16,
         };
         machine().heap.size() as usize / parts
     }

@@ -95,6 +95,9 @@ impl Handle {
     pub fn send(&self, info: Info) {
         let is_noticed = self.signals.lock().raise(info);
         if let Some(task) = self.task.get().filter(|_| is_noticed) {
+            if info.signal == Signal::KILL {
+                task.doom();
+            }
             schedule::wake(task);
         }
     }

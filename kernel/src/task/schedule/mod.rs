@@ -47,6 +47,7 @@ pub struct TooMany;
 pub fn start(last_resort: LastResort) {
     SCHEDULER.call_once(|| SpinLock::new(Queue::new(Task::new(0, "the kernel", None), last_resort)));
     mm::sync::set_other_tasks(give_way);
+    mm::sync::set_turns(take_turns);
 }
 
 fn scheduler() -> &'static SpinLock<Queue> {
@@ -164,13 +165,26 @@ pub fn wake(task: &Arc<Task>) {
 pub fn tick() {
     let mut queue = scheduler().lock();
     (queue.armed, queue.fruitless) = (None, 0);
-    queue.wake_sleepers(timer::now_ns());
-    let is_over = !queue.ready.is_empty() && timer::now_ns() >= queue.slice_end;
+    let is_over = queue.is_turn_over();
     queue.arm();
     drop(queue);
     if is_over {
         yield_now();
     }
+}
+
+/// The same in the middle of long work in the kernel, where no timer comes. False if the task is being ended.
+fn take_turns() -> bool {
+    if mmu::current_cpu() != 0 {
+        return true;
+    }
+    let mut queue = scheduler().lock();
+    let (task, is_over) = (queue.current.clone(), queue.is_turn_over());
+    drop(queue);
+    if is_over {
+        yield_now();
+    }
+    !task.is_doomed.load(Ordering::Relaxed)
 }
 
 /// Ends the task that asks. What it held must be given back by now.
