@@ -39,6 +39,14 @@ pub enum Share {
     Listings,
 }
 
+/// See [`refused`].
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of the last block that there was no room for, if that has happened: a panic may have come of it.
+pub fn refused() -> Option<usize> {
+    Some(REFUSED.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
+}
+
 /// What is claimed of each share.
 static CLAIMED: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
 
@@ -96,8 +104,8 @@ static HEAP: KernelHeap = KernelHeap(SpinLock::new(Heap::new()));
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let found = self.0.lock().alloc(layout);
-        let found = found.or_else(|_| if self.grow(layout) { self.0.lock().alloc(layout) } else { Err(()) });
-        found.map_or(null_mut(), NonNull::as_ptr)
+        let found = found.or_else(|()| if self.grow(layout) { self.0.lock().alloc(layout) } else { Err(()) });
+        found.inspect_err(|()| REFUSED.store(layout.size(), Ordering::Relaxed)).map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
