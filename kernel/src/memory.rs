@@ -22,9 +22,7 @@ use crate::machine::machine;
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
 static DRIVE: spin::once::Once<Arc<Drive>, Yield> = spin::once::Once::new();
 
-/// What the swap device is called, where programs name it.
-pub const SWAP_PATH: &str = "/dev/ram0";
-/// Its number.
+/// The number of the swap device.
 const SWAP_DEVICE: u8 = 0;
 
 /// Takes the swap device that a path names out of use, or into use again.
@@ -32,7 +30,7 @@ const SWAP_DEVICE: u8 = 0;
 /// # Errors
 /// `ENOENT` if there is no such device; otherwise those of [`Memory::swapoff`] and [`Memory::swapon`].
 pub fn use_swap(path: &str, in_use: bool) -> Result<(), Errno> {
-    if path != SWAP_PATH || drive().is_none() {
+    if path != RamDevice::PATH || drive().is_none() {
         return Err(Errno::ENOENT);
     }
     if in_use { memory().swapon(SWAP_DEVICE) } else { memory().swapoff(SWAP_DEVICE) }

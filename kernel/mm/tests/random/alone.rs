@@ -36,6 +36,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::around(operation::setting()),
         1 => operation::swap_device(),
         1 => operation::pins(FIELD),
+        1 => operation::pressure(),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];
     (size, vec(operation, 1..=LONGEST))

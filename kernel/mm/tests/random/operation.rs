@@ -85,6 +85,10 @@ pub enum Operation {
     Rollover(usize),
     /// Memory is short: folios that are mapped in part are split until so many pages came free.
     Shrink(usize),
+    /// So many pages are got back from the LRU lists, whosever they are.
+    Press(usize),
+    /// The swap device is taken out of use, if what it keeps can be had back, and into use again.
+    Swapoff,
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
     /// longer the program's.
     Forget,
@@ -105,8 +109,8 @@ pub enum Operation {
 }
 
 use Operation::{
-    Advise, Child, DeviceRead, DeviceWrite, Enter, Exit, Fail, Forget, Fork, Latency, Map, MapFile, Move, Pin, Protect,
-    Read, Reclaim, Resize, Rollover, Set, Shrink, Tick, Unmap, Unpin, Write,
+    Advise, Child, DeviceRead, DeviceWrite, Enter, Exit, Fail, Forget, Fork, Latency, Map, MapFile, Move, Pin, Press,
+    Protect, Read, Reclaim, Resize, Rollover, Set, Shrink, Swapoff, Tick, Unmap, Unpin, Write,
 };
 
 impl Operation {
@@ -120,8 +124,8 @@ impl Operation {
             | Advise(pages, _)
             | Move(pages, ..) => pages,
             Read(pages) | Unmap(pages) | Reclaim(pages) | Pin(_, pages, _) => pages,
-            Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Set(..) | Forget
-            | Latency(_) | Tick | Unpin(_) | DeviceWrite(..) | DeviceRead(_) | Fail(..) => Pages(0, 1),
+            Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Press(_) | Swapoff
+            | Set(..) | Forget | Latency(_) | Tick | Unpin(_) | DeviceWrite(..) | DeviceRead(_) | Fail(..) => Pages(0, 1),
         }
     }
 }
@@ -257,6 +261,11 @@ pub fn around(setting: impl Strategy<Value = Operation>) -> impl Strategy<Value 
         2 => (1..64usize).prop_map(Shrink),
         3 => fail(),
     ]
+}
+
+/// Memory is short, or swap goes.
+pub fn pressure() -> impl Strategy<Value = Operation> {
+    prop_oneof![3 => (1..256usize).prop_map(Press), 1 => Just(Swapoff)]
 }
 
 /// A block of which some pages are exclusive and others not, all read-only, is taken out, and that fails in the middle.

@@ -65,6 +65,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::keep(MEETING),
         2 => operation::destroy(VOLATILE),
         1 => operation::reclaim(MEETING),
+        1 => operation::pressure(),
         1 => Just(Operation::Child),
         2 => operation::around(operation::setting()),
         2 => operation::swap_device(),

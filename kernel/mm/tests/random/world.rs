@@ -31,6 +31,8 @@ pub const SPACES: usize = 4;
 pub const PINS: usize = 3;
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
+/// The swap device's number.
+const DEVICE: u8 = 0;
 /// ASIDs run out soon.
 const ASID_BITS: &str = "4";
 
@@ -225,6 +227,18 @@ impl<'b> World<'b> {
             Operation::Rollover(spaces) => self.run_short_lived(space, spaces),
             Operation::Shrink(pages) => {
                 memory.shrink_deferred_splits(pages);
+                Ok(())
+            }
+            Operation::Press(pages) => {
+                memory.shrink(pages);
+                Ok(())
+            }
+            Operation::Swapoff => {
+                if memory.swapoff(DEVICE).is_ok() {
+                    let left: i64 = self.spaces.iter().flatten().map(|space| space.swap_entries()).sum();
+                    assert_eq!(left, 0, "swap entries after swapoff");
+                    memory.swapon(DEVICE).expect("swapon of what is off");
+                }
                 Ok(())
             }
             Operation::Forget => {
