@@ -169,6 +169,12 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     kernel_log::dying();
     let out = &mut kernel_log::Urgent::new();
     let _ = writeln!(out, "\nkernel {info}");
+    if let Some(bytes) = heap::refused() {
+        let _ = writeln!(
+            out,
+            "the heap had no room for {bytes} bytes: if that is why, give the machine more memory (--mem)"
+        );
+    }
     let (frame, here): (u64, u64);
     // SAFETY: reads two registers.
     unsafe { core::arch::asm!("mov {}, x29", "adr {}, .", out(reg) frame, out(reg) here, options(nostack, nomem)) };

@@ -53,6 +53,11 @@ impl VirtAddr {
         self.0 & (size - 1) == 0
     }
 
+    /// One past the addresses that the same last-level table translates.
+    pub const fn table_end(self) -> Self {
+        self.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN)
+    }
+
     /// The address `count` pages on.
     pub const fn add_pages(self, count: usize) -> Self {
         Self(self.0 + ((count as u64) << PAGE_SHIFT))

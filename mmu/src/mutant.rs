@@ -191,6 +191,12 @@ mutants! {
         "A page that others map too is pinned to be read as it is.";
     PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "pins::a_pin_comes_too_late",
         "A pin is taken on what an entry said before, without another look at it.";
+    CutSkipsPrivate = "cut-skips-private", "", "", "FILE what is cut off",
+        "ftruncate takes what it cuts off out of shared areas alone.";
+    PrivateWritesFile = "private-writes-file", "", "", "FILE a private map reads",
+        "A page of a file is mapped writable in a private area.";
+    HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",
+        "A hole of a file is filled without another look whether it still is one.";
     ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",
         "A page is taken for the space's alone though others map pages of its folio.";
     ChildNotInAncestors = "child-not-in-ancestors", "", "", "4.1 four spaces",
@@ -207,7 +213,23 @@ mutants! {
         "Reclaim takes no notice of access flags.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
-    NotListed = "not-listed-for-swapoff", "M43", "", "T-S-29",
+    MarkLostOnSwapIn = "mark-lost-on-swap-in", "", "", "T-S-26",
+        "A page that userfaultfd protects is protected no longer when it comes back from swap.";
+    MarkIgnoredInBatch = "mark-ignored-in-batch", "", "MS-45", "T-S-27",
+        "A batch mixes entries that userfaultfd protects with others.";
+    SwappedNotMarked = "swapped-not-marked", "", "", "4.18 swap entries are protected",
+        "userfaultfd's protection passes over pages that are swapped out.";
+    WatchedWriteAllowed = "watched-write-allowed", "", "", "4.18 a write is told",
+        "A write to a page that userfaultfd protects is resolved without its monitor.";
+    WatchedAreaGetsLarge = "watched-area-gets-large", "", "", "4.18 a watched area gets single pages",
+        "A fault in an area that userfaultfd watches maps more than one page.";
+    MarksOutliveWatch = "marks-outlive-watch", "", "", "4.18 an area is watched no longer",
+        "Pages stay protected that userfaultfd watches no longer.";
+    MarksKeptByChild = "marks-kept-by-child", "", "", "4.6 nobody watches a child",
+        "A child's entries keep the marks of its parent's userfaultfd.";
+    MarksKeptOnMove = "marks-kept-on-move", "", "", "4.17 nobody watches what has moved",
+        "Entries that mremap has moved keep the marks of userfaultfd.";
+    NotListed = "not-listed-for-swapoff", "M43", "", "T-P-9",
         "A space with swap entries is not listed for swapoff.";
     NoWholeAsid = "no-whole-asid-fallback", "M40", "", "T-S-13",
         "512 pages are invalidated one by one instead of by one ASIDE1IS.";
@@ -301,6 +323,21 @@ mutants! {
         "A table page is freed before its translations are flushed.";
     FirstAddressOnly = "first-address-only", "", "MS-40", "T-Z-1 munmap of all",
         "Of all that munmap took away, tables included, only the first address is flushed.";
+
+    // Huge pages, and memory that is bad.
+
+    BlockFlushedAsPage = "block-flushed-as-page", "", "MS-25", "4.22 munmap of a huge page",
+        "The level hint for a block of 2 MiB is that of the last level.";
+    ForkLeavesHugeWritable = "fork-leaves-huge-writable", "", "", "4.6 fork shares huge pages",
+        "fork leaves huge pages writable in the parent.";
+    ChildReserves = "child-reserves", "", "", "4.6 fork shares huge pages",
+        "A child takes its parent's reservations of huge pages for its own.";
+    ReservationKept = "reservation-kept", "", "", "4.22 a map that can not be reserved",
+        "munmap keeps what was reserved for huge pages that were never touched.";
+    HugeUnmapSaysDone = "huge-unmap-says-done", "", "", "1.13 R2",
+        "A huge page that could not be unmapped is said to be.";
+    BadFrameFreed = "bad-frame-freed", "", "", "1.3 a huge page of bad memory",
+        "Bad memory goes back to the free lists.";
 }
 
 /// The mutant that was chosen, counted from 1; 0 for none.

@@ -21,6 +21,8 @@ pub mod signal {
 pub const DEFAULT: u64 = 0;
 /// SIG_IGN.
 pub const IGNORE: u64 = 1;
+/// SA_ONSTACK: the handler runs on the stack of [`set_stack`].
+pub const ON_STACK: u64 = 0x0800_0000;
 /// SA_RESTART: a call that the signal interrupts is made again.
 pub const RESTART: u64 = 0x1000_0000;
 /// WNOHANG.
@@ -145,6 +147,22 @@ pub fn handle(signal: u64, action: u64, flags: u64) -> Result<u64, Error> {
     let action = [action, flags, 0, 0];
     // SAFETY: the kernel reads the action; without SA_RESTORER it gives the handler a way back itself.
     unsafe { call(number::SIGACTION, [signal, action.as_ptr().addr() as u64, 0, 8, 0, 0]) }
+}
+
+/// The stack for handlers: its address, its flags (SS_…) and its size.
+pub type Stack = [u64; 3];
+/// SS_DISABLE: no stack for handlers.
+pub const NO_STACK: Stack = [0, 2, 0];
+
+/// Sets the stack for handlers; what it was.
+///
+/// # Safety
+/// Nothing else may be there.
+pub unsafe fn set_stack(stack: Stack) -> Result<Stack, Error> {
+    let mut old = Stack::default();
+    // SAFETY: the kernel reads one and writes the other; the memory is the caller's duty.
+    let addresses = [stack.as_ptr().addr() as u64, old.as_mut_ptr().addr() as u64, 0, 0, 0, 0];
+    unsafe { call(number::SIGALTSTACK, addresses) }.map(|_| old)
 }
 
 /// The bit of a signal in a set.

@@ -29,6 +29,7 @@ pub mod number {
     pub const SCHED_YIELD: u64 = 124;
     pub const KILL: u64 = 129;
     pub const TGKILL: u64 = 131;
+    pub const SIGALTSTACK: u64 = 132;
     pub const SIGSUSPEND: u64 = 133;
     pub const SIGACTION: u64 = 134;
     pub const SIGPROCMASK: u64 = 135;

@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// Boots unfold in QEMU: with no verb it runs the main job, which swaps 256 MiB out in three ways and prints what each cost.
 #[derive(Parser, Debug)]
-#[command(name = "qemu-run.sh", bin_name = "qemu-run.sh", version, disable_version_flag = true)]
+#[command(name = "qemu-run.sh", bin_name = "qemu-run.sh", version)]
 #[command(
     after_help = "Exit status: 0 only when the guest said so and QEMU agrees; 2 wrong command line; 124 time limit; \
     125 guest and QEMU disagree, or QEMU failed; 130 interrupted; with `run`, the program's own (126 not runnable, 127 not found)."
@@ -33,12 +33,16 @@ pub enum Verb {
     },
     /// Run a static arm64 Linux program in the guest; exits with its status
     Run {
-        /// The program: a file of this machine, or the name of one of ours (hello, touch, swapout); then its arguments
+        // The names are those of `user/src/bin`.
+        /// The program: a file of this machine, or the name of one of ours (abi, bad, badswap, files, fuzz, hello, huge, look, procs,
+        /// steps, swapout, touch); then its arguments
         #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
         command: Vec<OsString>,
     },
     /// What each step costs of 256 MiB with data in it, beside Linux: page-out, swap-in, fork, moves, munmap
     Steps,
+    /// What reclaim of 256 MiB costs that 1, 2, 8 and 32 processes share after fork
+    Shared,
     /// Play sequences of events, right and wrong ones for every rule of the MMU, and compare the verdicts with what is recorded
     Scenarios {
         /// Only those whose name contains this; or `list`, `show NAME` for one with its verdict, --bless to record what comes out
@@ -55,7 +59,7 @@ pub enum Verb {
     /// The long random runs, round by round; goes on where the last call stopped
     Soak {
         /// How long; a round is finished in any case
-        #[arg(long, value_name = "HOURS", default_value_t = 0.5)]
+        #[arg(long, value_name = "HOURS", default_value_t = 0.5, value_parser = parse_hours)]
         hours: f64,
     },
     /// Boot a kernel ELF that cargo built (used as cargo's runner)
@@ -76,7 +80,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub smp: u32,
     /// Memory of the machine
-    #[arg(long, global = true, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
+    #[arg(long, global = true, value_name = "SIZE", default_value = "1G", value_parser = parse_memory)]
     pub mem: String,
     /// Size of the swap device; 0 for none. Behind a comma how it behaves: `512M,async`, `512M,unreadable=19-20`
     #[arg(long, global = true, value_name = "SIZE[,...]", default_value = "512M", value_parser = parse_swap)]
@@ -193,6 +197,13 @@ fn parse_size(text: &str) -> Result<String, String> {
     Ok(text.to_uppercase())
 }
 
+/// A size of which 0 is none: to QEMU it would mean its own default.
+fn parse_memory(text: &str) -> Result<String, String> {
+    let size = parse_size(text)?;
+    let is_none = size.trim_end_matches(['K', 'M', 'G']).bytes().all(|digit| digit == b'0');
+    if is_none { Err("a machine needs memory, as in 512M".to_owned()) } else { Ok(size) }
+}
+
 /// A size, and words that the kernel knows.
 fn parse_swap(text: &str) -> Result<String, String> {
     match text.split_once(',') {
@@ -223,6 +234,12 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err("a time is a number of seconds, or as in 2m of minutes".to_owned()),
     }
+}
+
+fn parse_hours(text: &str) -> Result<f64, String> {
+    const MOST: f64 = 10_000.0;
+    let hours = text.parse().ok().filter(|&hours| hours > 0.0 && hours <= MOST);
+    hours.ok_or_else(|| format!("hours are a number above 0 and up to {MOST}, as in 0.5"))
 }
 
 #[cfg(test)]
@@ -258,6 +275,34 @@ mod tests {
         {
             assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn hours_and_memory_that_make_no_sense_are_refused() {
+        for line in ["--hours=-1", "--hours=nan", "--hours=inf", "--hours=1e300", "--hours=abc", "--hours=0"] {
+            assert_eq!(Cli::try_parse_from(["x", "soak", line]).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert!(Cli::try_parse_from(["x", "soak", "--hours=0.01"]).is_ok());
+        for size in ["0", "0M", "00G", "x"] {
+            assert_eq!(Cli::try_parse_from(["x", "--mem", size]).unwrap_err().exit_code(), 2, "{size}");
+        }
+    }
+
+    #[test]
+    fn the_version_can_be_asked_for() {
+        assert_eq!(Cli::try_parse_from(["x", "--version"]).unwrap_err().kind(), ErrorKind::DisplayVersion);
+    }
+
+    #[test]
+    fn the_help_of_run_names_every_program() {
+        let files = std::fs::read_dir(crate::root().join("user/src/bin")).unwrap();
+        let stem = |file: std::fs::DirEntry| file.path().file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut names: Vec<_> = files.map(|file| stem(file.unwrap())).collect();
+        names.sort();
+        let mut command = Cli::command();
+        let help = command.find_subcommand_mut("run").unwrap().render_long_help().to_string();
+        let help: Vec<_> = help.split_whitespace().collect();
+        assert!(help.join(" ").contains(&format!("one of ours ({});", names.join(", "))), "{names:?}");
     }
 
     #[test]

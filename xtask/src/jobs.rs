@@ -110,6 +110,7 @@ impl Bench<'_> {
 
     /// A job that prints tables, such as the main one, `table`: everything goes to standard output.
     pub fn table(&self, job: &str) -> Result<u8> {
+        self.check_json()?;
         let mut words = vec![format!("job={job}"), "log=uart".to_owned()];
         words.extend(self.options.kernel_words());
         let outcome = self.boot(&words, self.build.programs.clone(), Some(MAIN_JOB_LIMIT), false)?;
@@ -118,6 +119,7 @@ impl Bench<'_> {
 
     /// A program: standard output is its alone, the kernel speaks on standard error.
     pub fn run(&self, command: &[OsString]) -> Result<u8> {
+        self.check_json()?;
         let (program, arguments) = command.split_first().context("no program")?;
         let Some((name, programs)) = choose(Path::new(program), &self.build.programs)? else {
             let ours: Vec<_> = self.build.programs.iter().map(|program| program.name.as_str()).collect();
@@ -136,6 +138,15 @@ impl Bench<'_> {
         words.extend(argument_words(arguments));
         let outcome = self.boot(&words, programs, None, true)?;
         self.finish(&outcome, &words)
+    }
+
+    /// Whether the file for what is counted can be written, before anything is: what it has is kept until then.
+    fn check_json(&self) -> Result<()> {
+        if let Some(file) = &self.options.json {
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+            opened.with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
     }
 
     fn finish(&self, outcome: &Outcome, words: &[String]) -> Result<u8> {

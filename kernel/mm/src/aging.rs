@@ -4,14 +4,15 @@
 //! Flags are taken away by whole runs of entries, folded blocks as they are. Their invalidation is issued and not awaited: a page that
 //! looks old a little longer harms nobody.
 
+use mmu::VirtAddr;
 use mmu::mutant::{self, Mutant};
-use mmu::{TABLE_SPAN, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::FolioLock;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::Extent;
+use crate::walk::for_each_table_as_is;
 
 /// How much a folio is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,16 +50,12 @@ pub(crate) fn take_young(memory: &Memory, folio: &FolioLock<'_>) -> usize {
 }
 
 /// Takes the access flags of the entries in one area away. Whether any was set.
-fn take_young_of(memory: &Memory, folio: &FolioLock<'_>, extent: &Extent, (start, end): (VirtAddr, VirtAddr)) -> bool {
+fn take_young_of(memory: &Memory, folio: &FolioLock<'_>, extent: &Extent, range: (VirtAddr, VirtAddr)) -> bool {
     let mut young = false;
-    let mut address = start;
-    while address < end {
-        let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
-        if let Some(table) = TableGuard::lock(memory, &extent.space, address) {
-            young |= take_young_in_table(&table, folio, (address, stop));
-        }
-        address = stop;
-    }
+    for_each_table_as_is(memory, &extent.space, range, |table, start, stop| {
+        young |= take_young_in_table(&table, folio, (start, stop));
+        stop
+    });
     young
 }
 

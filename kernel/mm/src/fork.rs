@@ -11,7 +11,7 @@
 use alloc::sync::Arc;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Cause, Descriptor, Operation, Slot, TABLE_SPAN, VirtAddr};
+use mmu::{Cause, Descriptor, Operation, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::errno::Errno;
@@ -71,10 +71,11 @@ impl Memory {
             Some(anon) => Some(rmap::inherit(self, anon, child)?),
             None => None,
         };
-        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT | AreaFlags::UFFD_WP);
+        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT);
         // Nothing is reserved for a child.
-        let flags = if area.huge().is_some() { flags | AreaFlags::NORESERVE } else { flags };
-        let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area };
+        let reserves = mutant::or(Mutant::ChildReserves, area.huge().is_none(), true);
+        let flags = if reserves { flags } else { flags | AreaFlags::NORESERVE };
+        let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area }.unwatched();
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;
         // Without an anon_vma there are no pages but those of a file and the zero page, which the child's faults will find.
@@ -125,13 +126,12 @@ struct Run<'a> {
 
 impl<'a> Copy<'a> {
     fn pages(&self) -> Result<(), Errno> {
-        let mut address = self.area.start;
+        let next = |address| self.parent.tables.next(self.memory, address);
+        let mut address = next(self.area.start);
         while address < self.area.end {
-            let stop = self.area.end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
-            if self.parent.tables.find(self.memory, address).is_some() {
-                self.table(address, stop)?;
-            }
-            address = stop;
+            let stop = self.area.end.min(address.table_end());
+            self.table(address, stop)?;
+            address = next(stop);
         }
         Ok(())
     }
@@ -236,7 +236,8 @@ impl<'a> Copy<'a> {
         run.folio.get(run.count);
         run.folio.add_maps(run.page, run.count);
         self.child.add_pages_of(run.folio, run.count as i64);
-        let entry = run.entry.write_protect().make_old().clear_uffd();
+        let entry = run.entry.write_protect().make_old();
+        let entry = mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry);
         tables.child.set_run(tables.child_slot(run.slot), entry, run.count);
     }
 

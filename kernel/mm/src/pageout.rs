@@ -18,7 +18,7 @@ use crate::space::Space;
 use crate::walk::{Visitor, visit};
 
 /// Pages that one isolation list of `gather` may hold: 32 MiB.
-const GATHER_LIMIT: usize = 8192;
+pub(crate) const GATHER_LIMIT: usize = 8192;
 
 /// A page-out in progress: what is isolated and not reclaimed yet. Dropping it unfinished would lose folios: see
 /// [`finish`](Self::finish).
@@ -39,14 +39,14 @@ impl<'m> Pageout<'m> {
 
     /// Pages out `start..end`, which lies in one area of `space`.
     pub fn range(&mut self, space: &Arc<Space>, start: VirtAddr, end: VirtAddr) {
-        let mut address = start;
+        let mut address = space.tables.next(self.memory, start);
         while address < end {
-            let stop = end.min(address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN));
+            let stop = end.min(address.table_end());
             if self.isolated.pages() + mmu::ENTRIES > self.limit {
                 self.reclaim();
             }
             visit(self.memory, space, (address, stop), self);
-            address = stop;
+            address = space.tables.next(self.memory, stop);
         }
     }
 

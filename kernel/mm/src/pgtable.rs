@@ -50,17 +50,33 @@ impl Tables {
         self.find_level(memory, address, 3)
     }
 
+    /// The first address from this one on that a last-level table translates; one past all addresses if there is none.
+    pub(crate) fn next(&self, memory: &Memory, mut address: VirtAddr) -> VirtAddr {
+        while address.as_u64() < mmu::USER_END {
+            let Err(level) = self.descend(memory, address, 3) else { break };
+            let span = 1 << mmu::level_shift(level);
+            address = address.align_down(span).add_bytes(span);
+        }
+        address
+    }
+
     #[inline]
     fn find_level(&self, memory: &Memory, address: VirtAddr, last: u8) -> Option<Table> {
+        self.descend(memory, address, last).ok()
+    }
+
+    /// The table of level `last` on the way to `address`, or else the level of the one whose entry leads to no table.
+    #[inline]
+    fn descend(&self, memory: &Memory, address: VirtAddr, last: u8) -> Result<Table, u8> {
         let mut table = self.root;
         for level in 0..last {
             let entry = memory.door.load_table(table.upper_slot(address));
             if !entry.is_table() {
-                return None;
+                return Err(level);
             }
             table = Table::new(entry.address(), level + 1);
         }
-        Some(table)
+        Ok(table)
     }
 
     /// The entry that a walk for `address` ends at, and the level of its table: a page or block, or what is no table.
@@ -260,7 +276,7 @@ impl<'a> TableGuard<'a> {
 
     /// One past the last address that the table translates.
     pub fn end(&self) -> VirtAddr {
-        self.base.add_bytes(TABLE_SPAN)
+        self.base.table_end()
     }
 }
 

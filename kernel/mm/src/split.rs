@@ -21,6 +21,7 @@ use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap::Extent;
+use crate::space::Space;
 use crate::tlb::Deferred;
 
 /// Tables that a folio of the largest size can lie in, at one place.
@@ -29,18 +30,23 @@ const TABLES: usize = 2;
 const TRIES: usize = 16;
 
 /// Splits the folio that the entry at `slot` maps, for an operation that wants a part of it. The table's lock is given up for it, as
-/// other tables may map the folio too. False if the folio is in use, and whole as it was.
+/// other tables may map the folio too. False if the folio is in use, or another space's as well, and whole as it was.
 pub(crate) fn split_at(memory: &Memory, table: TableGuard<'_>, slot: Slot) -> bool {
     let folio = memory.frames.folio_of(memory.door.load(slot).frame());
+    let space = table.space;
     folio.get(1);
     drop(table);
-    split_found(memory, folio).is_some()
+    split_if(memory, folio, |locked| !is_mapped_elsewhere(memory, locked, space)).is_some()
 }
 
 /// Splits a folio that the caller found, and gives up the caller's reference. Returns how many pages came free; `None` if the folio is
 /// in use and whole as it was.
 pub(crate) fn split_found(memory: &Memory, folio: Folio<'_>) -> Option<usize> {
-    let freed = folio.try_lock().and_then(|locked| split_folio(memory, &locked, None));
+    split_if(memory, folio, |_| true)
+}
+
+fn split_if<'m>(memory: &'m Memory, folio: Folio<'m>, may: impl Fn(&FolioLock<'m>) -> bool) -> Option<usize> {
+    let freed = folio.try_lock().filter(may).and_then(|locked| split_folio(memory, &locked, None));
     let mut orphans = OrphanList::new();
     memory.swap.free_unneeded(folio);
     let last = folio.put(1);
@@ -48,6 +54,23 @@ pub(crate) fn split_found(memory: &Memory, folio: Folio<'_>) -> Option<usize> {
     last.into_iter().for_each(|orphan| orphans.push(memory, orphan));
     Deferred::new().free(memory, &mut orphans);
     freed.map(|freed| freed + first_freed)
+}
+
+/// Whether a space maps a page of the folio that is not this one.
+fn is_mapped_elsewhere(memory: &Memory, folio: &FolioLock<'_>, space: &Space) -> bool {
+    let Some((anon, index)) = folio.mapping().and_then(|(id, index)| Some((memory.anon.get(id)?, index))) else {
+        return false;
+    };
+    let extents = anon.extents();
+    let others = extents.iter().filter(|extent| !core::ptr::eq(&*extent.space, space));
+    let mut places = others.flat_map(|extent| {
+        let range = extent.addresses(index, folio.pages());
+        range.into_iter().flat_map(in_tables).map(move |place| (extent, place))
+    });
+    places.any(|(extent, place)| {
+        let table = TableGuard::lock(memory, &extent.space, place.0);
+        table.is_some_and(|table| mapped_slots(&table, folio, place).next().is_some())
+    })
 }
 
 /// Splits a locked folio into single pages. The caller has one reference, which stays with the first page, as does the lock. The other
@@ -180,7 +203,7 @@ fn lock_tables<'a>(memory: &'a Memory, folio: &Folio<'_>, index: u64, extents: &
 
 /// The parts of a range that lie in one table each.
 fn in_tables((start, end): Place) -> impl Iterator<Item = Place> {
-    let stop = move |address: VirtAddr| end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
+    let stop = move |address: VirtAddr| end.min(address.table_end());
     let starts = core::iter::successors(Some(start), move |&address| Some(stop(address)));
     starts.take_while(move |&address| address < end).map(move |address| (address, stop(address)))
 }

@@ -80,6 +80,22 @@ pub fn give_way() {
     }
 }
 
+/// How a task lets others have their turn; there are none where nobody has said.
+static TURNS: spin::once::Once<fn() -> bool, Relax> = spin::once::Once::new();
+
+/// Says how a task lets others have their turn, once for a run of the machine. The function returns when it is this task's turn, with
+/// false if the task is being ended.
+pub fn set_turns(take: fn() -> bool) {
+    TURNS.call_once(|| take);
+}
+
+/// Lets other tasks have their turn, if it is theirs, in the middle of long work and with no lock held. False if the task that asks is
+/// being ended, and what it works at is of no use to anybody.
+pub fn take_turns() -> bool {
+    assert_may_wait();
+    TURNS.get().is_none_or(|take| take())
+}
+
 /// A lock that one CPU holds.
 #[derive(Debug)]
 pub struct Lock<T> {

@@ -396,7 +396,7 @@ impl<'a> Gather<'a> {
             // Where there were pages and blocks the operations name no level (rule MS-25).
             let level = match self.levels {
                 PAGES => run.level,
-                BLOCKS if depth == Depth::Leaf => 2,
+                BLOCKS if depth == Depth::Leaf => mutant::or(Mutant::BlockFlushedAsPage, 2, 3),
                 _ => 0,
             };
             flush_run(self.memory, Run { level, ..run }, self.cause);

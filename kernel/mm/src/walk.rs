@@ -2,7 +2,7 @@
 //!
 //! What an advice says of pages is done to folios. One of which only a part lies in the range, or is mapped there, is split first.
 
-use mmu::{Descriptor, Slot, TABLE_SPAN, VirtAddr};
+use mmu::{Descriptor, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::Folio;
@@ -35,10 +35,9 @@ pub(crate) fn for_each_table_as_is(
 ) {
     let mut address = start;
     while address < end {
-        let stop = end.min(address.align_down(TABLE_SPAN).add_bytes(TABLE_SPAN));
         address = match space.lock_table(memory, address) {
-            Some(table) => work(table, address, stop),
-            None => stop,
+            Some(table) => work(table, address, end.min(address.table_end())),
+            None => space.tables.next(memory, address),
         };
     }
 }

@@ -23,7 +23,7 @@ fn small(way: &str) -> Bench {
 }
 
 fn audited(bench: &Bench) {
-    audit::recount(&bench.memory, core::slice::from_ref(&bench.space)).unwrap();
+    audit::recount(&bench.memory, std::slice::from_ref(&bench.space)).unwrap();
     assert_eq!(bench.memory.defects(), 0);
 }
 
@@ -71,6 +71,20 @@ fn forks_find_memory() {
     bench.memory.activate(&bench.space);
     bench.verify(0, 2 * PAGES);
     children.iter().for_each(|child| bench.memory.destroy_space(child));
+    audited(&bench);
+}
+
+/// What does not fit stays where it is, and the program goes on.
+#[test]
+fn swapoff_needs_room() {
+    let bench = small("gather");
+    bench.map(0, 3 * PAGES, RW);
+    bench.fill(0, 3 * PAGES);
+    assert_eq!(bench.memory.swapoff(0), Err(mm::Errno::ENOMEM));
+    bench.verify(0, 3 * PAGES);
+    bench.unmap(PAGES / 2, 3 * PAGES - PAGES / 2);
+    assert_eq!(bench.memory.swapoff(0), Ok(()));
+    bench.verify(0, PAGES / 2);
     audited(&bench);
 }
 

@@ -186,19 +186,11 @@ fn rt_sigreturn(process: &mut Process, _: &Arguments) -> Outcome {
 }
 
 fn sigaltstack(process: &mut Process, &[new, old, ..]: &Arguments) -> Outcome {
-    const SMALLEST: u64 = 5120;
-    const AUTODISARM: u32 = 1 << 31;
-    const ON_STACK: u32 = 1;
-    let before = process.signals().stack;
+    let sp = process.context.sp;
+    let before = process.signals().stack().told(sp);
     if new != 0 {
         let [address, flags, size] = user::read_words(new)?;
-        let flags = flags as u32;
-        match flags & !AUTODISARM {
-            AlternateStack::DISABLED => process.signals().stack = AlternateStack { address: 0, flags, size: 0 },
-            0 | ON_STACK if size < SMALLEST => return Err(Errno::ENOMEM),
-            0 | ON_STACK => process.signals().stack = AlternateStack { address, flags: flags & AUTODISARM, size },
-            _ => return Err(Errno::EINVAL),
-        }
+        process.signals().set_stack(AlternateStack { address, flags: flags as u32, size }, sp)?;
     }
     if old != 0 {
         user::write_words(old, [before.address, before.flags.into(), before.size])?;

@@ -3,10 +3,10 @@
 use super::process::{Interrupted, Process};
 use super::report;
 use super::signal_frame::{self, CONTEXT, Frame, RECORD, Registers, SIZE};
-use super::signals::{Action, AlternateStack, DEFAULT, IGNORE, Info};
+use super::signals::{Action, DEFAULT, IGNORE, Info};
 use super::space::Map;
 use super::stack::STACK_TOP;
-use super::status::ExitStatus;
+use super::status::{ExitStatus, Signal};
 use crate::arch::uaccess;
 
 /// Flags of an action, with Linux's values.
@@ -28,9 +28,11 @@ const TRAMPOLINE_CODE: [u32; 2] = [0xD280_1168, 0xD400_0001];
 pub fn pending(process: &mut Process) {
     while process.ended().is_none() {
         let Some((info, action)) = next(process) else { break };
-        if matches!(action.handler, DEFAULT | IGNORE) || !call(process, action, info) {
+        if matches!(action.handler, DEFAULT | IGNORE) {
             report::signalled(process, info);
             process.end(ExitStatus::Killed(info.signal));
+        } else if !call(process, action, info) {
+            no_room(process, info.signal);
         }
     }
     // Nobody has a handler that would have the call made again.
@@ -52,16 +54,39 @@ fn next(process: &Process) -> Option<(Info, Action)> {
 /// Delivers the signal of a bug, if the program has a handler that may run. False if it has not: the bug ends the program.
 #[must_use]
 pub fn bug(process: &mut Process, info: Info) -> bool {
-    let action = process.signals().action(info.signal);
-    let blocked = process.signals().blocked() & info.signal.bit() != 0;
-    !blocked && !matches!(action.handler, DEFAULT | IGNORE) && call(process, action, info)
+    let Some(action) = handler(process, info.signal) else { return false };
+    let called = call(process, action, info);
+    if !called && info.signal != Signal::SEGV {
+        no_room(process, info.signal);
+        return true;
+    }
+    called
+}
+
+/// The action of a signal that has a handler and is not blocked.
+fn handler(process: &Process, signal: Signal) -> Option<Action> {
+    let signals = process.signals();
+    let action = signals.action(signal);
+    let is_blocked = signals.blocked() & signal.bit() != 0;
+    (!is_blocked && !matches!(action.handler, DEFAULT | IGNORE)).then_some(action)
+}
+
+/// A stack has no room for the frame of this signal's handler, which is a bug of its own: SIGSEGV. That one's handler may have another
+/// stack.
+fn no_room(process: &mut Process, signal: Signal) {
+    log::info!("{}: the stack at {:#x} has no room for the handler of {signal}", process.label(), process.context.sp);
+    if signal == Signal::SEGV || handler(process, Signal::SEGV).is_none() {
+        process.end(ExitStatus::Killed(Signal::SEGV));
+    } else {
+        process.signals().raise(Info::from_kernel(Signal::SEGV));
+    }
 }
 
 /// Makes the program go on in its handler. False if its stack has no room.
 fn call(process: &mut Process, action: Action, info: Info) -> bool {
     finish_interrupted_call(process, action);
     let mut signals = process.signals();
-    let (mask, stack) = (signals.after_handler(), signals.stack);
+    let (mask, stack) = (signals.after_handler(), signals.stack());
     drop(signals);
     let frame = Frame { registers: registers(process), mask, stack };
     let top = stack_for(process, action) & !15;
@@ -81,6 +106,7 @@ fn call(process: &mut Process, action: Action, info: Info) -> bool {
     context.pc = action.handler;
     let itself = if action.flags & flag::NODEFER != 0 { 0 } else { info.signal.bit() };
     process.signals().set_blocked(frame.mask | action.mask | itself);
+    process.signals().enter_stack();
     if action.flags & flag::RESETHAND != 0 {
         // It was accepted for this signal before, so it is again.
         let _ = process.signals().set_action(info.signal, Action { handler: DEFAULT, ..action });
@@ -99,11 +125,9 @@ fn finish_interrupted_call(process: &mut Process, action: Action) {
 
 /// The top of the stack that the handler runs on.
 fn stack_for(process: &Process, action: Action) -> u64 {
-    let AlternateStack { address, flags, size } = process.signals().stack;
     let sp = process.context.sp;
-    let on_it = sp > address && sp - address <= size;
-    let wanted = action.flags & flag::ONSTACK != 0 && flags & AlternateStack::DISABLED == 0;
-    if wanted && !on_it { address.wrapping_add(size) } else { sp }
+    let other = process.signals().stack().top(sp).filter(|_| action.flags & flag::ONSTACK != 0);
+    other.unwrap_or(sp)
 }
 
 /// Makes the trampoline the first time that it is needed.
@@ -132,6 +156,8 @@ pub fn sigreturn(process: &mut Process) -> bool {
     let Some(frame) = signal_frame::parse(&bytes) else { return false };
     set_registers(process, &frame.registers);
     process.signals().set_blocked(frame.mask);
+    // As on Linux, one that could not be set, as the program may have written there, is none.
+    let _ = process.signals().set_stack(frame.stack, process.context.sp);
     true
 }
 

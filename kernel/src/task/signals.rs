@@ -3,6 +3,8 @@
 //! Processes send them to each other, the kernel tells of ended children by one, and a program's bugs send it some. How they reach it
 //! is in `deliver`.
 
+use mm::Errno;
+
 use super::status::{ExitStatus, Signal};
 
 /// SIG_DFL.
@@ -91,8 +93,41 @@ pub struct AlternateStack {
 }
 
 impl AlternateStack {
+    /// There is none.
+    pub const NONE: Self = Self { address: 0, flags: Self::DISABLED, size: 0 };
+    /// SS_ONSTACK: the program runs on it.
+    const IN_USE: u32 = 1;
     /// SS_DISABLE: there is none.
-    pub const DISABLED: u32 = 2;
+    const DISABLED: u32 = 2;
+    /// SS_AUTODISARM: there is none while a handler runs on it, so that this one may give its place to others.
+    const AUTODISARM: u32 = 1 << 31;
+    /// The smallest there may be, as on Linux: a frame fits.
+    const SMALLEST: u64 = 5120;
+
+    /// Where a handler that shall run on it starts; `None` if there is none, or a program with this stack pointer is on it.
+    pub fn top(&self, sp: u64) -> Option<u64> {
+        (self.flags & Self::DISABLED == 0 && !self.is_in_use(sp)).then(|| self.address.wrapping_add(self.size))
+    }
+
+    /// Whether a handler's frame is on it. One that is disarmed meanwhile never is.
+    fn is_in_use(&self, sp: u64) -> bool {
+        self.flags & Self::AUTODISARM == 0 && sp > self.address && sp - self.address <= self.size
+    }
+
+    /// What a program with this stack pointer is told of it.
+    pub fn told(&self, sp: u64) -> Self {
+        Self { flags: self.flags | if self.is_in_use(sp) { Self::IN_USE } else { 0 }, ..*self }
+    }
+
+    /// What is kept of what a program has said.
+    fn checked(self) -> Result<Self, Errno> {
+        match self.flags & !Self::AUTODISARM {
+            Self::DISABLED => Ok(Self { flags: self.flags, ..Self::NONE }),
+            0 | Self::IN_USE if self.size < Self::SMALLEST => Err(Errno::ENOMEM),
+            0 | Self::IN_USE => Ok(Self { flags: self.flags & Self::AUTODISARM, ..self }),
+            _ => Err(Errno::EINVAL),
+        }
+    }
 }
 
 /// The state of a program's signals.
@@ -106,7 +141,7 @@ pub struct Signals {
     /// What was blocked before a wait for signals blocked others: the next handler returns to that.
     before_wait: Option<u64>,
     /// The stack for handlers.
-    pub stack: AlternateStack,
+    stack: AlternateStack,
 }
 
 /// SIGKILL and SIGSTOP, which nothing holds off.
@@ -116,9 +151,15 @@ impl Signals {
     /// What a new program has: every action the default, nothing blocked.
     pub const fn new() -> Self {
         let none = Action { handler: DEFAULT, flags: 0, restorer: 0, mask: 0 };
-        let stack = AlternateStack { address: 0, flags: AlternateStack::DISABLED, size: 0 };
         let infos = [Info::from_kernel(Signal::KILL); Signal::LAST as usize];
-        Self { actions: [none; Signal::LAST as usize], blocked: 0, pending: 0, infos, before_wait: None, stack }
+        Self {
+            actions: [none; Signal::LAST as usize],
+            blocked: 0,
+            pending: 0,
+            infos,
+            before_wait: None,
+            stack: AlternateStack::NONE,
+        }
     }
 
     /// What a child has: all of it, but nothing waits.
@@ -153,6 +194,30 @@ impl Signals {
             self.pending &= !signal.bit();
         }
         true
+    }
+
+    /// The stack for handlers.
+    pub fn stack(&self) -> AlternateStack {
+        self.stack
+    }
+
+    /// Sets the stack for handlers of a program with this stack pointer.
+    ///
+    /// # Errors
+    /// `EPERM` if that is on the present one; `EINVAL` for unknown flags; `ENOMEM` for one that is too small.
+    pub fn set_stack(&mut self, stack: AlternateStack, sp: u64) -> Result<(), Errno> {
+        if self.stack.is_in_use(sp) {
+            return Err(Errno::EPERM);
+        }
+        self.stack = stack.checked()?;
+        Ok(())
+    }
+
+    /// A handler begins on the stack.
+    pub fn enter_stack(&mut self) {
+        if self.stack.flags & AlternateStack::AUTODISARM != 0 {
+            self.stack = AlternateStack::NONE;
+        }
     }
 
     /// The signals that are blocked.
@@ -201,8 +266,12 @@ impl Signals {
         self.take_of(!self.blocked)
     }
 
-    /// Takes the lowest signal of a set that waits.
-    pub fn take_of(&mut self, set: u64) -> Option<Info> {
+    /// Takes the lowest signal of a set that waits, but for SIGKILL and SIGSTOP, for which nobody can wait.
+    pub fn take_awaited(&mut self, set: u64) -> Option<Info> {
+        self.take_of(set & !UNSTOPPABLE)
+    }
+
+    fn take_of(&mut self, set: u64) -> Option<Info> {
         let ready = self.pending & set;
         if ready == 0 {
             return None;
@@ -296,6 +365,7 @@ mod tests {
         assert_eq!(signals.blocked() & UNSTOPPABLE, 0);
         let kill = Info::sent_by(Signal::KILL, 7);
         assert!(signals.raise(kill) && signals.interrupts() && signals.is_killed());
+        assert_eq!(signals.take_awaited(u64::MAX), None);
         assert_eq!(signals.take(), Some(kill));
     }
 
@@ -311,6 +381,25 @@ mod tests {
         signals.begin_wait(0);
         signals.end_wait();
         assert_eq!(signals.blocked(), Signal::ABRT.bit());
+    }
+
+    #[test]
+    fn a_stack_in_use_stays() {
+        let mut signals = Signals::new();
+        let stack = AlternateStack { address: 0x1_0000, flags: 0, size: 0x2000 };
+        let (on_it, below) = (0x1_1000, 0x9000);
+        assert_eq!(signals.set_stack(AlternateStack { size: 5119, ..stack }, below), Err(Errno::ENOMEM));
+        assert_eq!(signals.set_stack(AlternateStack { flags: 4, ..stack }, below), Err(Errno::EINVAL));
+        assert_eq!(signals.stack().top(below), None);
+        assert_eq!(signals.set_stack(stack, below), Ok(()));
+        assert_eq!((signals.stack().top(below), signals.stack().top(on_it)), (Some(0x1_2000), None));
+        assert_eq!((signals.stack().told(below).flags, signals.stack().told(on_it).flags), (0, 1));
+        assert_eq!(signals.set_stack(AlternateStack::NONE, on_it), Err(Errno::EPERM));
+        signals.enter_stack();
+        assert_eq!(signals.stack(), stack);
+        assert_eq!(signals.set_stack(AlternateStack { flags: 1 << 31, ..stack }, below), Ok(()));
+        signals.enter_stack();
+        assert_eq!(signals.stack(), AlternateStack::NONE);
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         ["list"] => list(""),
         ["list", filter] => list(filter),
         ["show", name] => show(name),
+        ["show"] => Err("show wants the name of a scenario; `list` names them all".into()),
         ["--bless"] => bless(""),
         ["--bless", filter] => bless(filter),
         [filter] if !filter.starts_with('-') => play(filter),

@@ -40,15 +40,17 @@ pub fn run(
     interrupt: &Interrupt,
     filter: Option<&str>,
 ) -> Result<u8> {
-    println!("building the host's tests and the kernels with every defect in them");
     let mutants = list::read()?;
+    let filter = filter.unwrap_or_default();
+    ensure!(mutants.iter().any(|mutant| mutant.name.contains(filter)), "no known defect's name contains `{filter}`");
+    println!("building the host's tests and the kernels with every defect in them");
     let tests = host::Tests::build()?;
     let plain = build::build(toolchain, &["mutants"])?;
     let checked = build::build(toolchain, &["check", "mutants"])?;
     let bench = |build| Bench { options, qemu, build, compiler: &toolchain.version, interrupt };
     let (plain, checked) = (bench(&plain), bench(&checked));
     let (plain, checked) = (Guest { bench: &plain }, Guest { bench: &checked });
-    let tally = Tally::new(filter.unwrap_or_default(), interrupt);
+    let tally = Tally::new(filter, interrupt);
     if !sound(&tests, &plain, &checked, interrupt) {
         println!("the tests fail without any defect, so what they say of defects is worth nothing");
         return Ok(1);

@@ -168,7 +168,8 @@ impl Case {
 
 /// How the counts of a step differ from `wanted`.
 fn wrong_counts(outcome: &Outcome, step: &str, wanted: &str) -> Option<String> {
-    let ends = |record: &&Value| record["name"].as_str().is_some_and(|name| name.ends_with(step));
+    let name = format!(": {step}");
+    let ends = |record: &&Value| record["name"].as_str().is_some_and(|full| full.ends_with(&name));
     let Some(record) = outcome.log.of_kind("interval").find(ends) else {
         return Some(format!("there is no step {step:?}"));
     };

@@ -102,6 +102,9 @@ impl Tally {
                 println!("\nfailed:");
                 results.failed.iter().for_each(|name| println!("  {name}"));
             }
+            if results.passed == 0 && results.failed.is_empty() && self.interrupt.status().is_none() {
+                println!("no test's name contains `{}`", self.filter);
+            }
             println!("{} passed, {} failed", results.passed, results.failed.len());
             results.passed > 0 && results.failed.is_empty()
         })

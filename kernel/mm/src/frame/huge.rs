@@ -6,6 +6,7 @@
 
 use core::sync::atomic::Ordering;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Fact, PAGE_SHIFT, Role};
 
 use super::{Frames, FreshFolio, NIL};
@@ -205,7 +206,8 @@ impl Frames {
         }
         for index in index..index + (1 << order) {
             let frame = self.frame(index);
-            if frame.state.load(Ordering::Relaxed) & state::BAD_PAGE == 0 {
+            let is_bad = frame.state.load(Ordering::Relaxed) & state::BAD_PAGE != 0;
+            if mutant::or(Mutant::BadFrameFreed, !is_bad, true) {
                 self.give(index, 0);
             } else {
                 frame.state.store(state::BAD, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! What is done to a range of huge pages: munmap, MADV_DONTNEED, exit, mprotect, fork.
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Descriptor, Protection, VirtAddr};
 
 use super::HugeSlot;
@@ -40,7 +41,7 @@ pub(crate) fn zap_area<'m>(
     let Some(size) = area.huge() else { return };
     let mut zap = Zap { memory, space, area, size, fate, gather, unused: 0 };
     starts(range, size).for_each(|start| zap.page(start));
-    if fate == Fate::Unmapped && area.reserves() {
+    if fate == Fate::Unmapped && mutant::or(Mutant::ReservationKept, area.reserves(), false) {
         memory.frames.unreserve_huge(size, zap.unused);
     }
 }
@@ -197,7 +198,8 @@ pub(crate) fn copy_area(memory: &Memory, parent: &Space, child: &Space, area: &A
 fn share(from: &HugeSlot<'_>, to: &HugeSlot<'_>, entry: Descriptor) {
     let folio = from.folio(entry);
     folio.clear_exclusive(0, 1);
-    let entry = if entry.is_writable() {
+    let stays = mutant::is(Mutant::ForkLeavesHugeWritable);
+    let entry = if entry.is_writable() && !stays {
         from.change(Descriptor::write_protect);
         entry.write_protect()
     } else {

@@ -11,6 +11,7 @@ use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::pageout::Pageout;
 use crate::space::{Layout, Space};
+use crate::sync;
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags, Prot};
 use crate::zap;
@@ -222,7 +223,11 @@ impl Memory {
         if holes { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
-    /// Faults in every page of a range, as a program's own accesses would.
+    /// Faults in every page of a range, as a program's own accesses would. After each table others have their turn.
+    ///
+    /// # Errors
+    /// `EINTR` if the task that asks is being ended; `ENOMEM` where nothing is mapped or memory is short, `EINVAL` where the access is not
+    /// allowed; `EFAULT` and `EHWPOISON` for what can not be read.
     pub(crate) fn populate(
         &self,
         space: &Arc<Space>,
@@ -238,18 +243,21 @@ impl Memory {
             if !allowed {
                 return Err(Errno::EINVAL);
             }
-            let stop = area.end.min(end);
+            let stop = area.end.min(end).min(address.table_end());
             while address < stop {
                 match self.populate_page(space, address, access) {
                     Ok(pages) => address = address.add_pages(pages).min(stop),
                     // The areas have changed meanwhile: look again.
                     Err(FaultError::NotMapped | FaultError::Denied) => break,
                     Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage) => {
-                        return Err(Errno::EFAULT);
-                    }
+                    Err(
+                        FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage | FaultError::Watched(_),
+                    ) => return Err(Errno::EFAULT),
                     Err(FaultError::Poisoned(_)) => return Err(Errno::EHWPOISON),
                 }
+            }
+            if !sync::take_turns() {
+                return Err(Errno::EINTR);
             }
         }
         Ok(())

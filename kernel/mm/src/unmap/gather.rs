@@ -189,7 +189,7 @@ impl<'a> Pass<'a, '_> {
         let mut address = start;
         while address < end {
             if !self.enter_table(extent, address) {
-                address = address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
+                address = address.table_end();
                 continue;
             }
             let Some(table) = &self.table else { return true };
@@ -248,7 +248,7 @@ impl<'a> Work<'a, '_> {
             let mut count = 1;
             if entry.is_present() && folio.contains(entry.frame()) {
                 let page = folio.index_of(entry.frame());
-                let most = if is_by_page(self.memory, folio) { 1 } else { left.min(folio.pages() - page) };
+                let most = if is_by_page(self.memory, folio, extent) { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);
                 let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
                 let out = if folio.is_file() {

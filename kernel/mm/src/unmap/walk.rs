@@ -75,7 +75,7 @@ impl<'a> FolioWalk<'a> {
             if self.table.is_some() {
                 return true;
             }
-            self.address = self.address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
+            self.address = self.address.table_end();
         }
         false
     }
@@ -106,7 +106,7 @@ impl<'a> FolioWalk<'a> {
     }
 
     fn left(&self) -> usize {
-        let next_table = self.address.align_down(mmu::TABLE_SPAN).add_bytes(mmu::TABLE_SPAN);
+        let next_table = self.address.table_end();
         let end = mutant::or(Mutant::BatchCrossesArea, self.end.min(next_table), next_table);
         let end = mutant::or(Mutant::BatchCrossesTable, end, self.end);
         (end.page_number() - self.address.page_number()) as usize

@@ -17,22 +17,27 @@ const PAGE_KB: u64 = mmu::PAGE_SIZE >> 10;
 pub struct Shown<'a> {
     /// The area.
     pub area: &'a Area,
+    /// The number of the file that it maps; 0 if it maps none.
+    pub inode: u64,
     /// What it is called, if it has a name.
     pub name: &'a str,
 }
 
 /// Its line in `maps`.
-pub fn maps(out: &mut String, Shown { area, name }: Shown<'_>) {
+pub fn maps(out: &mut String, Shown { area, inode, name }: Shown<'_>) {
     let letter = |prot, letter| if area.prot.contains(prot) { letter } else { '-' };
     let (read, write) = (letter(Prot::READ, 'r'), letter(Prot::WRITE, 'w'));
     let execute = letter(Prot::EXECUTE, 'x');
-    header(out, (area.start.as_u64(), area.end.as_u64()), &[read, write, execute, 'p'], name);
+    let shared = if area.backing.is_shared() { 's' } else { 'p' };
+    let offset = if area.backing.is_anonymous() { 0 } else { area.pgoff << mmu::PAGE_SHIFT };
+    let may = &[read, write, execute, shared];
+    header(out, (area.start.as_u64(), area.end.as_u64()), may, (offset, inode), name);
 }
 
-fn header(out: &mut String, (from, to): (u64, u64), may: &[char; 4], name: &str) {
+fn header(out: &mut String, (from, to): (u64, u64), may: &[char; 4], (offset, inode): (u64, u64), name: &str) {
     let start = out.len();
     let may: String = may.iter().collect();
-    put(out, format_args!("{from:08x}-{to:08x} {may} 00000000 00:00 0 "));
+    put(out, format_args!("{from:08x}-{to:08x} {may} {offset:08x} 00:{:02x} {inode} ", u8::from(inode != 0)));
     if !name.is_empty() {
         while out.len() - start < NAME_COLUMN {
             out.push(' ');
@@ -47,8 +52,9 @@ pub fn smaps(out: &mut String, shown: Shown<'_>, usage: &Usage, sizes: &FolioSiz
     let area = shown.area;
     maps(out, shown);
     kilobytes(out, "Size:", area.pages() * PAGE_KB);
-    kilobytes(out, "KernelPageSize:", PAGE_KB);
-    kilobytes(out, "MMUPageSize:", PAGE_KB);
+    let page = area.huge().map_or(PAGE_KB, |size| size.bytes() >> 10);
+    kilobytes(out, "KernelPageSize:", page);
+    kilobytes(out, "MMUPageSize:", page);
     let is_locked = area.flags.contains(AreaFlags::LOCKED);
     sums(out, usage, if is_locked { usage.proportional } else { 0 });
     put(out, format_args!("THPeligible:    {:>8}\n", u8::from(may_have_large_folios(area, sizes))));
@@ -60,11 +66,11 @@ pub fn smaps(out: &mut String, shown: Shown<'_>, usage: &Usage, sizes: &FolioSiz
 
 /// `smaps_rollup`: all areas as one. `locked` is the sum in proportion of those that are locked.
 pub fn rollup(out: &mut String, range: (u64, u64), usage: &Usage, locked: u64) {
-    header(out, range, &['-', '-', '-', 'p'], "[rollup]");
+    header(out, range, &['-', '-', '-', 'p'], (0, 0), "[rollup]");
     sums(out, usage, locked);
 }
 
-/// The sums. What files, shared memory and huge pages would have is zero, as there are none.
+/// The sums. What is never mapped by a block of level 2 is zero there.
 fn sums(out: &mut String, usage: &Usage, locked: u64) {
     // A sum in proportion is in bytes times 4096.
     let proportional = |sum: u64| sum >> 22;
@@ -82,8 +88,8 @@ fn sums(out: &mut String, usage: &Usage, locked: u64) {
     kilobytes(out, "AnonHugePages:", 0);
     kilobytes(out, "ShmemPmdMapped:", 0);
     kilobytes(out, "FilePmdMapped:", 0);
-    kilobytes(out, "Shared_Hugetlb:", 0);
-    kilobytes(out, "Private_Hugetlb:", 0);
+    kilobytes(out, "Shared_Hugetlb:", usage.huge_shared * PAGE_KB);
+    kilobytes(out, "Private_Hugetlb:", usage.huge_private * PAGE_KB);
     kilobytes(out, "Swap:", usage.swapped * PAGE_KB);
     kilobytes(out, "SwapPss:", proportional(usage.swapped_proportional));
     kilobytes(out, "Locked:", proportional(locked));
@@ -91,7 +97,7 @@ fn sums(out: &mut String, usage: &Usage, locked: u64) {
 
 /// Whether some large folio that the policy allows fits into the area.
 fn may_have_large_folios(area: &Area, sizes: &FolioSizes) -> bool {
-    let orders = sizes.orders(area.advice());
+    let orders = if area.huge().is_some() { 0 } else { sizes.orders(area.advice()) };
     (0..u16::BITS).filter(|order| orders & 1 << order != 0).any(|order| {
         let size = mmu::PAGE_SIZE << order;
         area.start.as_u64().next_multiple_of(size) + size <= area.end.as_u64()
@@ -100,18 +106,22 @@ fn may_have_large_folios(area: &Area, sizes: &FolioSizes) -> bool {
 
 /// Linux's two letters for each flag of an area, in its order.
 fn flags(area: &Area) -> impl Iterator<Item = &'static str> + use<> {
-    let Area { prot, flags, .. } = *area;
+    let Area { prot, flags, backing, .. } = *area;
     let all = [
         (prot.contains(Prot::READ), "rd"),
         (prot.contains(Prot::WRITE), "wr"),
         (prot.contains(Prot::EXECUTE), "ex"),
+        (backing.is_shared(), "sh"),
         (true, "mr"),
         (true, "mw"),
         (true, "me"),
+        (backing.is_shared(), "ms"),
         (flags.contains(AreaFlags::LOCKED), "lo"),
         (flags.contains(AreaFlags::DONTFORK), "dc"),
+        (area.huge().is_some(), "de"),
         (!flags.contains(AreaFlags::NORESERVE), "ac"),
         (flags.contains(AreaFlags::NORESERVE), "nr"),
+        (area.huge().is_some(), "ht"),
         (flags.contains(AreaFlags::WIPEONFORK), "wf"),
         (flags.contains(AreaFlags::HUGEPAGE), "hg"),
         (flags.contains(AreaFlags::NOHUGEPAGE), "nh"),
@@ -135,8 +145,8 @@ mod tests {
     #[test]
     fn a_line_of_maps() {
         let mut out = String::new();
-        maps(&mut out, Shown { area: &area(), name: "" });
-        maps(&mut out, Shown { area: &area(), name: "[heap]" });
+        maps(&mut out, Shown { area: &area(), inode: 0, name: "" });
+        maps(&mut out, Shown { area: &area(), inode: 0, name: "[heap]" });
         let lines: alloc::vec::Vec<_> = out.lines().collect();
         assert_eq!(lines[0], "aaaaaaac0000-aaaaaaae1000 rw-p 00000000 00:00 0 ");
         assert_eq!(lines[1].find("[heap]"), Some(73));
@@ -146,7 +156,7 @@ mod tests {
     fn a_part_of_smaps() {
         let usage = Usage { resident: 32, proportional: 16 << 24, swapped: 1, ..Usage::default() };
         let (mut out, policy) = (String::new(), Policy::new());
-        smaps(&mut out, Shown { area: &area(), name: "" }, &usage, policy.sizes());
+        smaps(&mut out, Shown { area: &area(), inode: 0, name: "" }, &usage, policy.sizes());
         for line in [
             "Size:                132 kB",
             "KernelPageSize:        4 kB",
@@ -161,7 +171,7 @@ mod tests {
         }
         policy.parse("thp", "64K=madvise").unwrap();
         out.clear();
-        smaps(&mut out, Shown { area: &area(), name: "" }, &usage, policy.sizes());
+        smaps(&mut out, Shown { area: &area(), inode: 0, name: "" }, &usage, policy.sizes());
         assert!(out.contains("THPeligible:           1\n"));
     }
 

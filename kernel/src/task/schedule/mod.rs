@@ -26,13 +26,11 @@ use super::space;
 use crate::arch::context::{self, KernelStack, STACK_BLOCK};
 use crate::arch::cpu::{SpinLock, Yield};
 use crate::arch::timer;
-use crate::machine::machine;
+use crate::heap::Share;
 use crate::memory;
 
 /// How long a task may run while another one could, in nanoseconds.
 const SLICE: u64 = 10_000_000;
-/// Stacks may take this part of the heap.
-const STACKS_SHARE: u64 = 4;
 const MOST_TASKS: usize = 128;
 /// How often each task gives way, with nothing else happening, until they all wait for the first deadline.
 const FRUITLESS: usize = 8;
@@ -49,6 +47,7 @@ pub struct TooMany;
 pub fn start(last_resort: LastResort) {
     SCHEDULER.call_once(|| SpinLock::new(Queue::new(Task::new(0, "the kernel", None), last_resort)));
     mm::sync::set_other_tasks(give_way);
+    mm::sync::set_turns(take_turns);
 }
 
 fn scheduler() -> &'static SpinLock<Queue> {
@@ -57,8 +56,7 @@ fn scheduler() -> &'static SpinLock<Queue> {
 
 /// How many tasks there may be: each takes a stack from the heap.
 pub fn most_tasks() -> usize {
-    let stacks = machine().heap.size() / STACKS_SHARE / STACK_BLOCK as u64;
-    (stacks as usize).clamp(4, MOST_TASKS)
+    (Share::Stacks.bytes() / STACK_BLOCK).clamp(4, MOST_TASKS)
 }
 
 /// A new task, which runs in `space`, if it has one, and ends when `body` returns.
@@ -167,13 +165,26 @@ pub fn wake(task: &Arc<Task>) {
 pub fn tick() {
     let mut queue = scheduler().lock();
     (queue.armed, queue.fruitless) = (None, 0);
-    queue.wake_sleepers(timer::now_ns());
-    let is_over = !queue.ready.is_empty() && timer::now_ns() >= queue.slice_end;
+    let is_over = queue.is_turn_over();
     queue.arm();
     drop(queue);
     if is_over {
         yield_now();
     }
+}
+
+/// The same in the middle of long work in the kernel, where no timer comes. False if the task is being ended.
+fn take_turns() -> bool {
+    if mmu::current_cpu() != 0 {
+        return true;
+    }
+    let mut queue = scheduler().lock();
+    let (task, is_over) = (queue.current.clone(), queue.is_turn_over());
+    drop(queue);
+    if is_over {
+        yield_now();
+    }
+    !task.is_doomed.load(Ordering::Relaxed)
 }
 
 /// Ends the task that asks. What it held must be given back by now.

@@ -121,6 +121,13 @@ impl Queue {
         }
     }
 
+    /// Whether the task that runs has had its time, and others wait for theirs.
+    pub(super) fn is_turn_over(&mut self) -> bool {
+        let now = timer::now_ns();
+        self.wake_sleepers(now);
+        !self.ready.is_empty() && now >= self.slice_end
+    }
+
     fn make_ready(&mut self, task: Arc<Task>) {
         if self.ready.is_empty() {
             self.slice_end = timer::now_ns() + SLICE;

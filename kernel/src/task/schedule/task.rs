@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mm::Space;
 use mm::sync::TaskHeld;
@@ -45,6 +45,8 @@ pub struct Task {
     pub(super) held: SpinLock<TaskHeld>,
     /// Nanoseconds that it has run, up to the last switch.
     pub(super) ran: AtomicU64,
+    /// It is to end soon: long work of its in the kernel stops.
+    pub(super) is_doomed: AtomicBool,
 }
 
 impl Task {
@@ -59,6 +61,7 @@ impl Task {
             space: SpinLock::new(None),
             held: SpinLock::new(TaskHeld::default()),
             ran: AtomicU64::new(0),
+            is_doomed: AtomicBool::new(false),
         }
     }
 
@@ -75,6 +78,16 @@ impl Task {
     /// Gives it another name.
     pub fn set_name(&self, name: &str) {
         *self.name.lock() = name.into();
+    }
+
+    /// Says that it is to end soon.
+    pub fn doom(&self) {
+        self.is_doomed.store(true, Ordering::Relaxed);
+    }
+
+    /// The space that it runs in, if it has one.
+    pub fn space(&self) -> Option<Arc<Space>> {
+        self.space.lock().clone()
     }
 
     /// What it waits for, if it does.

@@ -12,6 +12,11 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a signal interrupts a wait, or the wait goes on", interrupted),
     ("a wait for a signal ends when it comes", suspended),
     ("a signal that is blocked can be asked for", asked_for),
+    ("a wait for all signals leaves SIGKILL alone", killed_in_wait),
+    ("a long populate leaves others their turns, and ends when it is killed", killed_at_work),
+    ("a stack for handlers stays while one runs on it", stack_in_use),
+    ("a stack for handlers that disarms itself is back after one", stack_disarmed),
+    ("a handler whose stack has no room is a SIGSEGV", no_room),
     ("a child has handlers, and no signal that waits", inherited),
     ("children that nobody wants to hear of leave nothing", unheard),
 ];
@@ -117,6 +122,81 @@ fn asked_for() -> Result<bool, Error> {
     let own = await_signal(set, 0)? == signal::USR1;
     process::set_blocked(0)?;
     Ok(none && ends && own && end == End::Exited(0))
+}
+
+fn killed_in_wait() -> Result<bool, Error> {
+    let child = spawn(|| await_signal(u64::MAX, 900_000_000).map_or(1, |signal| signal as u8))?;
+    process::sleep(2_000_000)?;
+    process::kill(child as i64, signal::KILL)?;
+    Ok(wait_for(child)? == End::Killed(signal::KILL))
+}
+
+/// What a handler on a stack of its own was told of it, and what became of its attempt to do without.
+static TOLD: [AtomicU64; 2] = [const { AtomicU64::new(u64::MAX) }; 2];
+
+extern "C" fn ask_for_stack(_: u64) {
+    // SAFETY: there is no stack afterwards, or the one that the handler runs on, as before.
+    let old = unsafe { process::set_stack(process::NO_STACK) };
+    let told = old.map_or_else(|Error(error)| [0, error as u64], |[_, flags, _]| [1, flags]);
+    TOLD.iter().zip(told).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
+}
+
+const STACK: u64 = 32 << 10;
+
+/// Has SIGUSR1 handled on a stack with these flags. What the handler was told, and what the stack is afterwards.
+fn handled_on_stack(flags: u64) -> Result<([u64; 2], Option<process::Stack>), Error> {
+    let stack = [sys::map(STACK, sys::PROT_READ | sys::PROT_WRITE)?, flags, STACK];
+    // SAFETY: the map is new.
+    unsafe { process::set_stack(stack) }?;
+    process::handle(signal::USR1, ask_for_stack as Handler as usize as u64, process::ON_STACK)?;
+    process::kill(process::own_number() as i64, signal::USR1)?;
+    process::handle(signal::USR1, DEFAULT, 0)?;
+    // SAFETY: there is none afterwards.
+    let after = unsafe { process::set_stack(process::NO_STACK) }?;
+    // SAFETY: no handler runs.
+    unsafe { sys::unmap(stack[0], STACK) }?;
+    Ok((TOLD.each_ref().map(|word| word.load(Ordering::Relaxed)), (after == stack).then_some(after)))
+}
+
+fn stack_in_use() -> Result<bool, Error> {
+    let (told, after) = handled_on_stack(0)?;
+    Ok(told == [0, error::EPERM as u64] && after.is_some())
+}
+
+fn stack_disarmed() -> Result<bool, Error> {
+    const AUTODISARM: u64 = 1 << 31;
+    const DISABLED: u64 = 2;
+    let (told, after) = handled_on_stack(AUTODISARM)?;
+    Ok(told == [1, DISABLED] && after.is_some())
+}
+
+fn no_room() -> Result<bool, Error> {
+    let child = spawn(|| {
+        let Ok(nowhere) = sys::map(STACK, 0) else { return 1 };
+        // SAFETY: nothing else is there, nor can be.
+        let set = unsafe { process::set_stack([nowhere, 0, STACK]) };
+        let handled = process::handle(signal::USR1, note as Handler as usize as u64, process::ON_STACK);
+        let sent = process::kill(process::own_number() as i64, signal::USR1);
+        u8::from(set.and(handled).and(sent).is_ok())
+    })?;
+    Ok(wait_for(child)? == End::Killed(signal::SEGV))
+}
+
+/// A child that makes 1 TiB readable, which takes longer than anybody waits.
+fn killed_at_work() -> Result<bool, Error> {
+    const SIZE: u64 = 1 << 40;
+    const PRIVATE_ANONYMOUS_NORESERVE: u64 = 0x4022;
+    let child = spawn(|| {
+        // SAFETY: a map of its own, where nothing was, of which it is read.
+        unsafe {
+            let area = sys::call(number::MMAP, [0, SIZE, sys::PROT_READ, PRIVATE_ANONYMOUS_NORESERVE, u64::MAX, 0]);
+            let populated = area.and_then(|area| sys::advise(area, SIZE, sys::advice::POPULATE_READ));
+            populated.map_or(1, |_| 0)
+        }
+    })?;
+    process::sleep(20_000_000)?;
+    process::kill(child as i64, signal::KILL)?;
+    Ok(wait_for(child)? == End::Killed(signal::KILL))
 }
 
 fn inherited() -> Result<bool, Error> {

@@ -9,6 +9,7 @@ use mm::inject::Point;
 use mm::map::{MapFlags, MapRequest};
 use mm::remap::MoveFlags;
 use mm::swap::bad_frame;
+use mm::usage::Usage;
 use mm::vma::Prot;
 use mm::{Errno, HugeSize};
 use mmu::{Descriptor, PAGE_SIZE};
@@ -112,6 +113,7 @@ fn first_touch(bench: &Bench<'_>) -> Outcome {
         must(first.is_writable() && first.is_dirty() && first.is_young(), "an entry without its flags")?;
         same("accounts", field.accounts(), base)?;
         same("pages of huge pages", field.space.huge_pages(), 2 * pages as i64)?;
+        same("what /proc tells", shown(&field, pages), Usage { huge_private: 2 * pages as u64, ..Usage::default() })?;
         let folio = bench.memory().frames.folio_of(first.frame());
         same("references and map count", (folio.refs(), folio.mapcount()), (1, 1))?;
         bench.audit()?;
@@ -119,6 +121,18 @@ fn first_touch(bench: &Bench<'_>) -> Outcome {
         bench.exit(&field.space);
         same("after exit", pool(bench, size), (3, 3, 0))
     })
+}
+
+/// The sums over two huge pages, of which every part is there for whoever asks.
+fn shown(field: &Field<'_, '_>, pages: usize) -> Usage {
+    let (memory, end) = (field.memory(), field.va(2 * pages));
+    let mut words = [0; 2];
+    memory.pagemap(&field.space, field.va(pages - 1), &mut words);
+    let (last, next) = (entry(field, pages - 1), entry(field, pages));
+    let frames = [last.0.frame().add(if last.1 == 2 { pages - 1 } else { 0 }), next.0.frame()];
+    // Bits 63 and 56: present, and mapped here alone.
+    let is_told = words == frames.map(|frame| 1 << 63 | 1 << 56 | frame.as_u64());
+    if is_told { memory.usage(&field.space, field.va(0), end) } else { Usage::default() }
 }
 
 fn map_more(field: &Field<'_, '_>, size: HugeSize, count: usize, more: MapFlags) -> Result<u64, Errno> {
@@ -183,7 +197,6 @@ fn unmap(bench: &Bench<'_>) -> Outcome {
     each_size(|size, pages| {
         let field = field(bench, size, 2, 2)?;
         field.fill(0, 2 * pages)?;
-        field.rest();
         let (done, cost) = bench.measure(|| field.unmap(0, pages));
         done?;
         let swaps = if size == HugeSize::Run { "x=16 links=0" } else { "x=0 links=1" };
@@ -230,7 +243,6 @@ fn protect(bench: &Bench<'_>) -> Outcome {
     each_size(|size, pages| {
         let field = field(bench, size, 2, 2)?;
         field.fill(0, 2 * pages)?;
-        field.rest();
         must(field.protect(0, 1, Prot::READ).is_err(), "mprotect of a part of a huge page")?;
         let (done, cost) = bench.measure(|| field.protect(0, pages, Prot::READ));
         done?;
@@ -255,7 +267,6 @@ fn move_pages(bench: &Bench<'_>) -> Outcome {
     each_size(|size, pages| {
         let field = field(bench, size, 3, 3)?;
         field.fill(0, 2 * pages)?;
-        field.rest();
         let fixed = MoveFlags::MAYMOVE | MoveFlags::FIXED;
         let refused = Err(Errno::EINVAL);
         same("to inside a huge page", field.move_pages(0, pages, 8 * pages + 1), refused)?;
@@ -285,19 +296,18 @@ fn move_pages(bench: &Bench<'_>) -> Outcome {
 
 fn fork(bench: &Bench<'_>) -> Outcome {
     each_size(|size, pages| {
-        let field = field(bench, size, 2, 4)?;
+        let field = field(bench, size, 3, 5)?;
         field.fill(0, 2 * pages)?;
-        field.rest();
         let (child, cost) = bench.measure(|| field.fork());
         let child = child?;
         cost.must_be("U=0 T=1 asid=1")?;
-        same("nothing is taken", pool(bench, size), (4, 2, 0))?;
+        same("nothing is taken", pool(bench, size), (5, 3, 1))?;
         let frame = entry(&field, 0).0.frame();
         same("shared", entry(&child, 0).0.frame(), frame)?;
         child.verify(0, 2 * pages)?;
         bench.audit()?;
         child.store(3, 0, &[1, 2, 3])?;
-        same("a copy", pool(bench, size), (4, 1, 0))?;
+        same("a copy", pool(bench, size), (5, 2, 1))?;
         same("of the whole", entry(&child, pages - 1).0.frame() == entry(&field, pages - 1).0.frame(), false)?;
         field.verify(0, pages)?;
         child.verify(4, pages - 4)?;
@@ -305,12 +315,12 @@ fn fork(bench: &Bench<'_>) -> Outcome {
         field.store(0, 0, &field.content(0))?;
         same("in place", entry(&field, 0).0.frame(), frame)?;
         field.store(pages, 0, &field.content(pages))?;
-        same("another copy", pool(bench, size), (4, 0, 0))?;
+        same("another copy", pool(bench, size), (5, 1, 1))?;
         bench.audit()?;
         child.exit();
         field.verify(0, 2 * pages)?;
         bench.exit(&field.space);
-        same("after exit", pool(bench, size), (4, 4, 0))
+        same("after exit", pool(bench, size), (5, 5, 0))
     })
 }
 
@@ -379,7 +389,6 @@ fn poison(bench: &Bench<'_>) -> Outcome {
     each_size(|size, pages| {
         let field = field(bench, size, 2, 3)?;
         field.fill(0, 2 * pages)?;
-        field.rest();
         let head = entry(&field, 0).0.frame();
         let (bad, free) = (bench.memory().frames.bad_count(), bench.memory().frames.free_count());
         let (done, cost) = bench.measure(|| field.advise(5, 1, advice::HWPOISON));
@@ -408,7 +417,6 @@ fn poison_shared(bench: &Bench<'_>) -> Outcome {
         let field = field(bench, size, 1, 1)?;
         field.fill(0, pages)?;
         let child = field.fork()?;
-        field.rest();
         let (done, cost) = bench.measure(|| child.advise(0, 1, advice::HWPOISON));
         done.map_err(failed("MADV_HWPOISON"))?;
         cost.must_be(&format!("T={} I=2 D=2 f=2 W=2", 2 * flushes(bench, size)))?;
@@ -432,7 +440,6 @@ fn poison_refused(bench: &Bench<'_>) -> Outcome {
     each_size(|size, pages| {
         let field = field(bench, size, 1, 1)?;
         field.fill(0, pages)?;
-        field.rest();
         bench.memory().inject.fail(Point::HugeUnmap, 0);
         let (done, cost) = bench.measure(|| field.advise(0, 1, advice::HWPOISON));
         same("MADV_HWPOISON", done, Err(Errno::EBUSY))?;

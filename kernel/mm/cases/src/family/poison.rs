@@ -40,7 +40,6 @@ fn one_page(bench: &Bench<'_>) -> Outcome {
         bench.set(&alloc::format!("unmap={way}"))?;
         let field = bench.filled(Size(4), 3)?;
         let (frame, before) = (field.entry(1).frame(), bad(bench.memory()));
-        field.rest();
         let (done, cost) = bench.measure(|| poison(&field, 1));
         done?;
         // The pair of DSB is that of one deferred flush.
@@ -61,7 +60,6 @@ fn one_page(bench: &Bench<'_>) -> Outcome {
 fn split_first(bench: &Bench<'_>) -> Outcome {
     let field = fresh_block(bench)?;
     let before = bad(bench.memory());
-    field.rest();
     let (done, cost) = bench.measure(|| poison(&field, 5));
     done?;
     // The block is unfolded by the split; then one page is flushed.
@@ -94,7 +92,6 @@ fn pinned(bench: &Bench<'_>) -> Outcome {
 fn shared(bench: &Bench<'_>) -> Outcome {
     let field = bench.filled(Size(4), 2)?;
     let child = field.fork()?;
-    field.rest();
     let (done, cost) = bench.measure(|| poison(&child, 0));
     done?;
     cost.must_be("T=2 I=2 D=1 f=2 c=2")?;

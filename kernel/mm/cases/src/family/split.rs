@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     Case { name: "4.20 a folio in the swap cache is not queued", run: cached },
     Case { name: "4.20 a copy leaves its source mapped in part", run: copied },
     Case { name: "4.20 what is mapped in part is paged out in part", run: paged_out },
+    Case { name: "4.12 a folio that two spaces have in halves stays", run: in_halves },
     Case { name: "4.15 munmap, mprotect and page-out of parts", run: parts },
     Case { name: "T-P-8 the shrinker frees 8 of 16 pages", run: shrinker },
     Case { name: "T-P-8 a fault that finds no memory splits", run: short_of_memory },
@@ -64,6 +65,27 @@ fn keeps(bench: &Bench<'_>) -> Outcome {
     same("copies", memory.count().faults_copy.get() - copies, 0)?;
     field.verify(0, 15)?;
     field.verify_zero(15, 1)
+}
+
+fn in_halves(bench: &Bench<'_>) -> Outcome {
+    for way in WAYS {
+        bench.set(&format!("unmap={way}"))?;
+        let parent = fresh_block(bench)?;
+        let child = parent.fork()?;
+        drop_pages(&parent, 8, 8)?;
+        drop_pages(&child, 0, 8)?;
+        let before = counted(bench.memory());
+        for (field, first) in [(&parent, 0), (&child, 8)] {
+            for advice in [advice::PAGEOUT, advice::COLD, advice::FREE] {
+                field.advise(first, 8, advice).map_err(failed("madvise"))?;
+            }
+            same("accounts", field.accounts(), (8, 0))?;
+            same("order", field.folio(first).order(), 4)?;
+            field.verify(first, 8)?;
+        }
+        same("splits", counted(bench.memory()), before)?;
+    }
+    Ok(())
 }
 
 fn every_size(bench: &Bench<'_>) -> Outcome {
