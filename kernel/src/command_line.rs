@@ -19,6 +19,8 @@ pub enum Job {
     Table,
     /// What each step of memory with data in it costs.
     Steps,
+    /// What reclaim costs of memory that processes share.
+    Shared,
     /// Run the program `init` to its end.
     Run,
     /// The in-guest tests.
@@ -124,10 +126,11 @@ type Setter = fn(&mut Options, &str) -> bool;
 
 /// Each key, the values that are right, and what takes them.
 const KEYS: &[(&str, &str, Setter)] = &[
-    ("job", "table, steps, run, test, boot, map, reset", |options, value| {
+    ("job", "table, steps, shared, run, test, boot, map, reset", |options, value| {
         let jobs = [
             ("table", Job::Table),
             ("steps", Job::Steps),
+            ("shared", Job::Shared),
             ("run", Job::Run),
             ("test", Job::Test),
             ("boot", Job::Boot),
@@ -273,7 +276,7 @@ mod tests {
     fn what_is_wrong_names_what_is_right() {
         let says = |line: &str| parse(line, &["unmap"]).unwrap_err();
         assert!(says("jbo=run").contains("job, log, init") && says("jbo=run").contains("unmap"));
-        assert!(says("job=walk").contains("table, steps, run, test"));
+        assert!(says("job=walk").contains("table, steps, shared, run, test"));
         assert!(says("swap=12Q").contains("512M"));
         assert!(says("quick").contains("key=value"));
         for word in ["%g1", "%+1", "a%", "%2", "%ff"] {

@@ -7,17 +7,36 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use boot::PhysRange;
+use mm::frame::MAX_ORDER;
 use mm::policy::Bbm;
 use mm::swap::{Drive, RamDevice};
-use mm::{HugeSize, Memory};
+use mm::{Errno, HugeSize, Memory};
 use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
 
 use crate::arch::cpu::Yield;
 use crate::command_line::{HugePages, Options, SwapOption};
+use crate::heap::Share;
 use crate::machine::machine;
 
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
 static DRIVE: spin::once::Once<Arc<Drive>, Yield> = spin::once::Once::new();
+
+/// What the swap device is called, where programs name it.
+pub const SWAP_PATH: &str = "/dev/ram0";
+/// Its number.
+const SWAP_DEVICE: u8 = 0;
+
+/// Takes the swap device that a path names out of use, or into use again.
+///
+/// # Errors
+/// `ENOENT` if there is no such device; otherwise those of [`Memory::swapoff`] and [`Memory::swapon`].
+pub fn use_swap(path: &str, in_use: bool) -> Result<(), Errno> {
+    if path != SWAP_PATH || drive().is_none() {
+        return Err(Errno::ENOENT);
+    }
+    if in_use { memory().swapon(SWAP_DEVICE) } else { memory().swapoff(SWAP_DEVICE) }
+}
 
 /// Memory management.
 ///
@@ -48,6 +67,8 @@ pub fn start(options: &Options) -> Result<(), String> {
             mebibytes(&free)
         )
     })?;
+    memory.anon.budget.limit_to(Share::Areas.bytes());
+    memory.files.budget.limit_to(Share::MemoryFiles.bytes());
     for (key, value) in &options.policy {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }
@@ -73,8 +94,15 @@ fn check_elision(memory: &Memory) -> Result<(), String> {
 
 fn free_frames() -> Vec<Range<Pfn>> {
     let free = machine().take_free();
-    let pages = free.as_slice().iter().map(boot::PhysRange::pages_inside).filter(|range| !range.is_empty());
+    let pages = free.as_slice().iter().map(PhysRange::pages_inside).filter(|range| !range.is_empty());
     pages.map(|range| PhysAddr::new(range.start).frame()..PhysAddr::new(range.end).frame()).collect()
+}
+
+/// Takes frames for ever, a power of two of bytes. `None` if there are none, or memory management has not started.
+pub fn take_frames(bytes: u64) -> Option<PhysRange> {
+    let order = (bytes / PAGE_SIZE).ilog2() as usize;
+    let block = MEMORY.get()?.frames.alloc(Some(order).filter(|&order| order <= MAX_ORDER)?)?;
+    Some(PhysRange::new(block.publish().head().start().as_u64(), bytes))
 }
 
 fn mebibytes(frames: &[Range<Pfn>]) -> u64 {

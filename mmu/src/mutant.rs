@@ -191,6 +191,12 @@ mutants! {
         "A page that others map too is pinned to be read as it is.";
     PinnedWithoutSecondLook = "pinned-without-second-look", "", "", "pins::a_pin_comes_too_late",
         "A pin is taken on what an entry said before, without another look at it.";
+    CutSkipsPrivate = "cut-skips-private", "", "", "FILE what is cut off",
+        "ftruncate takes what it cuts off out of shared areas alone.";
+    PrivateWritesFile = "private-writes-file", "", "", "FILE a private map reads",
+        "A page of a file is mapped writable in a private area.";
+    HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",
+        "A hole of a file is filled without another look whether it still is one.";
     ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",
         "A page is taken for the space's alone though others map pages of its folio.";
     ChildNotInAncestors = "child-not-in-ancestors", "", "", "4.1 four spaces",
@@ -207,7 +213,7 @@ mutants! {
         "Reclaim takes no notice of access flags.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
-    NotListed = "not-listed-for-swapoff", "M43", "", "T-S-29",
+    NotListed = "not-listed-for-swapoff", "M43", "", "T-P-9",
         "A space with swap entries is not listed for swapoff.";
     NoWholeAsid = "no-whole-asid-fallback", "M40", "", "T-S-13",
         "512 pages are invalidated one by one instead of by one ASIDE1IS.";

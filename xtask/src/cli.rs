@@ -39,6 +39,8 @@ pub enum Verb {
     },
     /// What each step costs of 256 MiB with data in it, beside Linux: page-out, swap-in, fork, moves, munmap
     Steps,
+    /// What reclaim of 256 MiB costs that 1, 2, 8 and 32 processes share after fork
+    Shared,
     /// Play sequences of events, right and wrong ones for every rule of the MMU, and compare the verdicts with what is recorded
     Scenarios {
         /// Only those whose name contains this; or `list`, `show NAME` for one with its verdict, --bless to record what comes out

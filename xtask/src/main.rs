@@ -113,6 +113,7 @@ fn work(cli: &Cli) -> Result<u8> {
     match &cli.verb {
         None | Some(Verb::Boot { .. }) => bench.table("table"),
         Some(Verb::Steps) => bench.table("steps"),
+        Some(Verb::Shared) => bench.table("shared"),
         Some(Verb::Run { command }) => bench.run(command),
         Some(Verb::Test { filter }) => tests::run(&bench, &toolchain, filter.as_deref()),
         Some(Verb::VerifyCounts) => bench.verify_counts(),

@@ -6,11 +6,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use crate::errno::Errno;
 
 /// Bytes of the heap that an area, or its extent in one place, takes at worst: lists grow by doubling, and blocks are powers of two.
-const ITEM: usize = 192;
+pub(crate) const ITEM: usize = 128;
 /// Items that an anon_vma counts as.
 pub(crate) const ANON_VMA: usize = 2;
-/// Bytes of the heap for each frame of memory, unless [`Budget::set_bytes`] says otherwise.
-const BYTES_PER_FRAME: usize = 64;
 
 /// Items that may be made still.
 #[derive(Debug)]
@@ -20,18 +18,13 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For nothing, before the memory is known.
+    /// Without a limit, until one is set.
     pub(crate) const fn new() -> Self {
-        Self { limit: AtomicUsize::new(0), used: AtomicUsize::new(0) }
-    }
-
-    /// As much as suits a machine with `frames` frames.
-    pub(crate) fn set_for(&self, frames: usize) {
-        self.set_bytes(frames * BYTES_PER_FRAME);
+        Self { limit: AtomicUsize::new(usize::MAX), used: AtomicUsize::new(0) }
     }
 
     /// Items may take so many bytes of the heap from now on.
-    pub fn set_bytes(&self, bytes: usize) {
+    pub fn limit_to(&self, bytes: usize) {
         self.limit.store(bytes / ITEM, Ordering::Relaxed);
     }
 
@@ -63,8 +56,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_not_noted() {
         let budget = Budget::new();
-        assert_eq!(budget.change(0, 1), Err(Errno::ENOMEM));
-        budget.set_bytes(3 * ITEM);
+        budget.limit_to(3 * ITEM);
         assert_eq!((budget.change(0, 3), budget.change(3, 4), budget.used()), (Ok(()), Err(Errno::ENOMEM), 3));
         assert_eq!((budget.change(2, 1), budget.change(1, 2), budget.used()), (Ok(()), Ok(()), 3));
     }

@@ -142,6 +142,30 @@ impl Memory {
         }
     }
 
+    /// Brings a page back that is swapped out, if it still is, whatever its area allows. The areas are locked for reading.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no memory for it, `EIO` if the device does not give it back.
+    pub(crate) fn bring_back(&self, space: &Space, area: &Area, address: VirtAddr) -> Result<(), Errno> {
+        let _underway = self.begin(Operation::Fault);
+        let fault = Fault { memory: self, space, area, address, access: Access::Read, unshare: false };
+        let Some(entry) = space.lock_table(self, address).map(|table| table.get(table.slot(address))) else {
+            return Ok(());
+        };
+        if !entry.is_swap() {
+            return Ok(());
+        }
+        match fault.swap_in(entry) {
+            Ok(Outcome::NeedsAnonVma) => {
+                self.note_defect("an area without an anon_vma has a swap entry");
+                Err(Errno::EIO)
+            }
+            Ok(_) => Ok(()),
+            Err(FaultError::SwapRead) => Err(Errno::EIO),
+            Err(_) => Err(Errno::ENOMEM),
+        }
+    }
+
     /// Faults the page in unless an access needs no fault. Returns how many pages from it on need none any more: at least one.
     pub(crate) fn populate_page(
         &self,
@@ -234,6 +258,9 @@ impl<'a> Fault<'a> {
 
     /// Says that the access will succeed by its entry, which the table's lock keeps as it is.
     fn note_resolved(&self, table: &TableGuard<'_>) {
+        if !is_allowed(self.access, self.area) {
+            return;
+        }
         self.memory.door.fact(Fact::Resolved(table.slot(self.address), self.access));
     }
 

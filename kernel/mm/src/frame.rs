@@ -41,6 +41,8 @@ pub const MAX_ORDER: usize = 9;
 const PADDING: usize = FIRST - 1;
 /// Pages of the largest folio.
 const BLOCK: u64 = 1 << MAX_ORDER;
+/// How often memory is searched for one page (Linux's MAX_RECLAIM_RETRIES).
+const TRIES: usize = 16;
 /// The end of a list, and no frame at all.
 pub(crate) const NIL: u32 = u32::MAX;
 
@@ -404,12 +406,13 @@ impl Memory {
     #[inline]
     fn with_room<T>(&self, take: impl Fn() -> Option<T>) -> Option<T> {
         self.make_room();
-        loop {
+        for _ in 0..TRIES {
             let taken = take();
             if taken.is_some() || !self.find_room() {
                 return taken;
             }
         }
+        None
     }
 }
 

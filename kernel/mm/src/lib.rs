@@ -49,6 +49,7 @@ mod shrink;
 pub mod space;
 mod split;
 pub mod swap;
+mod swapoff;
 pub mod sync;
 pub mod tlb;
 pub mod unmap;

@@ -17,6 +17,7 @@ use crate::pressure::Pressure;
 use crate::rmap::AnonVmas;
 use crate::space::Asids;
 use crate::swap::Swap;
+use crate::swapoff::Spaces;
 use crate::tlb::Flushed;
 
 /// Sizes that folios can have: one for each order.
@@ -43,6 +44,7 @@ pub struct Memory {
     pub files: Files,
     pub(crate) asids: Asids,
     pub(crate) pressure: Pressure,
+    pub(crate) spaces: Spaces,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
     sizes: [[SizeCounters; SIZES]; MAX_CPUS],
@@ -61,8 +63,6 @@ impl Memory {
         let zero = frames.alloc_table().ok_or(Errno::ENOMEM)?.frame();
         door.clear_pages(zero, 1);
         door.fact(Fact::FrameRole(zero, 1, Role::Folio));
-        let anon = AnonVmas::new();
-        anon.budget.set_for(frames.total());
         Ok(Self {
             door,
             frames,
@@ -70,10 +70,11 @@ impl Memory {
             lru: Lru::new(),
             deferred: DeferredSplits::new(),
             inject: Inject::new(),
-            anon,
+            anon: AnonVmas::new(),
             files: Files::new(),
             asids,
             pressure: Pressure::new(),
+            spaces: Spaces::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
             sizes: core::array::from_fn(|_| core::array::from_fn(|_| SizeCounters::default())),

@@ -18,7 +18,7 @@ use crate::space::Space;
 use crate::walk::{Visitor, visit};
 
 /// Pages that one isolation list of `gather` may hold: 32 MiB.
-const GATHER_LIMIT: usize = 8192;
+pub(crate) const GATHER_LIMIT: usize = 8192;
 
 /// A page-out in progress: what is isolated and not reclaimed yet. Dropping it unfinished would lose folios: see
 /// [`finish`](Self::finish).

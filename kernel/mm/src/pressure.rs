@@ -46,6 +46,7 @@ impl Memory {
     /// A step of background reclaim: gets some of the pages back that are missing up to the high watermark. What came of it; `None` if
     /// enough are free, or will be once they are written.
     pub fn balance(&self) -> Option<Shrunk> {
+        self.frames.look();
         let missing = self.frames.missing().saturating_sub(self.swap.pages_in_writing());
         (missing > 0).then(|| self.note_search(self.shrink(missing)))
     }
@@ -59,7 +60,12 @@ impl Memory {
 
     /// Called where no page is left. Whether it is worth another look.
     pub(crate) fn find_room(&self) -> bool {
-        self.direct_reclaim().freed > 0 || self.pressure.wait.get().is_some_and(|wait| wait())
+        self.direct_reclaim().freed > 0 || self.wait_for_writes()
+    }
+
+    /// Waits for writes to the swap device. Whether there was anything to wait for, and a way to.
+    pub(crate) fn wait_for_writes(&self) -> bool {
+        self.pressure.wait.get().is_some_and(|wait| wait())
     }
 
     fn direct_reclaim(&self) -> Shrunk {

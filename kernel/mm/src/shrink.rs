@@ -10,14 +10,13 @@ use crate::folio::Folio;
 use crate::frame::OrphanList;
 use crate::lru::{FolioList, LruList};
 use crate::memory::Memory;
+use crate::pageout::GATHER_LIMIT;
 use crate::policy::Unmap;
 use crate::reclaim::reclaim;
 use crate::tlb::Deferred;
 
 /// Pages that are looked at in one go (Linux's SWAP_CLUSTER_MAX).
 const BATCH: usize = 32;
-/// The same for `gather`, where all of them share a flush.
-const GATHER_BATCH: usize = 2048;
 /// Looks at a folio after which it is reclaimed if nobody uses it meanwhile: on the active list, on the inactive one, and once more.
 const LOOKS: usize = 3;
 
@@ -62,24 +61,36 @@ impl Memory {
         sum
     }
 
+    /// Whether there is a slot, or one that is only cached can be freed.
+    fn finds_slots(&self) -> bool {
+        if self.swap.has_free() {
+            return true;
+        }
+        let mut orphans = OrphanList::new();
+        let left = self.swap.free_cached(self, |orphan| orphans.push(self, orphan));
+        // Whoever took their last entries out has flushed before.
+        Deferred::new().free(self, &mut orphans);
+        left > 0
+    }
+
     /// How many pages are looked at in one go where `pages` are wanted.
     fn batch(&self, pages: usize) -> usize {
-        let most = if self.policy().unmap() == Unmap::Gather { GATHER_BATCH } else { BATCH };
+        let most = if self.policy().unmap() == Unmap::Gather { GATHER_LIMIT } else { BATCH };
         pages.clamp(BATCH, most)
     }
 
-    /// Looks at about `pages` pages of each list. Returns at how many, and what was got of them.
+    /// Looks at about `pages` pages of each list; without swap slots only at those that were given up. Returns at how many, and what
+    /// was got of them.
     fn shrink_lists(&self, pages: usize) -> (usize, Shrunk) {
         let size = |list| self.lru.size(list).1;
-        let mut looked = 0;
-        if size(LruList::InactiveAnon) < size(LruList::ActiveAnon) {
-            looked += self.cool_active(pages);
-        }
-        let mut found = self.lru.isolate_front(&self.frames, LruList::LazyFree, pages);
         let mut idle = FolioList::new();
-        looked += self.choose(&mut found, &mut idle);
-        let mut found = self.lru.isolate_front(&self.frames, LruList::InactiveAnon, pages.saturating_sub(idle.pages()));
-        looked += self.choose(&mut found, &mut idle);
+        let mut looked = self.choose(LruList::LazyFree, pages, &mut idle);
+        if self.finds_slots() {
+            if size(LruList::InactiveAnon) < size(LruList::ActiveAnon) {
+                looked += self.cool_active(pages);
+            }
+            looked += self.choose(LruList::InactiveAnon, pages.saturating_sub(idle.pages()), &mut idle);
+        }
         (looked, if idle.is_empty() { Shrunk::default() } else { reclaim(self, &mut idle) })
     }
 
@@ -99,8 +110,10 @@ impl Memory {
         looked
     }
 
-    /// Puts folios in use back, and those that can be reclaimed into `idle`. Returns at how many pages it has looked.
-    fn choose(&self, found: &mut FolioList, idle: &mut FolioList) -> usize {
+    /// Looks at folios at the front of a list: puts those in use back, and those that can be reclaimed into `idle`. Returns at how many
+    /// pages it has looked.
+    fn choose(&self, list: LruList, pages: usize, idle: &mut FolioList) -> usize {
+        let mut found = self.lru.isolate_front(&self.frames, list, pages);
         let looked = found.pages();
         let mut orphans = OrphanList::new();
         while let Some(folio) = found.pop_front(&self.frames) {

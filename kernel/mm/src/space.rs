@@ -163,7 +163,7 @@ impl Memory {
     pub fn create_space(&self) -> Result<Arc<Space>, Errno> {
         let layout =
             Layout { areas: Areas::for_memory(self.frames.total()), brk_start: 0, brk: 0, future: AreaFlags::empty() };
-        Ok(Arc::new(Space {
+        let space = Arc::new(Space {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             context: asid::Context::new(),
             tables: Tables::new(self)?,
@@ -175,7 +175,12 @@ impl Memory {
             huge_pages: AtomicI64::new(0),
             on_swap_list: AtomicBool::new(false),
             discarding: AtomicU32::new(0),
-        }))
+        });
+        if let Err(error) = self.spaces.enter(&space) {
+            self.destroy_space(&space);
+            return Err(error);
+        }
+        Ok(space)
     }
 
     /// Makes this CPU run in `space`.
@@ -199,6 +204,7 @@ impl Memory {
     pub fn destroy_space(&self, space: &Arc<Space>) {
         debug_assert!(!self.asids.is_running(&space.context), "a space was destroyed while a CPU runs in it");
         let _underway = self.begin(Operation::Exit);
+        self.spaces.leave(space);
         let mut gather = Gather::new(self, space, Cause::Zap);
         let end = VirtAddr::new(mmu::USER_END);
         self.remove_areas(space, &mut space.layout.write(), (VirtAddr::new(0), end), &mut gather);

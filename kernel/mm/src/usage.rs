@@ -202,6 +202,7 @@ impl Memory {
 mod bit {
     pub const EXCLUSIVE: u64 = 1 << 56;
     pub const UFFD_WP: u64 = 1 << 57;
+    pub const FILE: u64 = 1 << 61;
     pub const SWAPPED: u64 = 1 << 62;
     pub const PRESENT: u64 = 1 << 63;
     /// Where the slot of a swapped page begins, above the device.
@@ -214,7 +215,7 @@ fn pagemap_word(look: Look<'_>) -> u64 {
         Look::Page(entry, folio) => {
             let alone = folio.page_maps(folio.index_of(entry.frame())) == 1;
             let flags = flag(alone, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
-            bit::PRESENT | flags | entry.frame().as_u64()
+            bit::PRESENT | flags | flag(folio.is_file(), bit::FILE) | entry.frame().as_u64()
         }
         Look::Huge(entry, folio) => bit::PRESENT | flag(folio.mapcount() == 1, bit::EXCLUSIVE) | entry.frame().as_u64(),
         Look::Zero(entry) => bit::PRESENT | entry.frame().as_u64(),

@@ -129,7 +129,7 @@ fn forks_of_many_areas_stay_within_the_budget() {
     }
     let used = bench.memory.anon.budget.used();
     // Of two families more there is room for one: areas, extents, and one in which the child owns its pages.
-    bench.memory.anon.budget.set_bytes(used * 192 * 7 / 2);
+    bench.memory.anon.budget.limit_to(used * 128 * 7 / 2);
     let child = bench.memory.fork_space(&bench.space).unwrap();
     let with_child = (bench.stock(), bench.memory.anon.budget.used());
     assert_eq!(bench.memory.fork_space(&child).err(), Some(Errno::ENOMEM));

@@ -74,6 +74,20 @@ fn forks_find_memory() {
     audited(&bench);
 }
 
+/// What does not fit stays where it is, and the program goes on.
+#[test]
+fn swapoff_needs_room() {
+    let bench = small("gather");
+    bench.map(0, 3 * PAGES, RW);
+    bench.fill(0, 3 * PAGES);
+    assert_eq!(bench.memory.swapoff(0), Err(mm::Errno::ENOMEM));
+    bench.verify(0, 3 * PAGES);
+    bench.unmap(PAGES / 2, 3 * PAGES - PAGES / 2);
+    assert_eq!(bench.memory.swapoff(0), Ok(()));
+    bench.verify(0, PAGES / 2);
+    audited(&bench);
+}
+
 /// A large folio is not worth a search: where little is left there are small ones.
 #[test]
 fn large_folios_leave_what_is_little() {

@@ -53,12 +53,12 @@ pub fn open(process: &Process, path: &str, flags: u32) -> Result<Arc<OpenFile>, 
         Node::Link(_) if flags & flags::PATH == 0 => return Err(Errno::ELOOP),
         Node::Device(device) => Box::new(*device),
         Node::Program(name) => Box::new(Bytes { stat, bytes: program(process, name) }),
-        &Node::System(file) => Box::new(Text::new(stat, whole(move || memory::content(file)), memory::take(file))),
+        &Node::System(file) => Box::new(Text::new(stat, whole(move || memory::content(file)), memory::take(file))?),
         &Node::OfProcess(pid, file) => {
             let handle = family().get(pid).ok_or(Errno::ESRCH)?;
             match file {
                 ProcessFile::Pagemap => Box::new(Pagemap { stat, space: handle.space() }),
-                _ => Box::new(Text::new(stat, about::content(&handle, file), None)),
+                _ => Box::new(Text::new(stat, about::content(&handle, file), None)?),
             }
         }
         _ => Box::new(Bytes { stat, bytes: &[] }),

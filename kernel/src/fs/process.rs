@@ -114,7 +114,9 @@ fn each_area(space: Weak<UserSpace>, show: fn(&mut String, &UserSpace, Shown<'_>
         let space = space.upgrade()?;
         let area = space.area_from(from)?;
         let mut out = String::new();
-        show(&mut out, &space, Shown { area: &area, name: name(&space, &area) });
+        let file = space.file_of(&area);
+        let (inode, name) = file.as_ref().map_or((0, name(&space, &area)), |(inode, name)| (*inode, name));
+        show(&mut out, &space, Shown { area: &area, inode, name });
         Some((out.into_bytes(), area.end.as_u64()))
     })
 }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use mm::Errno;
 
 use crate::arch::cpu::SpinLock;
+use crate::heap::{Claim, Share};
 use crate::task::file::{File, Stat};
 
 /// A piece of a content, and what makes the next one.
@@ -16,6 +17,9 @@ pub type Piece = (Vec<u8>, u64);
 pub type Make = Box<dyn Fn(u64) -> Option<Piece> + Send + Sync>;
 /// Takes what a program writes.
 pub type Take = Box<dyn Fn(&[u8]) -> Result<(), Errno> + Send + Sync>;
+
+/// Bytes of the heap that a file takes while it is open: the piece that was read last.
+const LISTING: usize = 8 << 10;
 
 /// A content of one piece.
 pub fn whole(make: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Make {
@@ -28,6 +32,7 @@ pub struct Text {
     make: Make,
     take: Option<Take>,
     made: SpinLock<Made>,
+    _room: Claim,
 }
 
 /// The piece that was made last.
@@ -48,8 +53,12 @@ impl Made {
 
 impl Text {
     /// A file that `make` makes, and `take` takes what is written to.
-    pub fn new(stat: Stat, make: Make, take: Option<Take>) -> Self {
-        Self { stat, make, take, made: SpinLock::new(Made::default()) }
+    ///
+    /// # Errors
+    /// `ENFILE` if there are too many for the heap.
+    pub fn new(stat: Stat, make: Make, take: Option<Take>) -> Result<Self, Errno> {
+        let room = Share::Listings.claim(LISTING).ok_or(Errno::ENFILE)?;
+        Ok(Self { stat, make, take, made: SpinLock::new(Made::default()), _room: room })
     }
 }
 

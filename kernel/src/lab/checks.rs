@@ -9,8 +9,8 @@ use mm::policy::Unmap;
 use mmu::{CONT_PTES, PAGE_SIZE, TABLE_SPAN, VirtAddr};
 
 use super::program::{self, Fill, LARGE, Measured, Setting, WAYS, folio_name, set_policy};
-use super::steps;
 use super::tests::Runner;
+use super::{shared, steps};
 use crate::arch::cpu::SpinLock;
 use crate::walk::Tables;
 
@@ -38,6 +38,7 @@ pub fn run(runner: &mut Runner<'_>) {
             runner.case(&name, || totals(way, order, contpte));
         }
     }
+    runner.case("lab/gather-has-one-flush-for-all-who-share", shared::check);
     // With the checker, or with defects to choose from, the instructions are not the kernel's alone.
     if !cfg!(any(feature = "check", feature = "mutants")) {
         runner.case("lab/instructions-are-within-budget", budgets);

@@ -80,11 +80,17 @@ fn end() {
 
 /// Makes an interval of `work`, in which no program pages out, and writes its record.
 pub fn measure<R>(name: &str, work: impl FnOnce() -> R) -> R {
+    measured(name, work).0
+}
+
+/// The same, and returns the interval too.
+pub fn measured<R>(name: &str, work: impl FnOnce() -> R) -> (R, Option<Interval>) {
     begin("");
     let result = work();
     end();
-    record(&take(), name);
-    result
+    let mut intervals = take();
+    record(&intervals, name);
+    (result, intervals.pop())
 }
 
 /// The intervals since the last call of this, at most the last [`KEPT`] ones.

@@ -23,6 +23,8 @@ mod other_cpu;
 #[cfg(target_os = "none")]
 mod program;
 #[cfg(target_os = "none")]
+mod shared;
+#[cfg(target_os = "none")]
 mod steps;
 #[cfg(target_os = "none")]
 mod table;
@@ -36,7 +38,7 @@ pub use job::run;
 mod job {
     use mmu::Door;
 
-    use super::{counters::Counts, interval, program, steps, table, tests};
+    use super::{counters::Counts, interval, program, shared, steps, table, tests};
     use crate::command_line::{Job, LogTarget, Options};
     use crate::dev::{log as kernel_log, record};
 
@@ -56,6 +58,7 @@ mod job {
         match options.job {
             Job::Run => run_program(options),
             Job::Steps => end(steps::run(options)),
+            Job::Shared => end(shared::run(options)),
             Job::Test => end(tests::run(options)),
             _ => end(table::run(options)),
         }

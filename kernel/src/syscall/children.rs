@@ -67,7 +67,7 @@ fn clone3(_: &mut Process, _: &Arguments) -> Outcome {
 
 fn execve(process: &mut Process, &[path, arguments, environment, ..]: &Arguments) -> Outcome {
     let path = user::read_path(path)?;
-    let mut room = user::TEXTS;
+    let mut room = user::TextRoom::new().ok_or(Errno::E2BIG)?;
     let mut arguments = user::read_texts(arguments, &mut room)?;
     let environment = user::read_texts(environment, &mut room)?;
     if arguments.is_empty() {
@@ -86,7 +86,7 @@ fn program(process: &mut Process, path: &str) -> Result<String, Errno> {
         Ok(_) => Err(Errno::EACCES),
         Err(error) => {
             if error == Errno::ENOENT && !path.is_empty() {
-                process.missing.note(alloc::format!("the program {}", path.escape_debug()));
+                process.missing.note(&alloc::format!("the program {}", path.escape_debug()));
             }
             Err(error)
         }

@@ -49,7 +49,7 @@ fn path(process: &Process, directory: u64, path: u64) -> Result<String, Errno> {
 /// looks like a record of the kernel's.
 fn noted<T>(process: &mut Process, path: &str, outcome: Result<T, Errno>) -> Result<T, Errno> {
     if matches!(outcome, Err(Errno::ENOENT)) && !path.is_empty() {
-        process.missing.note(format!("the file {}", path.escape_debug()));
+        process.missing.note(&format!("the file {}", path.escape_debug()));
     }
     outcome
 }

@@ -1,13 +1,14 @@
 //! Memory: brk, mmap, munmap, mremap, mprotect, msync, madvise, mincore, mlock and its kin, memory files. What they do is `mm`'s; here
 //! arguments are taken apart as Linux does.
 
-use alloc::format;
+use alloc::string::String;
 
 use mm::Errno;
 
 use super::descriptors::give;
 use super::io::open_file;
 use super::{Arguments, Call, Outcome, call, interval, missing_part, user};
+use crate::memory::use_swap;
 use crate::task::Process;
 use crate::task::file;
 use crate::task::memory_file::MemoryFile;
@@ -18,6 +19,8 @@ pub const CALLS: &[Call] = &[
     call(215, munmap),
     call(216, mremap),
     call(222, mmap),
+    call(224, swapon),
+    call(225, swapoff),
     call(226, mprotect),
     call(227, msync),
     call(228, mlock),
@@ -91,7 +94,9 @@ fn memfd_create(process: &mut Process, &[name, flags, ..]: &Arguments) -> Outcom
         return Err(Errno::EINVAL);
     }
     let opened = file::flags::BOTH | if flags & CLOEXEC != 0 { file::flags::CLOEXEC } else { 0 };
-    let open = file::OpenFile::new(MemoryFile::new()?, &format!("/memfd:{name} (deleted)"), opened);
+    let file = MemoryFile::new(&name)?;
+    let path = String::from(file.path());
+    let open = file::OpenFile::new(file, &path, opened);
     give(process, open, opened)
 }
 
@@ -104,6 +109,17 @@ fn msync(process: &mut Process, &[address, length, flags, ..]: &Arguments) -> Ou
         return Err(Errno::EINVAL);
     }
     process.space.msync(address, length)?;
+    Ok(0)
+}
+
+/// Priorities and discards, which the flags are about, make no difference with one device in memory.
+fn swapon(_process: &mut Process, &[path, ..]: &Arguments) -> Outcome {
+    use_swap(&user::read_path(path)?, true)?;
+    Ok(0)
+}
+
+fn swapoff(_process: &mut Process, &[path, ..]: &Arguments) -> Outcome {
+    use_swap(&user::read_path(path)?, false)?;
     Ok(0)
 }
 

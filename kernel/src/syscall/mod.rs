@@ -92,13 +92,13 @@ pub fn dispatch(process: &mut Process) {
 /// Notes a call that does not exist.
 fn missing(process: &mut Process, number: usize) -> Errno {
     let name = names::name(number).unwrap_or("no system call of Linux that is known here");
-    process.missing.note(format!("system call {number} ({name})"));
+    process.missing.note(&format!("system call {number} ({name})"));
     Errno::ENOSYS
 }
 
 /// Notes a part of a call that does not exist.
 fn missing_part(process: &mut Process, what: &str) -> Errno {
-    process.missing.note(what.into());
+    process.missing.note(what);
     Errno::ENOSYS
 }
 

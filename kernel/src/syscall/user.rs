@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use mm::Errno;
 
 use crate::arch::uaccess;
+use crate::heap::{Claim, Share};
 
 /// Reads bytes.
 pub fn read_bytes(into: &mut [u8], from: u64) -> Result<(), Errno> {
@@ -36,11 +37,36 @@ pub fn read_path(from: u64) -> Result<String, Errno> {
     Ok(String::from_utf8_lossy(&path).into_owned())
 }
 
-/// Bytes that the arguments and the environment of a new program may take: they pass through the kernel's heap.
-pub const TEXTS: usize = 128 << 10;
+/// Room for the arguments and the environment of a new program, which pass through the kernel's heap.
+#[derive(Debug)]
+pub struct TextRoom {
+    left: usize,
+    claim: Claim,
+}
 
-/// Reads a list of pointers to texts, up to a null pointer; a null list is empty. What they take goes from `room`.
-pub fn read_texts(from: u64, room: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
+impl TextRoom {
+    /// Bytes that the texts of one program may take, with their pointers.
+    const MOST: usize = 128 << 10;
+    /// Bytes of the heap for each byte of them and for each text, at worst: they are there three times, in lists that double.
+    const HEAP: [usize; 2] = [8, 256];
+
+    /// For one program.
+    pub fn new() -> Option<Self> {
+        Some(Self { left: Self::MOST, claim: Share::Texts.claim(0)? })
+    }
+
+    /// Takes what a text of so many bytes needs; `None` if there is not so much.
+    fn take(&mut self, bytes: usize) -> Option<()> {
+        self.left = self.left.checked_sub(bytes + 1 + size_of::<u64>())?;
+        self.claim.grow(bytes * Self::HEAP[0] + Self::HEAP[1]).then_some(())
+    }
+}
+
+/// Reads a list of pointers to texts, up to a null pointer; a null list is empty.
+///
+/// # Errors
+/// `E2BIG` if there is no room for them.
+pub fn read_texts(from: u64, room: &mut TextRoom) -> Result<Vec<Vec<u8>>, Errno> {
     const POINTER: u64 = 8;
     let mut texts = Vec::new();
     if from == 0 {
@@ -51,8 +77,8 @@ pub fn read_texts(from: u64, room: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
         if text == 0 {
             return Ok(texts);
         }
-        let text = read_text(text, *room)?.ok_or(Errno::E2BIG)?;
-        *room = room.checked_sub(text.len() + 1 + POINTER as usize).ok_or(Errno::E2BIG)?;
+        let text = read_text(text, room.left)?.ok_or(Errno::E2BIG)?;
+        room.take(text.len()).ok_or(Errno::E2BIG)?;
         texts.push(text);
     }
 }

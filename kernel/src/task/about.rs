@@ -22,10 +22,9 @@ impl About {
     pub fn new(path: &str, arguments: &[&[u8]]) -> Self {
         let mut bytes = Vec::new();
         for argument in arguments {
-            bytes.extend_from_slice(argument);
-            bytes.push(0);
+            let room = KEPT - bytes.len();
+            bytes.extend(argument.iter().chain(&[0]).take(room));
         }
-        bytes.truncate(KEPT);
         let mut name = [0; 16];
         let last = path.rsplit('/').next().unwrap_or(path);
         for (to, from) in name[..15].iter_mut().zip(last.bytes()) {

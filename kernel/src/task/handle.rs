@@ -75,6 +75,16 @@ impl Handle {
         self.task.call_once(|| task);
     }
 
+    /// The task that runs it.
+    pub(super) fn task(&self) -> Option<&Arc<Task>> {
+        self.task.get()
+    }
+
+    /// Whether SIGKILL was sent to it.
+    pub(super) fn is_killed(&self) -> bool {
+        self.signals.lock().is_killed()
+    }
+
     pub(super) fn set_task_name(&self, name: &str) {
         if let Some(task) = self.task.get() {
             task.set_name(name);
@@ -89,9 +99,9 @@ impl Handle {
         }
     }
 
-    /// Takes the lowest signal of a set that waits for it.
+    /// Takes the lowest signal of a set that waits for it, as [`Signals::take_awaited`] does.
     pub fn take_signal(&self, set: u64) -> Option<Info> {
-        self.signals.lock().take_of(set)
+        self.signals.lock().take_awaited(set)
     }
 
     /// It uses its parent's memory no longer.
@@ -144,11 +154,15 @@ pub(super) fn outlive(first: Pid) -> ExitStatus {
     status
 }
 
+/// Waits until a process has ended, and given everything back.
+pub(super) fn wait_for_end(pid: Pid) {
+    ENDS.sleep(|| family().get(pid).is_none().then_some(()));
+}
+
 /// Sends SIGKILL to every process that it was not sent to; whether there was one.
 pub(super) fn kill_all() -> bool {
     let processes = family().alive();
-    let is_killed = |process: &Arc<Handle>| process.signals.lock().is_killed();
-    let alive = processes.iter().filter(|process| !is_killed(process));
+    let alive = processes.iter().filter(|process| !process.is_killed());
     alive.map(|process| process.send(Info::from_kernel(Signal::KILL))).count() > 0
 }
 

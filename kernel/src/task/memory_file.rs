@@ -1,52 +1,57 @@
 //! Memory files as programs have them: `memfd_create`.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use alloc::format;
 
 use mm::{Errno, OpenFile};
 
 use super::file::{File, Kind, Stat};
 
 /// A memory file that is open.
-pub struct MemoryFile {
-    file: OpenFile<'static>,
-    inode: u64,
-}
+pub struct MemoryFile(OpenFile<'static>);
 
 impl MemoryFile {
     /// A new one, without a byte.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn new() -> Result<Self, Errno> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let file = crate::memory().open_file(0)?;
-        Ok(Self { file, inode: NEXT.fetch_add(1, Ordering::Relaxed) })
+    pub fn new(name: &str) -> Result<Self, Errno> {
+        Ok(Self(crate::memory().open_named_file(&format!("/memfd:{name} (deleted)"), 0)?))
+    }
+
+    /// What `/proc` calls it.
+    pub fn path(&self) -> &str {
+        self.0.name()
     }
 }
 
 impl File for MemoryFile {
     fn stat(&self) -> Stat {
-        let size = self.file.size();
-        Stat { kind: Kind::Regular, permissions: 0o777, inode: self.inode, size, device: (0, 0) }
+        let (inode, size) = (inode(&self.0), self.0.size());
+        Stat { kind: Kind::Regular, permissions: 0o777, inode, size, device: (0, 0) }
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, Errno> {
-        Ok(self.file.read(at, into))
+        Ok(self.0.read(at, into))
     }
 
     fn write(&self, at: u64, bytes: &[u8]) -> Result<usize, Errno> {
-        self.file.write(at, bytes)
+        self.0.write(at, bytes)
     }
 
     fn end(&self) -> Option<u64> {
-        Some(self.file.size())
+        Some(self.0.size())
     }
 
     fn truncate(&self, size: u64) -> Result<(), Errno> {
-        self.file.resize(size)
+        self.0.resize(size)
     }
 
     fn memory(&self) -> Option<&OpenFile<'static>> {
-        Some(&self.file)
+        Some(&self.0)
     }
+}
+
+/// The number of a file, which is never 0.
+pub fn inode(file: &mm::file::MemoryFile) -> u64 {
+    u64::from(file.id().number()) + 1
 }

@@ -9,9 +9,11 @@ use core::fmt;
 pub struct Missing(BTreeMap<String, u64>);
 
 impl Missing {
-    /// Notes one more request. Past 64 different ones, only those known already are counted.
-    pub fn note(&mut self, what: String) {
+    /// Notes one more request, cut to 128 characters. Past 64 different ones, only those known already are counted.
+    pub fn note(&mut self, what: &str) {
         const MOST: usize = 64;
+        const LONGEST: usize = 128;
+        let what: String = what.chars().take(LONGEST).collect();
         if self.0.len() < MOST || self.0.contains_key(&what) {
             *self.0.entry(what).or_default() += 1;
         }
@@ -43,12 +45,19 @@ mod tests {
         let mut missing = Missing::default();
         assert_eq!(missing.to_string(), "");
         for number in 0..100 {
-            missing.note(format!("system call {number}"));
+            missing.note(&format!("system call {number}"));
         }
-        missing.note("system call 0".into());
-        missing.note("system call 99".into());
+        missing.note("system call 0");
+        missing.note("system call 99");
         let text = missing.to_string();
         assert_eq!(text.lines().count(), 65);
         assert!(text.contains("     2 x  system call 0\n"));
+    }
+
+    #[test]
+    fn what_is_long_is_cut() {
+        let mut missing = Missing::default();
+        missing.note(&"ä".repeat(5000));
+        assert!(missing.to_string().ends_with(&format!("  {}\n", "ä".repeat(128))));
     }
 }

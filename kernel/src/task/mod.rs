@@ -41,9 +41,13 @@ mod load;
 #[cfg(target_os = "none")]
 pub mod memory_file;
 #[cfg(target_os = "none")]
+mod out_of_memory;
+#[cfg(target_os = "none")]
 pub mod pipe;
 #[cfg(target_os = "none")]
 mod process;
+#[cfg(target_os = "none")]
+mod reclaim;
 #[cfg(target_os = "none")]
 mod report;
 #[cfg(target_os = "none")]

@@ -3,23 +3,18 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use mm::Errno;
 
 use super::file::{File, Kind, Stat, event};
 use super::wait::WaitQueue;
 use crate::arch::cpu::SpinLock;
-use crate::machine::machine;
+use crate::heap::{Claim, Share};
 
 /// Bytes that a pipe takes, as on Linux.
 pub const CAPACITY: usize = 64 << 10;
 /// Up to so many bytes are written as one (PIPE_BUF).
 pub const ATOMIC: usize = 4096;
-/// Full pipes may take this part of the heap.
-const SHARE: u64 = 8;
-
-static PIPES: AtomicUsize = AtomicUsize::new(0);
 
 struct Pipe {
     state: SpinLock<State>,
@@ -27,18 +22,13 @@ struct Pipe {
     readers: WaitQueue,
     /// Writers wait here for room.
     writers: WaitQueue,
+    _room: Claim,
 }
 
 struct State {
     bytes: VecDeque<u8>,
     is_read: bool,
     is_written: bool,
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        PIPES.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The end that is read; closed when it is dropped.
@@ -52,15 +42,12 @@ pub struct Writer(Arc<Pipe>);
 /// # Errors
 /// `ENFILE` if there are too many pipes for the heap.
 pub fn new() -> Result<(Reader, Writer), Errno> {
-    let most = (machine().heap.size() / SHARE / CAPACITY as u64) as usize;
-    if PIPES.fetch_add(1, Ordering::Relaxed) >= most {
-        PIPES.fetch_sub(1, Ordering::Relaxed);
-        return Err(Errno::ENFILE);
-    }
+    let room = Share::Pipes.claim(CAPACITY).ok_or(Errno::ENFILE)?;
     let pipe = Arc::new(Pipe {
         state: SpinLock::new(State { bytes: VecDeque::new(), is_read: true, is_written: true }),
         readers: WaitQueue::new("for bytes in a pipe"),
         writers: WaitQueue::new("for room in a pipe"),
+        _room: room,
     });
     Ok((Reader(pipe.clone()), Writer(pipe)))
 }

@@ -10,7 +10,7 @@ use super::load::{self, Program};
 use super::process::{Process, World};
 use super::random::Random;
 use super::status::ExitStatus;
-use super::{deliver, fault, handle, initrd, report, schedule, writeback};
+use super::{deliver, fault, handle, initrd, reclaim, report, schedule, writeback};
 use crate::arch::user::{self, Trap};
 
 /// What to run.
@@ -51,7 +51,8 @@ pub fn run(launch: &Launch<'_>) -> ExitStatus {
             return ExitStatus::NotFound;
         }
     };
-    let started = writeback::start().and_then(|()| load(launch, file.data)).and_then(start);
+    let started =
+        writeback::start().and_then(|()| reclaim::start()).and_then(|()| load(launch, file.data)).and_then(start);
     if let Err(why) = &started {
         log::error!("{}: can not be run: {why}", launch.name());
         return ExitStatus::NotExecutable;
@@ -141,5 +142,6 @@ fn run_to_end(process: &mut Process) -> ExitStatus {
             }
         }
         writeback::notice();
+        reclaim::notice();
     }
 }

@@ -201,8 +201,12 @@ impl Signals {
         self.take_of(!self.blocked)
     }
 
-    /// Takes the lowest signal of a set that waits.
-    pub fn take_of(&mut self, set: u64) -> Option<Info> {
+    /// Takes the lowest signal of a set that waits, but for SIGKILL and SIGSTOP, for which nobody can wait.
+    pub fn take_awaited(&mut self, set: u64) -> Option<Info> {
+        self.take_of(set & !UNSTOPPABLE)
+    }
+
+    fn take_of(&mut self, set: u64) -> Option<Info> {
         let ready = self.pending & set;
         if ready == 0 {
             return None;
@@ -296,6 +300,7 @@ mod tests {
         assert_eq!(signals.blocked() & UNSTOPPABLE, 0);
         let kill = Info::sent_by(Signal::KILL, 7);
         assert!(signals.raise(kill) && signals.interrupts() && signals.is_killed());
+        assert_eq!(signals.take_awaited(u64::MAX), None);
         assert_eq!(signals.take(), Some(kill));
     }
 

@@ -1,5 +1,6 @@
 //! A program's address space, as this floor and the system calls use it. The only file here that talks to memory management.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 
 use mm::fault::FaultError;
@@ -11,7 +12,8 @@ use mm::vma::{Area, Prot};
 use mm::{Errno, OpenFile, Space};
 use mmu::VirtAddr;
 
-use super::{schedule, writeback};
+use super::memory_file::inode;
+use super::{out_of_memory, schedule};
 use crate::arch::cpu::SpinLock;
 use crate::arch::uaccess;
 use crate::arch::user::{Access, UserFault};
@@ -76,11 +78,11 @@ pub(super) fn run_in(space: &Arc<Space>) {
     }
 }
 
-/// Memory that is short now may come free when the swap device has written what it is writing.
+/// Where memory is used up, others may have to end for it.
 fn resolve(space: &Arc<Space>, address: u64, access: Access) -> Result<(), FaultError> {
     loop {
         match crate::memory().fault(space, VirtAddr::new(address), access) {
-            Err(FaultError::OutOfMemory) if writeback::wait() => {}
+            Err(FaultError::OutOfMemory) if out_of_memory::end_largest() => {}
             result => return result,
         }
     }
@@ -244,6 +246,14 @@ impl UserSpace {
     /// The words of pagemap from an address on.
     pub fn pagemap(&self, address: u64, words: &mut [u64]) {
         crate::memory().pagemap(&self.0, VirtAddr::new(address), words);
+    }
+
+    /// The memory file that an area maps: its number, and its name.
+    pub fn file_of(&self, area: &Area) -> Option<(u64, String)> {
+        let file = crate::memory().files.get(area.backing.file()?)?;
+        let name = if file.name().is_empty() { "/dev/zero (deleted)" } else { file.name() };
+        // As on Linux: a line break in it would begin another line.
+        Some((inode(&file), name.replace('\n', "\\012")))
     }
 
     /// Pages present, those of them that are memory files', and those swapped out.

@@ -31,6 +31,9 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 pub(super) fn start() -> Result<(), String> {
     static STARTED: Once<bool, Yield> = Once::new();
     let is_needed = drive().is_some_and(|drive| drive.latency() > 0);
+    if is_needed {
+        memory().set_wait_for_writes(wait);
+    }
     if is_needed && !STARTED.call_once(|| schedule::spawn_kernel("writeback", run).is_ok()) {
         return Err(
             "the heap has no room for the task that writes to swap: give the machine more memory (--mem)".into()
@@ -58,9 +61,10 @@ pub(super) fn notice() {
     }
 }
 
-/// Waits for the next tick, with no lock held. Whether there was anything to wait for: memory that was short may be free now.
-pub(super) fn wait() -> bool {
-    let is_pending = is_pending();
+/// Waits for the next tick. Whether there was anything to wait for: memory that was short may be free now.
+fn wait() -> bool {
+    // The other CPUs have no tasks that could wait.
+    let is_pending = mmu::current_cpu() == 0 && is_pending();
     if is_pending {
         BEGUN.wake_all();
         let before = TICKS.load(Ordering::Relaxed);

@@ -22,7 +22,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const CASES: &str = "host";
 const CASE_TESTS: &str = "on_";
 /// The other test programs that mutants name.
-const PROGRAMS: [&str; 8] = [CASES, "discard", "interleaving", "moving", "pins", "races", "spaces", "splitting"];
+const PROGRAMS: [&str; 9] =
+    [CASES, "discard", "files", "interleaving", "moving", "pins", "races", "spaces", "splitting"];
 
 /// The test programs with every defect in them.
 #[derive(Debug)]

@@ -13,14 +13,33 @@ use crate::jobs::{self, Bench};
 
 /// Debian's name for it (package gcc-aarch64-linux-gnu); the project itself does not need it.
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
-const SOURCE: &str = include_str!("../../programs/pageout.c");
 
-/// How the program is linked, and for which CPU it is run.
-const WAYS: &[(&str, &str, &str)] = &[
-    ("static", "-static", "max"),
-    ("static-pie", "-static-pie", "max"),
-    ("static", "-static", "cortex-a72"),
-    ("static", "-static", "neoverse-n1"),
+/// A C program: its name, its source, and what it prints.
+struct Source {
+    name: &'static str,
+    text: &'static str,
+    prints: &'static str,
+}
+
+const PAGEOUT: Source = Source {
+    name: "pageout",
+    text: include_str!("../../programs/pageout.c"),
+    prints: "16 MiB paged out and in again, a page cost something\n",
+};
+const PAGEMAP: Source = Source {
+    name: "pagemap",
+    text: include_str!("../../programs/pagemap.c"),
+    prints: "96 pages, 64 of them paged out: pagemap, smaps and mincore agree\n",
+};
+
+/// Which program is linked how, and for which CPU it is run.
+const WAYS: &[(&Source, &str, &str)] = &[
+    (&PAGEOUT, "-static", "max"),
+    (&PAGEOUT, "-static-pie", "max"),
+    (&PAGEOUT, "-static", "cortex-a72"),
+    (&PAGEOUT, "-static", "neoverse-n1"),
+    (&PAGEMAP, "-static", "max"),
+    (&PAGEMAP, "-static-pie", "cortex-a72"),
 ];
 
 /// Runs it in each way.
@@ -29,33 +48,33 @@ pub fn run(bench: &Bench, tally: &Tally) {
         println!("skip  C programs: {COMPILER} is not installed");
         return;
     }
-    let tests = WAYS.iter().map(|&(name, link, cpu)| {
-        let test: Test = (format!("C program, {name}, {cpu}"), Box::new(move || one(bench, link, cpu)));
+    let tests = WAYS.iter().map(|&(source, link, cpu)| {
+        let name = format!("C program {}, {}, {cpu}", source.name, link.trim_start_matches('-'));
+        let test: Test = (name, Box::new(move || one(bench, source, link, cpu)));
         test
     });
     tally.run_all(tests.collect());
 }
 
-fn one(bench: &Bench, link: &str, cpu: &str) -> Result<()> {
+fn one(bench: &Bench, program: &Source, link: &str, cpu: &str) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let file = directory.path().join("pageout");
-    compile(link, &file)?;
-    let mut words = jobs::run_words("pageout");
+    let file = directory.path().join(program.name);
+    compile(program.text, link, &file)?;
+    let mut words = jobs::run_words(program.name);
     words.push("swap=512M".to_owned());
     let options = case::machine(bench, cpu);
     let mut boot = bench.quiet_boot(&options, &words.join(" "), case::LONG);
-    boot.programs.push(Program { name: "pageout".to_owned(), data: std::fs::read(&file)? });
+    boot.programs.push(Program { name: program.name.to_owned(), data: std::fs::read(&file)? });
     let outcome = boot.run(bench.interrupt)?;
     let judgement = outcome.judge();
     let output = String::from_utf8_lossy(&outcome.output).replace("\r\n", "\n");
-    let wanted = "16 MiB paged out and in again, a page cost something\n";
-    let good = judgement.status == 0 && judgement.complaint.is_none() && output == wanted;
+    let good = judgement.status == 0 && judgement.complaint.is_none() && output == program.prints;
     ensure!(good, "status {}, {:?}\n{}", judgement.status, judgement.complaint, outcome.tail());
     Ok(())
 }
 
-fn compile(link: &str, file: &Path) -> Result<()> {
+fn compile(text: &str, link: &str, file: &Path) -> Result<()> {
     let source = file.with_extension("c");
-    std::fs::write(&source, SOURCE)?;
+    std::fs::write(&source, text)?;
     command::run(Command::new(COMPILER).args(["-O2", link, "-o"]).arg(file).arg(&source))
 }

@@ -67,6 +67,16 @@ const fn good(name: &'static str, command: &'static [&'static str]) -> Case {
     Case::new(name, Ours(command))
 }
 
+/// A program in a machine whose swap device leaves little of its memory.
+const fn pressed(
+    name: &'static str,
+    swap: &'static str,
+    words: &'static str,
+    command: &'static [&'static str],
+) -> Case {
+    Case { machine: Machine { memory: "256M", ..Machine::cpu("max") }, swap, words, ..good(name, command) }
+}
+
 /// `bad THING` must end with `status`, and the kernel say `messages`.
 const fn bad(
     name: &'static str,
@@ -173,6 +183,52 @@ static CASES: &[Case] = &[
             "more than memory holds, asynchronous",
             &["swapout", "64M", "--fill", "pattern", "--repeat", "3", "--verify"],
         )
+    },
+    // Three times as much as is left of memory, and what becomes of a program when swap is full too.
+    pressed("short of memory: alone, page", "192M", "unmap=page thp=64K=always", &["pressure", "alone", "140M"]),
+    pressed(
+        "short of memory: alone, folio, asynchronous",
+        "192M,async",
+        "unmap=folio thp=64K=always",
+        &["pressure", "alone", "140M"],
+    ),
+    pressed("short of memory: alone, gather", "192M", "unmap=gather thp=64K=always", &["pressure", "alone", "140M"]),
+    pressed(
+        "short of memory: together, page, 4K, asynchronous",
+        "192M,async",
+        "unmap=page",
+        &["pressure", "together", "140M"],
+    ),
+    pressed(
+        "short of memory: together, folio",
+        "192M",
+        "unmap=folio thp=64K=always",
+        &["pressure", "together", "140M"],
+    ),
+    pressed(
+        "short of memory: together, gather, 2M",
+        "192M",
+        "unmap=gather thp=2M=always",
+        &["pressure", "together", "140M"],
+    ),
+    Case {
+        messages: &["out of memory: pressure, process 101 is killed", "KiB present", "of swap, 0 of them free"],
+        exactly: Some("two hogs were killed\n"),
+        ..pressed("short of memory: until a child is killed", "96M", "thp=64K=always", &["pressure", "hog"])
+    },
+    Case {
+        messages: &["out of memory: pressure, process 101 is killed"],
+        ..pressed(
+            "short of memory: until a child is killed, asynchronous",
+            "96M,async",
+            "unmap=page",
+            &["pressure", "hog"],
+        )
+    },
+    Case {
+        status: 137,
+        messages: &["out of memory: pressure is killed", "memory is used up"],
+        ..pressed("short of memory: until the first program is killed", "96M", "", &["pressure", "alone-hog"])
     },
     // A swap device with bad slots: the first 64K folio has slots 16 to 31.
     Case {

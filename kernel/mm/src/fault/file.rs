@@ -3,6 +3,7 @@
 //! The file's contents are locked to read from the look at them until the page is mapped, so that it can not be cut off in between. What
 //! has to be allocated is there before.
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, ENTRIES, Pfn, Protection, VirtAddr};
 
 use super::{Access, Fault, FaultError, Handled, Outcome};
@@ -57,7 +58,8 @@ impl<'a> Fault<'a> {
         folio.get(count);
         folio.add_maps(first, count);
         let allowed = self.area.protection();
-        let protection = Protection { write: allowed.write && self.area.backing.is_shared(), ..allowed };
+        let writes = mutant::or(Mutant::PrivateWritesFile, self.area.backing.is_shared(), true);
+        let protection = Protection { write: allowed.write && writes, ..allowed };
         let entry = Descriptor::user_page(folio.page(first), protection).make_young();
         let entry = if self.access == Access::Write { entry.make_dirty() } else { entry };
         if protection.execute {

@@ -1,5 +1,6 @@
 //! What a file has: a size in bytes, and folios. New ones come as zeros, as large as policy and hole allow; only whole ones are cut off.
 
+use mmu::mutant::{self, Mutant};
 use mmu::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 
 use super::MemoryFile;
@@ -78,7 +79,7 @@ impl Contents {
     /// whoever took out a mapping had a reference until its own was complete.
     pub(super) fn take_out(&mut self, memory: &Memory, from: u64) {
         let mut orphans = OrphanList::new();
-        while let Some(part) = self.index.pop_from(from) {
+        while let Some(part) = self.index.pop_from(from, &memory.files.budget) {
             let folio = memory.frames.folio_of(part.head);
             folio.leave_file();
             memory.files.count_pages(-(part.pages as i64));
@@ -125,12 +126,13 @@ impl MemoryFile {
         let (order, pages) = (folio.order(), folio.pages());
         memory.door.clear_pages(folio.head(), pages);
         let mut contents = self.contents_mut();
-        if contents.fitting(index, 1 << order, end) == 0 {
+        let is_hole = contents.fitting(index, 1 << order, end) != 0;
+        if !mutant::or(Mutant::HoleFilledTwice, is_hole, true) {
             // Somebody was faster, or has cut the file.
             return Ok(());
         }
         let part = Part { first: aligned(index, order), pages, head: folio.head() };
-        contents.index.insert(part)?;
+        contents.index.insert(part, &memory.files.budget)?;
         memory.files.count_pages(pages as i64);
         let folio = folio.publish();
         folio.enter_file(self.areas, part.first);

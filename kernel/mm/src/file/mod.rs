@@ -12,6 +12,7 @@ mod contents;
 mod index;
 mod open;
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ pub(crate) use contents::Contents;
 pub(crate) use index::Part;
 pub use open::{MAX_SIZE, OpenFile};
 
+use crate::budget::Budget;
 use crate::errno::Errno;
 use crate::frame::HugeSize;
 use crate::memory::Memory;
@@ -29,6 +31,13 @@ use crate::sync::{Lock, Rank, ReadGuard, RwLock};
 /// Which file: an index that an area has room for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId(u32);
+
+impl FileId {
+    /// Its number. A file that is gone leaves its number to another.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
 
 /// What the pages of an area come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,6 +85,8 @@ impl Backing {
 #[derive(Debug)]
 pub struct MemoryFile {
     id: FileId,
+    /// What people see of it; empty for one behind a shared anonymous map.
+    name: String,
     /// Its place among the reverse maps.
     areas: AnonVmaId,
     /// Areas that map it, and those who have it open.
@@ -87,6 +98,11 @@ impl MemoryFile {
     /// Which it is.
     pub fn id(&self) -> FileId {
         self.id
+    }
+
+    /// What it was called; empty for one behind a shared anonymous map.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The areas that map it, as a reverse map.
@@ -116,13 +132,15 @@ impl MemoryFile {
 pub struct Files {
     slots: Lock<Vec<Option<Arc<MemoryFile>>>>,
     pages: AtomicI64,
+    /// What of the heap it may take to know which folios they have.
+    pub budget: Budget,
 }
 
 impl Files {
     /// None yet.
     pub const fn new() -> Self {
         // Only ever held for a look-up, inside any other lock but those of frames.
-        Self { slots: Lock::new(Rank::Lru, Vec::new()), pages: AtomicI64::new(0) }
+        Self { slots: Lock::new(Rank::Lru, Vec::new()), pages: AtomicI64::new(0), budget: Budget::new() }
     }
 
     /// The file with this id; `None` if it is gone, which it is not as long as an area has it.
@@ -174,11 +192,14 @@ impl Default for Files {
 
 impl Memory {
     /// A new file without pages, that one user has.
-    fn create_file(&self) -> Result<Arc<MemoryFile>, Errno> {
+    fn create_file(&self, name: &str) -> Result<Arc<MemoryFile>, Errno> {
+        let mut own = String::new();
+        own.try_reserve_exact(name.len()).map_err(|_| Errno::ENOMEM)?;
+        own.push_str(name);
         let areas = self.anon.create_for_file()?;
         let contents = RwLock::new(Rank::File, Contents::new());
         let users = AtomicUsize::new(1);
-        let made = self.files.enter(|id| Arc::new(MemoryFile { id, areas, users, contents }));
+        let made = self.files.enter(|id| Arc::new(MemoryFile { id, name: own, areas, users, contents }));
         if made.is_err() {
             self.anon.give_up(areas);
         }

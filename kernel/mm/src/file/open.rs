@@ -3,12 +3,14 @@
 use alloc::sync::Arc;
 use core::ops::Deref;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Operation, PAGE_SHIFT, PAGE_SIZE};
 
 use super::{FileId, MemoryFile};
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::policy::Advice;
+use crate::rmap::Extent;
 use crate::tlb::Gather;
 use crate::zap;
 
@@ -25,12 +27,20 @@ pub struct OpenFile<'m> {
 }
 
 impl Memory {
-    /// A new file of `size` bytes, all a hole.
+    /// A new file of `size` bytes, all a hole, without a name.
     ///
     /// # Errors
     /// `ENOMEM`; `EFBIG` for more than [`MAX_SIZE`].
     pub fn open_file(&self, size: u64) -> Result<OpenFile<'_>, Errno> {
-        let open = OpenFile { memory: self, file: self.create_file()? };
+        self.open_named_file("", size)
+    }
+
+    /// The same with a name, which need not be its alone.
+    ///
+    /// # Errors
+    /// As [`open_file`](Self::open_file).
+    pub fn open_named_file(&self, name: &str, size: u64) -> Result<OpenFile<'_>, Errno> {
+        let open = OpenFile { memory: self, file: self.create_file(name)? };
         open.resize(size)?;
         Ok(open)
     }
@@ -127,7 +137,8 @@ impl OpenFile<'_> {
     /// Takes the pages from `first` on out of every area. The contents are locked, so no fault brings one back.
     fn unmap_from(&self, first: u64) {
         let Some(areas) = self.memory.anon.get(self.file.areas()) else { return };
-        for extent in areas.extents().iter() {
+        let is_cut = |extent: &&Extent| mutant::or(Mutant::CutSkipsPrivate, true, extent.backing.is_shared());
+        for extent in areas.extents().iter().filter(is_cut) {
             let Some(range) = extent.addresses(first, MAX_PAGES - first as usize) else { continue };
             let mut gather = Gather::new(self.memory, &extent.space, Cause::Zap);
             zap::zap_range(self.memory, &extent.space, zap::Areas::Shared, range, &mut gather);

@@ -25,7 +25,7 @@ mod ram;
 mod slots;
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use spin::once::Once;
 
@@ -76,6 +76,8 @@ pub(crate) struct UsedSlot {
 struct Device {
     backing: Box<dyn SwapDevice>,
     clusters: Clusters,
+    /// Whether slots are given out.
+    in_use: AtomicBool,
 }
 
 /// All swap devices.
@@ -115,12 +117,34 @@ impl Swap {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(Errno::EINVAL);
         }
-        self.devices[place].call_once(|| Device { backing, clusters });
+        self.devices[place].call_once(|| Device { backing, clusters, in_use: AtomicBool::new(true) });
         Ok(place as u8)
     }
 
     fn devices(&self) -> impl Iterator<Item = (u8, &Device)> {
         (0u8..).zip(&self.devices).map_while(|(place, device)| Some((place, device.get()?)))
+    }
+
+    /// Those that slots are given out of.
+    fn devices_in_use(&self) -> impl Iterator<Item = (u8, &Device)> {
+        self.devices().filter(|(_, device)| device.in_use.load(Ordering::Acquire))
+    }
+
+    /// Whether slots of a device are given out; `None` if there is no such device.
+    pub fn is_in_use(&self, device: u8) -> Option<bool> {
+        Some(self.devices.get(usize::from(device))?.get()?.in_use.load(Ordering::Acquire))
+    }
+
+    /// Says whether slots of a device are given out. Whether that was otherwise before.
+    pub(crate) fn set_in_use(&self, device: u8, in_use: bool) -> bool {
+        let device = self.devices.get(usize::from(device)).and_then(Once::get);
+        device.is_some_and(|device| device.in_use.swap(in_use, Ordering::AcqRel) != in_use)
+    }
+
+    /// Slots of a device that are in use.
+    pub(crate) fn used(&self, device: u8) -> usize {
+        let device = self.devices.get(usize::from(device)).and_then(Once::get);
+        device.map_or(0, |device| device.clusters.total() - device.clusters.free())
     }
 
     /// # Panics
@@ -135,12 +159,17 @@ impl Swap {
 
     /// Slots of all devices that can be used.
     pub fn total(&self) -> usize {
-        self.devices().map(|(_, device)| device.clusters.total()).sum()
+        self.devices_in_use().map(|(_, device)| device.clusters.total()).sum()
+    }
+
+    /// Whether any slot is free.
+    pub fn has_free(&self) -> bool {
+        self.devices_in_use().any(|(_, device)| device.clusters.has_free())
     }
 
     /// Slots of all devices that are free.
     pub fn free_count(&self) -> usize {
-        self.devices().map(|(_, device)| device.clusters.free()).sum()
+        self.devices_in_use().map(|(_, device)| device.clusters.free()).sum()
     }
 
     /// Pages that devices have yet to write.
@@ -158,7 +187,7 @@ impl Swap {
             return Err(SwapFull);
         }
         let folio = folio.folio();
-        let taken = self.devices().any(|(device, swap)| {
+        let taken = self.devices_in_use().any(|(device, swap)| {
             let enter = |slot: usize| folio.enter_swap_cache(SwapEntry { device, slot: slot as u32 });
             swap.clusters.take(folio.order(), folio.index(), enter)
         });

@@ -104,6 +104,11 @@ impl Clusters {
         self.clusters.iter().map(|cluster| cluster.lock().free()).sum()
     }
 
+    /// Whether any slot is free.
+    pub(super) fn has_free(&self) -> bool {
+        self.clusters.iter().any(|cluster| cluster.lock().free() > 0)
+    }
+
     /// The cluster of a slot, locked, and the slot's place in it.
     #[inline]
     pub(super) fn lock(&self, slot: usize) -> (Guard<'_, Cluster>, usize) {

@@ -257,8 +257,11 @@ pub fn patchwork(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
 }
 
 /// A failure to come; often one inside a folio that is taken out.
+///
+/// Not where areas change: such an operation may end half done, as Linux's, and the shadow does not know which half.
 pub fn fail() -> impl Strategy<Value = Operation> {
-    let any = (select(&Point::ALL[..]), 0..24usize).prop_map(|(point, after)| Fail(point, after));
+    let points: Vec<_> = Point::ALL.into_iter().filter(|&point| point != Point::Extent).collect();
+    let any = (select(points), 0..24usize).prop_map(|(point, after)| Fail(point, after));
     prop_oneof![any, fail_inside(24)]
 }
 

@@ -17,22 +17,27 @@ const PAGE_KB: u64 = mmu::PAGE_SIZE >> 10;
 pub struct Shown<'a> {
     /// The area.
     pub area: &'a Area,
+    /// The number of the file that it maps; 0 if it maps none.
+    pub inode: u64,
     /// What it is called, if it has a name.
     pub name: &'a str,
 }
 
 /// Its line in `maps`.
-pub fn maps(out: &mut String, Shown { area, name }: Shown<'_>) {
+pub fn maps(out: &mut String, Shown { area, inode, name }: Shown<'_>) {
     let letter = |prot, letter| if area.prot.contains(prot) { letter } else { '-' };
     let (read, write) = (letter(Prot::READ, 'r'), letter(Prot::WRITE, 'w'));
     let execute = letter(Prot::EXECUTE, 'x');
-    header(out, (area.start.as_u64(), area.end.as_u64()), &[read, write, execute, 'p'], name);
+    let shared = if area.backing.is_shared() { 's' } else { 'p' };
+    let offset = if area.backing.is_anonymous() { 0 } else { area.pgoff << mmu::PAGE_SHIFT };
+    let may = &[read, write, execute, shared];
+    header(out, (area.start.as_u64(), area.end.as_u64()), may, (offset, inode), name);
 }
 
-fn header(out: &mut String, (from, to): (u64, u64), may: &[char; 4], name: &str) {
+fn header(out: &mut String, (from, to): (u64, u64), may: &[char; 4], (offset, inode): (u64, u64), name: &str) {
     let start = out.len();
     let may: String = may.iter().collect();
-    put(out, format_args!("{from:08x}-{to:08x} {may} 00000000 00:00 0 "));
+    put(out, format_args!("{from:08x}-{to:08x} {may} {offset:08x} 00:{:02x} {inode} ", u8::from(inode != 0)));
     if !name.is_empty() {
         while out.len() - start < NAME_COLUMN {
             out.push(' ');
@@ -61,7 +66,7 @@ pub fn smaps(out: &mut String, shown: Shown<'_>, usage: &Usage, sizes: &FolioSiz
 
 /// `smaps_rollup`: all areas as one. `locked` is the sum in proportion of those that are locked.
 pub fn rollup(out: &mut String, range: (u64, u64), usage: &Usage, locked: u64) {
-    header(out, range, &['-', '-', '-', 'p'], "[rollup]");
+    header(out, range, &['-', '-', '-', 'p'], (0, 0), "[rollup]");
     sums(out, usage, locked);
 }
 
@@ -101,14 +106,16 @@ fn may_have_large_folios(area: &Area, sizes: &FolioSizes) -> bool {
 
 /// Linux's two letters for each flag of an area, in its order.
 fn flags(area: &Area) -> impl Iterator<Item = &'static str> + use<> {
-    let Area { prot, flags, .. } = *area;
+    let Area { prot, flags, backing, .. } = *area;
     let all = [
         (prot.contains(Prot::READ), "rd"),
         (prot.contains(Prot::WRITE), "wr"),
         (prot.contains(Prot::EXECUTE), "ex"),
+        (backing.is_shared(), "sh"),
         (true, "mr"),
         (true, "mw"),
         (true, "me"),
+        (backing.is_shared(), "ms"),
         (flags.contains(AreaFlags::LOCKED), "lo"),
         (flags.contains(AreaFlags::DONTFORK), "dc"),
         (area.huge().is_some(), "de"),
@@ -138,8 +145,8 @@ mod tests {
     #[test]
     fn a_line_of_maps() {
         let mut out = String::new();
-        maps(&mut out, Shown { area: &area(), name: "" });
-        maps(&mut out, Shown { area: &area(), name: "[heap]" });
+        maps(&mut out, Shown { area: &area(), inode: 0, name: "" });
+        maps(&mut out, Shown { area: &area(), inode: 0, name: "[heap]" });
         let lines: alloc::vec::Vec<_> = out.lines().collect();
         assert_eq!(lines[0], "aaaaaaac0000-aaaaaaae1000 rw-p 00000000 00:00 0 ");
         assert_eq!(lines[1].find("[heap]"), Some(73));
@@ -149,7 +156,7 @@ mod tests {
     fn a_part_of_smaps() {
         let usage = Usage { resident: 32, proportional: 16 << 24, swapped: 1, ..Usage::default() };
         let (mut out, policy) = (String::new(), Policy::new());
-        smaps(&mut out, Shown { area: &area(), name: "" }, &usage, policy.sizes());
+        smaps(&mut out, Shown { area: &area(), inode: 0, name: "" }, &usage, policy.sizes());
         for line in [
             "Size:                132 kB",
             "KernelPageSize:        4 kB",
@@ -164,7 +171,7 @@ mod tests {
         }
         policy.parse("thp", "64K=madvise").unwrap();
         out.clear();
-        smaps(&mut out, Shown { area: &area(), name: "" }, &usage, policy.sizes());
+        smaps(&mut out, Shown { area: &area(), inode: 0, name: "" }, &usage, policy.sizes());
         assert!(out.contains("THPeligible:           1\n"));
     }
 

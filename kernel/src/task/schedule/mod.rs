@@ -26,13 +26,11 @@ use super::space;
 use crate::arch::context::{self, KernelStack, STACK_BLOCK};
 use crate::arch::cpu::{SpinLock, Yield};
 use crate::arch::timer;
-use crate::machine::machine;
+use crate::heap::Share;
 use crate::memory;
 
 /// How long a task may run while another one could, in nanoseconds.
 const SLICE: u64 = 10_000_000;
-/// Stacks may take this part of the heap.
-const STACKS_SHARE: u64 = 4;
 const MOST_TASKS: usize = 128;
 /// How often each task gives way, with nothing else happening, until they all wait for the first deadline.
 const FRUITLESS: usize = 8;
@@ -57,8 +55,7 @@ fn scheduler() -> &'static SpinLock<Queue> {
 
 /// How many tasks there may be: each takes a stack from the heap.
 pub fn most_tasks() -> usize {
-    let stacks = machine().heap.size() / STACKS_SHARE / STACK_BLOCK as u64;
-    (stacks as usize).clamp(4, MOST_TASKS)
+    (Share::Stacks.bytes() / STACK_BLOCK).clamp(4, MOST_TASKS)
 }
 
 /// A new task, which runs in `space`, if it has one, and ends when `body` returns.

@@ -77,6 +77,11 @@ impl Task {
         *self.name.lock() = name.into();
     }
 
+    /// The space that it runs in, if it has one.
+    pub fn space(&self) -> Option<Arc<Space>> {
+        self.space.lock().clone()
+    }
+
     /// What it waits for, if it does.
     pub(super) fn waits_for(&self) -> Option<(&'static str, Option<u64>)> {
         match *self.state.lock() {

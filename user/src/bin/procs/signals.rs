@@ -12,6 +12,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a signal interrupts a wait, or the wait goes on", interrupted),
     ("a wait for a signal ends when it comes", suspended),
     ("a signal that is blocked can be asked for", asked_for),
+    ("a wait for all signals leaves SIGKILL alone", killed_in_wait),
     ("a child has handlers, and no signal that waits", inherited),
     ("children that nobody wants to hear of leave nothing", unheard),
 ];
@@ -117,6 +118,13 @@ fn asked_for() -> Result<bool, Error> {
     let own = await_signal(set, 0)? == signal::USR1;
     process::set_blocked(0)?;
     Ok(none && ends && own && end == End::Exited(0))
+}
+
+fn killed_in_wait() -> Result<bool, Error> {
+    let child = spawn(|| await_signal(u64::MAX, 900_000_000).map_or(1, |signal| signal as u8))?;
+    process::sleep(2_000_000)?;
+    process::kill(child as i64, signal::KILL)?;
+    Ok(wait_for(child)? == End::Killed(signal::KILL))
 }
 
 fn inherited() -> Result<bool, Error> {

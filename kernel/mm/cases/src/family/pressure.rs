@@ -1,21 +1,23 @@
-//! Reclaim from the LRU lists (reference 4.1, 4.24, 4.26): folios that several spaces share, and which folios it takes.
+//! Reclaim from the LRU lists (reference 4.1, 4.24, 4.26): folios that several spaces share, and which folios it takes. And swapoff (4.30).
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use mm::Memory;
 use mm::folio::Folio;
+use mm::inject::{Point, Times};
 use mm::lru::{FolioList, LruList};
 use mm::map::MapFlags;
 use mm::reclaim::reclaim_folios;
+use mm::vma::Prot;
+use mm::{Errno, Memory};
 use mmu::Descriptor;
 
 use crate::Case;
 use crate::bench::{Bench, WAYS};
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::counts::row;
-use crate::field::{Field, Size, advice};
+use crate::field::{Field, Size, advice, read_write};
 
 /// The cases.
 pub const CASES: &[Case] = &[
@@ -28,6 +30,9 @@ pub const CASES: &[Case] = &[
     Case { name: "4.26 a shared page is used if any of its spaces does", run: used_by_one },
     Case { name: "4.26 what was given up goes first", run: given_up_first },
     Case { name: "T-P-4 reclaim leaves a locked area", run: locked },
+    Case { name: "T-P-9 swapoff after partial failures", run: swapoff },
+    Case { name: "T-P-9 swapoff of shared pages, and of pages without access", run: swapoff_of_all_kinds },
+    Case { name: "T-P-9 swapoff that finds no memory", run: swapoff_in_vain },
 ];
 
 /// Pages of a folio, folios of a table.
@@ -193,4 +198,82 @@ fn locked(bench: &Bench<'_>) -> Outcome {
         field.exit();
     }
     Ok(())
+}
+
+/// The swap device that cases have.
+const DEVICE: u8 = 0;
+
+/// Takes the device out of use; whatever `look` finds then, it is in use again.
+fn without_swap(bench: &Bench<'_>, look: impl FnOnce() -> Outcome) -> Outcome {
+    let memory = bench.memory();
+    memory.swapoff(DEVICE).map_err(failed("swapoff"))?;
+    let found = same("slots", memory.swap.total(), 0)
+        .and_then(|()| same("swapoff again", memory.swapoff(DEVICE), Err(Errno::EINVAL)))
+        .and_then(|()| look());
+    memory.swapon(DEVICE).map_err(failed("swapon"))?;
+    same("swapon again", memory.swapon(DEVICE), Err(Errno::EBUSY))?;
+    found?;
+    same("slots in use", memory.swap.total() - memory.swap.free_count(), 0)
+}
+
+fn swapoff(bench: &Bench<'_>) -> Outcome {
+    for way in WAYS {
+        bench.set(&format!("unmap={way}"))?;
+        for (point, page) in [(Point::SwapDup, 21), (Point::Share, 37), (Point::SwapAlloc, 0)] {
+            let field = bench.filled(Size(64), 4 * PAGES)?;
+            bench.memory().inject.fail(point, page);
+            field.page_out(0, 4 * PAGES)?;
+            bench.memory().inject.clear();
+            must(field.how_many(0, 4 * PAGES, Descriptor::is_swap) > PAGES, "too little is out")?;
+            let checked = without_swap(bench, || {
+                same("present", field.how_many(0, 4 * PAGES, Descriptor::is_present), 4 * PAGES)?;
+                same("accounts", field.accounts(), (4 * PAGES as i64, 0))?;
+                // There is nowhere to go.
+                field.page_out(0, 4 * PAGES)?;
+                same("present", field.how_many(0, 4 * PAGES, Descriptor::is_present), 4 * PAGES)?;
+                field.verify(0, 4 * PAGES)
+            });
+            within(&format!("{way}, {point:?}"), checked)?;
+            field.page_out(0, 4 * PAGES)?;
+            same("swapped out", field.how_many(0, 4 * PAGES, Descriptor::is_swap), 4 * PAGES)?;
+            field.verify(0, 4 * PAGES)?;
+            field.exit();
+        }
+    }
+    Ok(())
+}
+
+fn swapoff_of_all_kinds(bench: &Bench<'_>) -> Outcome {
+    let parent = bench.filled(Size(64), 3 * PAGES)?;
+    parent.page_out(0, 3 * PAGES)?;
+    let child = parent.fork()?;
+    parent.protect(PAGES, PAGES, Prot::empty())?;
+    child.advise(0, 1, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
+    without_swap(bench, || {
+        same("accounts", (parent.accounts(), child.accounts()), ((48, 0), (47, 0)))?;
+        same("no access", parent.how_many(PAGES, PAGES, |entry| entry.is_present() && !entry.is_valid()), PAGES)?;
+        bench.audit()
+    })?;
+    must(parent.load(PAGES, 0).is_err(), "what may not be read is read")?;
+    parent.protect(PAGES, PAGES, read_write())?;
+    parent.verify(0, 3 * PAGES)?;
+    child.verify_zero(0, 1)?;
+    child.verify(1, 3 * PAGES - 1)
+}
+
+fn swapoff_in_vain(bench: &Bench<'_>) -> Outcome {
+    let memory = bench.memory();
+    let field = bench.filled(Size(64), 2 * PAGES)?;
+    field.page_out(0, 2 * PAGES)?;
+    // The first page comes back alone, as a large folio is not to be had, and the next not at all.
+    memory.inject.arm(Point::LargeFolioAlloc, 0, Times::Always);
+    memory.inject.arm(Point::FolioAlloc, 1, Times::Always);
+    let result = memory.swapoff(DEVICE);
+    memory.inject.clear();
+    same("swapoff", result, Err(Errno::ENOMEM))?;
+    same("in use", memory.swap.is_in_use(DEVICE), Some(true))?;
+    same("accounts", field.accounts(), (1, 2 * PAGES as i64 - 1))?;
+    field.page_out(0, 1)?;
+    same("accounts", field.accounts(), (0, 2 * PAGES as i64))?;
+    field.verify(0, 2 * PAGES)
 }

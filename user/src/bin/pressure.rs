@@ -1,0 +1,94 @@
+//! `pressure PART [SIZE]`: a program that needs more memory than there is.
+//!
+//! * `alone SIZE`: fills SIZE bytes twice, and compares all of them each time.
+//! * `together SIZE`: the same in two processes at once; each has half of it, and both share a quarter from before the fork.
+//! * `hog`: a child takes memory until it is killed; then its parent must be told, and have all its own.
+//! * `alone-hog`: takes memory until it is killed.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+user::program!(program::main);
+
+#[cfg(not(target_os = "none"))]
+fn main() {}
+
+#[cfg(target_os = "none")]
+mod program {
+    use user::args::Args;
+    use user::filled::{Failure, Map};
+    use user::numbers::size;
+    use user::process::{self, End, signal};
+    use user::{eprintln, println, sys};
+
+    const USAGE: &str = "usage: pressure alone SIZE | together SIZE | hog | alone-hog";
+    /// What a hog takes at a time.
+    const BITE: u64 = 16 << 20;
+
+    pub fn main(args: &Args) -> u8 {
+        let mut words = args.iter();
+        let (part, amount) = (words.next().unwrap_or(""), words.next().and_then(size).unwrap_or(0));
+        let amount = amount / (8 * sys::PAGE) * (8 * sys::PAGE);
+        let done = match part {
+            "alone" if amount > 0 => alone(amount, 1),
+            "together" if amount > 0 => together(amount),
+            "hog" => hog(),
+            "alone-hog" => take_all(),
+            _ => {
+                eprintln!("{USAGE}");
+                return 2;
+            }
+        };
+        match done {
+            Ok(()) => 0,
+            Err((what, error)) => {
+                eprintln!("pressure: {what} failed with error {}", error.0);
+                1
+            }
+        }
+    }
+
+    fn alone(amount: u64, round: u64) -> Result<(), Failure> {
+        let mut map = Map::filled(amount, round)?;
+        map.check(round)?;
+        map.fill(round + 1);
+        map.check(round + 1)?;
+        println!("process {}: {} MiB are right", process::own_number(), amount >> 20);
+        map.unmap()
+    }
+
+    fn together(amount: u64) -> Result<(), Failure> {
+        let mut shared = Map::filled(amount / 4, 9)?;
+        let child = process::spawn(|| u8::from(alone(amount / 2, 3).and_then(|()| shared.check(9)).is_err()));
+        let child = child.map_err(|error| ("fork", error))?;
+        alone(amount / 2, 5)?;
+        shared.check(9)?;
+        must_end(child, End::Exited(0))
+    }
+
+    /// The child must end so.
+    fn must_end(child: u64, wanted: End) -> Result<(), Failure> {
+        let end = process::wait_for(child).map_err(|error| ("wait4", error))?;
+        if end == wanted {
+            return Ok(());
+        }
+        eprintln!("process {child} ended with {end:?}, not {wanted:?}");
+        Err(("a child", sys::Error(0)))
+    }
+
+    fn take_all() -> Result<(), Failure> {
+        loop {
+            Map::filled(BITE, 1)?;
+        }
+    }
+
+    fn hog() -> Result<(), Failure> {
+        let mut own = Map::filled(BITE, 7)?;
+        for _ in 0..2 {
+            let child = process::spawn(|| u8::from(take_all().is_err())).map_err(|error| ("fork", error))?;
+            must_end(child, End::Killed(signal::KILL))?;
+        }
+        println!("two hogs were killed");
+        own.check(7)
+    }
+}
