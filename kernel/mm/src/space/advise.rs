@@ -215,11 +215,13 @@ impl Memory {
                 if area.huge().is_some() { on.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) } else { on };
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
-            layout.check_borders(start, stop)?;
             let change = layout.areas.plan_change(&area, start, stop, |area| {
                 area.flags.remove(off);
                 area.flags.insert(on);
             });
+            if !change.is_empty() {
+                layout.check_borders(start, stop)?;
+            }
             self.apply(space, &mut layout, &change)?;
             from = stop;
         }
