@@ -33,6 +33,8 @@ pub enum Share {
     Areas,
     /// Arguments and environments on their way to new programs.
     Texts,
+    /// What memory files know of their pages.
+    MemoryFiles,
     /// Files whose content is made when it is read, and directories, as long as they are open.
     Listings,
 }
@@ -46,7 +48,7 @@ pub fn refused() -> Option<usize> {
 }
 
 /// What is claimed of each share.
-static CLAIMED: [AtomicUsize; 5] = [const { AtomicUsize::new(0) }; 5];
+static CLAIMED: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
 
 impl Share {
     /// Bytes that it may take.
@@ -54,7 +56,7 @@ impl Share {
         let parts = match self {
             Self::Stacks | Self::Areas => 4,
             Self::Pipes | Self::Texts => 8,
-            Self::Listings => 16,
+            Self::MemoryFiles | Self::Listings => 16,
         };
         machine().heap.size() as usize / parts
     }

@@ -68,6 +68,7 @@ pub fn start(options: &Options) -> Result<(), String> {
         )
     })?;
     memory.anon.budget.limit_to(Share::Areas.bytes());
+    memory.files.budget.limit_to(Share::MemoryFiles.bytes());
     for (key, value) in &options.policy {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }

@@ -213,6 +213,22 @@ mutants! {
         "Reclaim takes no notice of access flags.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
+    MarkLostOnSwapIn = "mark-lost-on-swap-in", "", "", "T-S-26",
+        "A page that userfaultfd protects is protected no longer when it comes back from swap.";
+    MarkIgnoredInBatch = "mark-ignored-in-batch", "", "MS-45", "T-S-27",
+        "A batch mixes entries that userfaultfd protects with others.";
+    SwappedNotMarked = "swapped-not-marked", "", "", "4.18 swap entries are protected",
+        "userfaultfd's protection passes over pages that are swapped out.";
+    WatchedWriteAllowed = "watched-write-allowed", "", "", "4.18 a write is told",
+        "A write to a page that userfaultfd protects is resolved without its monitor.";
+    WatchedAreaGetsLarge = "watched-area-gets-large", "", "", "4.18 a watched area gets single pages",
+        "A fault in an area that userfaultfd watches maps more than one page.";
+    MarksOutliveWatch = "marks-outlive-watch", "", "", "4.18 an area is watched no longer",
+        "Pages stay protected that userfaultfd watches no longer.";
+    MarksKeptByChild = "marks-kept-by-child", "", "", "4.6 nobody watches a child",
+        "A child's entries keep the marks of its parent's userfaultfd.";
+    MarksKeptOnMove = "marks-kept-on-move", "", "", "4.17 nobody watches what has moved",
+        "Entries that mremap has moved keep the marks of userfaultfd.";
     NotListed = "not-listed-for-swapoff", "M43", "", "T-P-9",
         "A space with swap entries is not listed for swapoff.";
     NoWholeAsid = "no-whole-asid-fallback", "M40", "", "T-S-13",

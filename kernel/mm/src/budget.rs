@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use crate::errno::Errno;
 
 /// Bytes of the heap that an area, or its extent in one place, takes at worst: lists grow by doubling, and blocks are powers of two.
-const ITEM: usize = 128;
+pub(crate) const ITEM: usize = 128;
 /// Items that an anon_vma counts as.
 pub(crate) const ANON_VMA: usize = 2;
 

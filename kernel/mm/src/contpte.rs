@@ -31,7 +31,7 @@ impl BatchRules {
         if !self.respect_dirty {
             same = same.make_clean();
         }
-        same
+        mutant::or(Mutant::MarkIgnoredInBatch, same, same.clear_uffd())
     }
 }
 
@@ -131,6 +131,13 @@ impl TableGuard<'_> {
             self.unfold_cut_blocks(slot, count);
         }
         self.memory.door.update_run(slot, count, Descriptor::write_protect);
+    }
+
+    /// Puts userfaultfd's mark on `count` entries, or takes it off. Whole blocks stay folded.
+    pub fn mark(&self, slot: Slot, count: usize, on: bool) {
+        self.unfold_cut_blocks(slot, count);
+        let change = if on { Descriptor::make_uffd } else { Descriptor::clear_uffd };
+        self.memory.door.update_run(slot, count, change);
     }
 
     /// Takes the access flag away. Folded blocks at the ends are taken whole, as their flag is one. Whether any was young.

@@ -66,6 +66,8 @@ counters! {
     faults_swap_major,
     /// Faults resolved from the swap cache.
     faults_swap_minor,
+    /// Faults that the monitor of their area was asked about.
+    faults_watched,
     /// Faults that found the entry already as needed.
     faults_spurious,
     /// Folios of a larger size that could not be had, so that a smaller one was taken.

@@ -25,7 +25,8 @@ use crate::pgtable::TableGuard;
 use crate::rmap;
 use crate::space::{Layout, Space};
 use crate::tlb;
-use crate::vma::{Area, Prot};
+use crate::vma::{Area, AreaFlags, Prot};
+use crate::watch::Notice;
 
 /// Whether an area allows an access. On arm64 writable and executable memory can be read.
 fn is_allowed(access: Access, area: &Area) -> bool {
@@ -53,6 +54,8 @@ pub enum FaultError {
     NoHugePage,
     /// Its memory is bad: SIGBUS, with log2 of the bytes that are lost.
     Poisoned(u32),
+    /// The area's monitor says what is to become of the access: wait for it, and try again.
+    Watched(Notice),
 }
 
 impl fmt::Display for FaultError {
@@ -65,6 +68,7 @@ impl fmt::Display for FaultError {
             Self::BeyondEnd => "the file ends before it",
             Self::NoHugePage => "no huge page is free",
             Self::Poisoned(_) => "the memory that was there is bad",
+            Self::Watched(_) => "whoever watches the memory has not answered",
         })
     }
 }
@@ -194,7 +198,12 @@ impl Memory {
 
     /// Gives the area at `address` an anon_vma: that of a neighbour which it could be merged with but for its protection, so that it can
     /// be when that changes; or a new one.
-    fn give_anon_vma(&self, space: &Arc<Space>, layout: &mut Layout, address: VirtAddr) -> Result<(), FaultError> {
+    pub(crate) fn give_anon_vma(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        address: VirtAddr,
+    ) -> Result<(), FaultError> {
         let Some(area) = layout.areas.find(address).filter(|area| area.anon.is_none()).copied() else { return Ok(()) };
         let before = layout.areas.last_before(area.start).filter(|before| before.continues_in(&area));
         let after = layout.areas.first_from(area.end).filter(|after| area.continues_in(after));
@@ -224,6 +233,8 @@ impl<'a> Fault<'a> {
         } else if !entry.is_valid() {
             // No access at all, in an area that allows some: protections change under the areas' lock, so this can not be.
             Err(FaultError::Denied)
+        } else if self.access == Access::Write && self.is_watched(entry) {
+            self.ask_monitor(true)
         } else if (self.access == Access::Write && !entry.is_writable()) || (self.unshare && self.is_shared(entry)) {
             self.take_alone(table, entry)
         } else if mutant::is(Mutant::SpuriousIsFatal) && entry.is_young() {
@@ -237,6 +248,7 @@ impl<'a> Fault<'a> {
     /// Nothing is there.
     fn first_touch(&self) -> Handled {
         match self.area.backing.file() {
+            _ if self.area.flags.contains(AreaFlags::UFFD_MISSING) => self.ask_monitor(false),
             None => self.anonymous(),
             Some(file) => self.file(file),
         }
@@ -254,6 +266,20 @@ impl<'a> Fault<'a> {
             tlb::flush_local(self.memory, self.space, self.address, 1);
         }
         self.note_resolved(table);
+    }
+
+    /// Whether a write to what `entry` maps is the monitor's to allow.
+    fn is_watched(&self, entry: Descriptor) -> bool {
+        let is_watched = entry.is_uffd() && self.area.flags.contains(AreaFlags::UFFD_WP);
+        mutant::or(Mutant::WatchedWriteAllowed, is_watched, false)
+    }
+
+    /// Has the area's monitor asked about the page, which is protected, or else missing.
+    fn ask_monitor(&self, is_protected: bool) -> Handled {
+        let monitor = self.area.monitor.ok_or(FaultError::Denied)?;
+        self.memory.count().faults_watched.add(1);
+        let (address, access) = (self.address, self.access);
+        Err(FaultError::Watched(Notice { monitor, address, access, is_protected }))
     }
 
     /// Says that the access will succeed by its entry, which the table's lock keeps as it is.

@@ -71,11 +71,11 @@ impl Memory {
             Some(anon) => Some(rmap::inherit(self, anon, child)?),
             None => None,
         };
-        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT | AreaFlags::UFFD_WP);
+        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT);
         // Nothing is reserved for a child.
         let reserves = mutant::or(Mutant::ChildReserves, area.huge().is_none(), true);
         let flags = if reserves { flags } else { flags | AreaFlags::NORESERVE };
-        let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area };
+        let copy = Area { flags, anon: heir.as_ref().map(Heir::id), ..*area }.unwatched();
         let change = layout.areas.plan_insert(copy);
         self.apply(child, layout, &change)?;
         // Without an anon_vma there are no pages but those of a file and the zero page, which the child's faults will find.
@@ -236,7 +236,8 @@ impl<'a> Copy<'a> {
         run.folio.get(run.count);
         run.folio.add_maps(run.page, run.count);
         self.child.add_pages_of(run.folio, run.count as i64);
-        let entry = run.entry.write_protect().make_old().clear_uffd();
+        let entry = run.entry.write_protect().make_old();
+        let entry = mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry);
         tables.child.set_run(tables.child_slot(run.slot), entry, run.count);
     }
 

@@ -52,10 +52,12 @@ pub mod swap;
 mod swapoff;
 pub mod sync;
 pub mod tlb;
+pub mod uffd;
 pub mod unmap;
 pub mod usage;
 pub mod vma;
 mod walk;
+mod watch;
 mod zap;
 
 pub use errno::Errno;

@@ -148,7 +148,7 @@ impl Memory {
             return Err(Errno::ENOMEM);
         }
         let pgoff = if backing.file().is_none() { start.page_number() } else { offset >> PAGE_SHIFT };
-        let area = Area { start, end, prot: request.prot, flags, backing, pgoff, anon: None };
+        let area = Area { start, end, prot: request.prot, flags, backing, pgoff, ..Area::default() };
         self.reserve_area(&area)?;
         let made = self.put_area(space, &mut layout, area, request.flags.contains(MapFlags::FIXED));
         if let Err(error) = made {

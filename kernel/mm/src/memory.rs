@@ -2,6 +2,7 @@
 
 use mmu::{Door, Fact, Operation, Pfn, Role};
 
+use alloc::boxed::Box;
 use core::ops::Range;
 
 use crate::MAX_CPUS;
@@ -47,7 +48,8 @@ pub struct Memory {
     pub(crate) spaces: Spaces,
     policy: Policy,
     counters: [Counters; MAX_CPUS],
-    sizes: [[SizeCounters; SIZES]; MAX_CPUS],
+    /// For each CPU. Apart, since the whole value passes over a small stack when it is made.
+    sizes: Box<[[SizeCounters; SIZES]]>,
     zero_frame: Pfn,
     defects: mmu::Counter,
 }
@@ -77,7 +79,7 @@ impl Memory {
             spaces: Spaces::new(),
             policy: Policy::new(),
             counters: core::array::from_fn(|_| Counters::default()),
-            sizes: core::array::from_fn(|_| core::array::from_fn(|_| SizeCounters::default())),
+            sizes: (0..MAX_CPUS).map(|_| core::array::from_fn(|_| SizeCounters::default())).collect(),
             zero_frame: zero,
             defects: mmu::Counter::new(),
         })

@@ -9,7 +9,7 @@
 //!    address next may take it for the only way to the page (rule MS-42).
 //!
 //! Where both ranges start at a multiple of 2 MiB whole tables move by their one entry of level 2; Linux does so for those of level 1
-//! too, which is not done here. A mark of userfaultfd stays on its entry, as it does in Linux for a monitor that follows moves.
+//! too, which is not done here. A mark of userfaultfd stays on its entry; whoever moves a watched area takes them off afterwards.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -238,6 +238,8 @@ policy! {
     getter: Getter as Getter = Early,
     /// Whether an unmap looks whether it must leave userfaultfd markers.
     uffd_check: Switch as bool = Off,
+    /// Whether entries are batched in areas that userfaultfd watches for writes.
+    uffd_batch: Switch as bool = On,
     /// The unit of swap-in.
     swapin: Unit as Unit = Folio,
     /// The unit in which lazily freed memory is discarded.

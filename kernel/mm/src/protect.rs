@@ -5,6 +5,7 @@
 
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{CONT_PTES, Cause, Depth, Descriptor, Operation, PAGE_SIZE, Protection, Slot, USER_END, VirtAddr};
 
 use crate::contpte::BatchRules;
@@ -14,6 +15,7 @@ use crate::hugetlb;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::space::{Layout, Space};
+use crate::swap::SwapEntry;
 use crate::tlb::{self, Gather};
 use crate::vma::{Area, Prot};
 use crate::walk::for_each_table;
@@ -62,7 +64,9 @@ impl Memory {
                 let shared = area.backing.is_shared();
                 match area.huge() {
                     Some(size) => hugetlb::protect_range(self, space, size, (from, stop), allowed, gather),
-                    None => Protect { memory: self, space, allowed, shared }.range(from, stop, gather),
+                    None => {
+                        Protect { memory: self, space, allowed, shared, mark: Mark::Keep }.range(from, stop, gather);
+                    }
                 }
             }
             from = stop;
@@ -71,17 +75,29 @@ impl Memory {
     }
 }
 
-/// A change of protection in progress.
-struct Protect<'a> {
-    memory: &'a Memory,
-    space: &'a Space,
-    allowed: Protection,
+/// What becomes of userfaultfd's mark on an entry (reference 4.18). One that is marked is read-only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mark {
+    /// It stays as it is.
+    Keep,
+    /// It is put on.
+    Set,
+    /// It is taken off, and the page is writable again if it is the program's alone.
+    Clear,
+}
+
+/// A change of protection in progress. The areas are locked for writing.
+pub(crate) struct Protect<'a> {
+    pub(crate) memory: &'a Memory,
+    pub(crate) space: &'a Space,
+    pub(crate) allowed: Protection,
     /// Whether the pages are those of a file, to be written by whoever maps it.
-    shared: bool,
+    pub(crate) shared: bool,
+    pub(crate) mark: Mark,
 }
 
 impl<'a> Protect<'a> {
-    fn range(&self, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
+    pub(crate) fn range(&self, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
         for_each_table(self.memory, self.space, (start, end), |table, start, stop| {
             self.table(&table, start, stop, gather);
             stop
@@ -94,8 +110,21 @@ impl<'a> Protect<'a> {
             let slot = table.slot(address);
             let entry = table.get(slot);
             let left = (stop.page_number() - address.page_number()) as usize;
-            address =
-                address.add_pages(if entry.is_present() { self.run(table, slot, entry, left, gather) } else { 1 });
+            let count = if entry.is_present() {
+                self.run(table, slot, entry, left, gather)
+            } else {
+                self.mark_swapped(table, slot, entry);
+                1
+            };
+            address = address.add_pages(count);
+        }
+    }
+
+    /// A swap entry keeps the mark, and has no protection.
+    fn mark_swapped(&self, table: &TableGuard<'_>, slot: Slot, entry: Descriptor) {
+        let marks = mutant::or(Mutant::SwappedNotMarked, self.mark != Mark::Keep, false);
+        if marks && SwapEntry::from_descriptor(entry).is_some() {
+            table.set(slot, SwapEntry::mark_descriptor(entry, self.mark == Mark::Set));
         }
     }
 
@@ -111,9 +140,35 @@ impl<'a> Protect<'a> {
         let folio = (!entry.is_special()).then(|| self.memory.frames.folio_of(entry.frame()));
         let rules = BatchRules { respect_write: true, ..BatchRules::default() };
         let count = table.batch_in_folio(slot, entry, left, rules);
+        if self.mark.is_on(entry) {
+            return count;
+        }
+        if self.changes_mark_alone(entry, count, folio) {
+            table.mark(slot, count, self.mark == Mark::Set);
+            return count;
+        }
         let old = table.clear(slot, count);
         self.set(table, slot, (old, count, entry.is_folded()), folio, gather);
         count
+    }
+
+    /// Whether no more than the mark of `count` entries changes, which hardware does not look at.
+    fn changes_mark_alone(&self, entry: Descriptor, count: usize, folio: Option<Folio<'_>>) -> bool {
+        let own = self.own(folio, self.mark.on(entry));
+        match self.mark {
+            Mark::Keep => false,
+            Mark::Set => !entry.is_writable(),
+            Mark::Clear => parts(own, entry, count).all(|(_, _, opens)| !opens),
+        }
+    }
+
+    /// Which pages of a batch may become writable at once, if their entries have the mark of `entry`.
+    fn own<'f>(&self, folio: Option<Folio<'f>>, entry: Descriptor) -> Own<'f> {
+        match folio.filter(|_| self.allowed.write && !entry.is_uffd()) {
+            Some(_) if self.shared => Own::All,
+            Some(folio) => Own::Exclusive(folio),
+            None => Own::None,
+        }
     }
 
     /// Sets `count` entries that were just cleared; `old` is the first, with the flags of all.
@@ -125,13 +180,8 @@ impl<'a> Protect<'a> {
         folio: Option<Folio<'_>>,
         gather: &mut Gather<'_>,
     ) {
-        let plain = old.with_protection(Protection { write: false, ..self.allowed });
-        let may_write = self.allowed.write && !old.is_uffd();
-        let own = if may_write && self.shared {
-            Own::All
-        } else {
-            folio.filter(|_| may_write).map_or(Own::None, Own::Exclusive)
-        };
+        let plain = self.mark.on(old).with_protection(Protection { write: false, ..self.allowed });
+        let own = self.own(folio, plain);
         self.sync_instructions(old, count);
         let flushed = old.is_valid() && self.changes_form(slot, old, was_folded, parts(own, old, count));
         if flushed {
@@ -171,6 +221,25 @@ impl<'a> Protect<'a> {
     fn sync_instructions(&self, old: Descriptor, count: usize) {
         if self.allowed.execute && !old.is_user_executable() {
             self.memory.door.sync_instructions(old.frame(), count);
+        }
+    }
+}
+
+impl Mark {
+    /// Whether an entry is marked as it shall be, with all that this implies.
+    const fn is_on(self, entry: Descriptor) -> bool {
+        match self {
+            Self::Keep => false,
+            Self::Set => entry.is_uffd(),
+            Self::Clear => !entry.is_uffd(),
+        }
+    }
+
+    const fn on(self, entry: Descriptor) -> Descriptor {
+        match self {
+            Self::Keep => entry,
+            Self::Set => entry.make_uffd(),
+            Self::Clear => entry.clear_uffd(),
         }
     }
 }

@@ -222,6 +222,9 @@ impl Memory {
                 Some(_) => hugetlb::move_pages(self, space, &area, range),
                 None => moving::move_entries(self, space, &area, range),
             };
+            if mutant::or(Mutant::MarksKeptOnMove, result.is_ok(), false) {
+                self.uffd_unmark(space, &area, (new.start, new.end));
+            }
             let keeps = result.is_ok() && request.flags.contains(MoveFlags::DONTUNMAP);
             match result {
                 Ok(()) if keeps => self.unlock_area(space, layout, &area),
@@ -307,12 +310,12 @@ impl Memory {
     }
 }
 
-/// What `area` is at its new address.
+/// What `area` is at its new address. Nobody watches it there: its monitor is not told of the move.
 fn moved_area(area: &Area, to: VirtAddr, length: u64) -> Area {
     let keeps = area.anon.is_some() || !area.backing.is_anonymous();
     let keeps = mutant::or(Mutant::IndexRecomputed, keeps, false);
     let pgoff = if keeps { area.pgoff } else { to.page_number() };
-    Area { start: to, end: to.add_bytes(length), pgoff, ..*area }
+    Area { start: to, end: to.add_bytes(length), pgoff, ..*area }.unwatched()
 }
 
 /// The same area without reservations of huge pages, if it has such.

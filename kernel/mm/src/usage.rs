@@ -3,9 +3,11 @@
 
 use core::ops::AddAssign;
 
-use mmu::{Descriptor, VirtAddr};
+use mmu::{Descriptor, TABLE_SPAN, VirtAddr};
 
 use crate::folio::Folio;
+use crate::frame::HugeSize;
+use crate::hugetlb::HugeSlot;
 use crate::memory::Memory;
 use crate::space::Space;
 use crate::swap::{SwapEntry, Swapped};
@@ -16,6 +18,8 @@ use crate::walk::for_each_table_as_is;
 pub enum Look<'m> {
     /// It maps a page of a folio.
     Page(Descriptor, Folio<'m>),
+    /// It maps a part of a huge page.
+    Huge(Descriptor, Folio<'m>),
     /// It maps the shared page of zeros.
     Zero(Descriptor),
     /// Its page is swapped out.
@@ -45,6 +49,10 @@ pub struct Usage {
     pub anonymous: u64,
     /// Given up by MADV_FREE and not written since.
     pub lazily_freed: u64,
+    /// Parts of huge pages, which are not among the mapped ones, that are mapped more than once, and once.
+    pub huge_shared: u64,
+    /// Those that are mapped once.
+    pub huge_private: u64,
     /// Swapped out.
     pub swapped: u64,
     /// Swapped out, each divided by how many entries name it: in bytes, times 4096.
@@ -60,6 +68,8 @@ impl Usage {
             // As on Linux, the page of zeros is nobody's.
             Look::Zero(_) => {}
             Look::Page(entry, folio) => self.add_page(entry, folio),
+            Look::Huge(_, folio) if folio.mapcount() > 1 => self.huge_shared += 1,
+            Look::Huge(..) => self.huge_private += 1,
             Look::Swapped(Swapped { entry, .. }) => {
                 self.swapped += 1;
                 self.swapped_proportional += WHOLE / memory.swap.count(entry).max(1) as u64;
@@ -98,6 +108,8 @@ impl AddAssign for Usage {
         self.referenced += other.referenced;
         self.anonymous += other.anonymous;
         self.lazily_freed += other.lazily_freed;
+        self.huge_shared += other.huge_shared;
+        self.huge_private += other.huge_private;
         self.swapped += other.swapped;
         self.swapped_proportional += other.swapped_proportional;
     }
@@ -113,6 +125,7 @@ impl Memory {
 
     /// Shows `see` every entry of `start..end` that holds something, with its address. It is called under the table's lock.
     pub fn look<'m>(&'m self, space: &Space, start: VirtAddr, end: VirtAddr, mut see: impl FnMut(VirtAddr, Look<'m>)) {
+        self.look_into_blocks(space, (start, end), &mut see);
         for_each_table_as_is(self, space, (start, end), |table, mut address, stop| {
             while address < stop {
                 let entry = table.get(table.slot(address));
@@ -125,6 +138,29 @@ impl Memory {
         });
     }
 
+    /// The same for what no last-level table maps.
+    fn look_into_blocks<'m>(
+        &'m self,
+        space: &Space,
+        (start, end): (VirtAddr, VirtAddr),
+        see: &mut impl FnMut(VirtAddr, Look<'m>),
+    ) {
+        let mut block = start.align_down(TABLE_SPAN);
+        while block < end {
+            let next = block.add_bytes(TABLE_SPAN);
+            let slot = HugeSlot::lock(self, space, HugeSize::Block, block);
+            let entry = slot.as_ref().map_or(Descriptor::NONE, HugeSlot::get);
+            if entry.is_present() && !entry.is_table() {
+                let folio = self.frames.folio_of(entry.frame());
+                for page in start.max(block).page_number()..end.min(next).page_number() {
+                    let inside = (page - block.page_number()) as usize;
+                    see(block.add_pages(inside), Look::Huge(entry.advance(inside), folio));
+                }
+            }
+            block = next;
+        }
+    }
+
     fn look_at(&self, entry: Descriptor) -> Option<Look<'_>> {
         if entry.is_none() {
             None
@@ -133,7 +169,8 @@ impl Memory {
         } else if entry.is_special() {
             Some(Look::Zero(entry))
         } else {
-            Some(Look::Page(entry, self.frames.folio_of(entry.frame())))
+            let folio = self.frames.folio_of(entry.frame());
+            Some(if folio.is_huge() { Look::Huge(entry, folio) } else { Look::Page(entry, folio) })
         }
     }
 
@@ -155,7 +192,7 @@ impl Memory {
             let index = (address.page_number() - start.page_number()) as usize;
             pages[index] = match look {
                 Look::Swapped(Swapped { entry, .. }) => u8::from(self.swap.is_cached(entry, 1)),
-                Look::Page(..) | Look::Zero(_) => 1,
+                Look::Page(..) | Look::Huge(..) | Look::Zero(_) => 1,
             };
         });
     }
@@ -180,6 +217,7 @@ fn pagemap_word(look: Look<'_>) -> u64 {
             let flags = flag(alone, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
             bit::PRESENT | flags | flag(folio.is_file(), bit::FILE) | entry.frame().as_u64()
         }
+        Look::Huge(entry, folio) => bit::PRESENT | flag(folio.mapcount() == 1, bit::EXCLUSIVE) | entry.frame().as_u64(),
         Look::Zero(entry) => bit::PRESENT | entry.frame().as_u64(),
         Look::Swapped(Swapped { entry, uffd, .. }) => {
             bit::SWAPPED | flag(uffd, bit::UFFD_WP) | u64::from(entry.slot) << bit::SLOT | u64::from(entry.device)

@@ -8,6 +8,7 @@ use mmu::{PAGE_SHIFT, Protection, VirtAddr};
 use crate::file::Backing;
 use crate::policy::Advice;
 use crate::rmap::AnonVmaId;
+use crate::watch::Monitor;
 
 pub use list::{Areas, Change, MAX_AREAS};
 
@@ -36,7 +37,7 @@ bitflags! {
         const LOCKED = 1 << 2;
         /// MAP_DROPPABLE: its pages may be dropped, even dirty ones.
         const DROPPABLE = 1 << 3;
-        /// Watched by userfaultfd for writes.
+        /// Its monitor is asked about writes to pages that it has write-protected.
         const UFFD_WP = 1 << 4;
         /// MADV_DONTFORK.
         const DONTFORK = 1 << 5;
@@ -46,6 +47,10 @@ bitflags! {
         const NORESERVE = 1 << 7;
         /// Of a locked area: its pages come as they are touched.
         const LOCK_ON_FAULT = 1 << 8;
+        /// Its monitor is asked about first touches.
+        const UFFD_MISSING = 1 << 9;
+        /// Watched by userfaultfd in any way.
+        const UFFD = Self::UFFD_WP.bits() | Self::UFFD_MISSING.bits();
     }
 }
 
@@ -67,6 +72,8 @@ pub struct Area {
     pub pgoff: u64,
     /// Which anon_vma its pages belong to; none before the first page.
     pub anon: Option<AnonVmaId>,
+    /// Who watches it by userfaultfd; somebody if and only if it has one of those flags.
+    pub monitor: Option<Monitor>,
 }
 
 impl Area {
@@ -110,6 +117,11 @@ impl Area {
         }
     }
 
+    /// The same, and nobody watches it.
+    pub(crate) fn unwatched(self) -> Self {
+        Self { flags: self.flags.difference(AreaFlags::UFFD), monitor: None, ..self }
+    }
+
     /// The part between two addresses inside it.
     fn part(&self, start: VirtAddr, end: VirtAddr) -> Self {
         Self { start, end, pgoff: self.index_of(start), ..*self }
@@ -118,7 +130,7 @@ impl Area {
     /// Whether `next` follows in addresses and in linear space, so that protection and anon_vma alone could keep them apart.
     pub fn continues_in(&self, next: &Self) -> bool {
         self.end == next.start
-            && self.flags == next.flags
+            && (self.flags, self.monitor) == (next.flags, next.monitor)
             && self.backing == next.backing
             && self.pgoff + self.pages() == next.pgoff
     }

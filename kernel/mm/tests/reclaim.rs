@@ -23,7 +23,7 @@ fn small(way: &str) -> Bench {
 }
 
 fn audited(bench: &Bench) {
-    audit::recount(&bench.memory, core::slice::from_ref(&bench.space)).unwrap();
+    audit::recount(&bench.memory, std::slice::from_ref(&bench.space)).unwrap();
     assert_eq!(bench.memory.defects(), 0);
 }
 

@@ -109,6 +109,7 @@ fn memory_fault(process: &Process, fault: UserFault) -> Result<(), Bug> {
             Err(Bug { lost, ..Bug::at(LOST_MEMORY, "the memory that was there is bad", access, fault.address) })
         }
         Err(FaultError::SwapRead) => bug(BAD_MEMORY, "the page could not be read back from the swap device"),
+        Err(FaultError::Watched(_)) => bug(BAD_MEMORY, "whoever watches the memory has not answered"),
     }
 }
 

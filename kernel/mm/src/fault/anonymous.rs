@@ -55,7 +55,7 @@ impl<'a> Fault<'a> {
 
     /// The orders that policy and area allow here, order 0 among them.
     pub(super) fn allowed_orders(&self) -> u16 {
-        if self.area.flags.contains(AreaFlags::UFFD_WP) {
+        if mutant::or(Mutant::WatchedAreaGetsLarge, self.area.flags.intersects(AreaFlags::UFFD), false) {
             return 1;
         }
         let orders = self.memory.policy().sizes().orders(self.area.advice());

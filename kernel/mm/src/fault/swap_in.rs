@@ -136,8 +136,8 @@ impl<'a> Fault<'a> {
             return Ok(Outcome::Again);
         }
         self.map_run(&table, &locked, found, (first, index, pages));
-        // A page that may be shared is mapped read-only: the write faults again, and copies.
-        let outcome = if self.access == Access::Write && !found.swapped.exclusive {
+        // A page that may be shared, or is watched, is mapped read-only: the write faults again.
+        let outcome = if self.access == Access::Write && (!found.swapped.exclusive || found.swapped.uffd) {
             Outcome::Again
         } else {
             self.note_resolved(&table);
@@ -181,7 +181,7 @@ impl<'a> Fault<'a> {
         if self.access == Access::Write && protection.write {
             entry = entry.make_dirty();
         }
-        if swapped.uffd && self.area.flags.contains(AreaFlags::UFFD_WP) {
+        if mutant::or(Mutant::MarkLostOnSwapIn, swapped.uffd, false) && self.area.flags.contains(AreaFlags::UFFD_WP) {
             entry = entry.make_uffd();
         }
         self.space.add_anon(pages as i64);

@@ -79,7 +79,7 @@ impl Contents {
     /// whoever took out a mapping had a reference until its own was complete.
     pub(super) fn take_out(&mut self, memory: &Memory, from: u64) {
         let mut orphans = OrphanList::new();
-        while let Some(part) = self.index.pop_from(from) {
+        while let Some(part) = self.index.pop_from(from, &memory.files.budget) {
             let folio = memory.frames.folio_of(part.head);
             folio.leave_file();
             memory.files.count_pages(-(part.pages as i64));
@@ -132,7 +132,7 @@ impl MemoryFile {
             return Ok(());
         }
         let part = Part { first: aligned(index, order), pages, head: folio.head() };
-        contents.index.insert(part)?;
+        contents.index.insert(part, &memory.files.budget)?;
         memory.files.count_pages(pages as i64);
         let folio = folio.publish();
         folio.enter_file(self.areas, part.first);

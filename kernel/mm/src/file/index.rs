@@ -4,10 +4,13 @@ use alloc::vec::Vec;
 
 use mmu::Pfn;
 
+use crate::budget::{Budget, ITEM};
 use crate::errno::Errno;
 
-/// Folios in a chunk, at most.
-const CHUNK: usize = 128;
+/// Folios in a chunk, at most: as many as fit into a page.
+const CHUNK: usize = 170;
+/// What the budget has a chunk for.
+const CHUNK_ITEMS: usize = (CHUNK * size_of::<Part>()).div_ceil(ITEM);
 
 /// A folio of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,11 +61,11 @@ impl Index {
     /// Adds a folio where there is a hole.
     ///
     /// # Errors
-    /// `ENOMEM`, with nothing changed.
-    pub(super) fn insert(&mut self, part: Part) -> Result<(), Errno> {
+    /// `ENOMEM`, with nothing changed, also where the budget says so.
+    pub(super) fn insert(&mut self, part: Part, budget: &Budget) -> Result<(), Errno> {
         let chunk = self.chunk_of(part.first).min(self.chunks.len().saturating_sub(1));
         if self.chunks.get(chunk).is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.make_room(chunk)?;
+            self.make_room(chunk, part.first, budget)?;
         }
         let chunk = self.chunk_of(part.first).min(self.chunks.len() - 1);
         let chunk = &mut self.chunks[chunk];
@@ -71,11 +74,13 @@ impl Index {
     }
 
     /// Takes out the last folio, if none of its pages has an index below `from`.
-    pub(super) fn pop_from(&mut self, from: u64) -> Option<Part> {
+    pub(super) fn pop_from(&mut self, from: u64, budget: &Budget) -> Option<Part> {
         let chunk = self.chunks.last_mut()?;
         let part = if chunk.last()?.first >= from { chunk.pop() } else { None };
         if chunk.is_empty() {
             self.chunks.pop();
+            // Less is always granted.
+            let _ = budget.change(CHUNK_ITEMS, 0);
         }
         part
     }
@@ -90,17 +95,20 @@ impl Index {
         self.chunks.partition_point(|chunk| chunk.last().is_some_and(|part| part.end() <= index))
     }
 
-    /// A new chunk with the upper half of a full one, or the first of all.
-    fn make_room(&mut self, full: usize) -> Result<(), Errno> {
+    /// A new chunk with the upper half of a full one; or with nothing yet, where the folio for page `first` will be the last of all, as in
+    /// a file that is written from its start on.
+    fn make_room(&mut self, full: usize, first: u64, budget: &Budget) -> Result<(), Errno> {
         let mut upper = Vec::new();
-        upper.try_reserve_exact(CHUNK).map_err(|_| Errno::ENOMEM)?;
         self.chunks.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        upper.try_reserve_exact(CHUNK).map_err(|_| Errno::ENOMEM)?;
+        budget.change(0, CHUNK_ITEMS)?;
         match self.chunks.get_mut(full) {
-            Some(chunk) => {
+            Some(chunk) if chunk.last().is_some_and(|last| first < last.first) => {
                 upper.extend(chunk.drain(CHUNK / 2..));
                 self.chunks.insert(full + 1, upper);
             }
-            None => self.chunks.push(upper),
+            // Never left empty: the caller fills it.
+            _ => self.chunks.push(upper),
         }
         Ok(())
     }
@@ -116,11 +124,11 @@ mod tests {
 
     #[test]
     fn what_is_inserted_is_found_by_each_of_its_pages() {
-        let mut index = Index::new();
+        let (mut index, budget) = (Index::new(), Budget::new());
         for first in [32, 0, 64, 16] {
-            index.insert(part(first, 16)).unwrap();
+            index.insert(part(first, 16), &budget).unwrap();
         }
-        index.insert(part(50, 1)).unwrap();
+        index.insert(part(50, 1), &budget).unwrap();
         let found = |at| index.find(at).map(|part: Part| part.first);
         assert_eq!(
             [0, 15, 16, 47, 48, 50, 51, 79, 80].map(found),
@@ -131,26 +139,43 @@ mod tests {
 
     #[test]
     fn many_stay_sorted_in_whatever_order_they_come() {
-        let mut index = Index::new();
+        let (mut index, budget) = (Index::new(), Budget::new());
         let count = 3000_u64;
         for step in 0..count {
-            index.insert(part(step * 1009 % count * 2, 1)).unwrap();
+            index.insert(part(step * 1009 % count * 2, 1), &budget).unwrap();
         }
         assert!(index.iter().map(|part| part.first).eq((0..count).map(|step| 2 * step)));
         assert!((0..2 * count).all(|at| index.find(at).is_some() == (at % 2 == 0)));
+        while index.pop_from(0, &budget).is_some() {}
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_written_from_its_start_has_full_chunks() {
+        let (mut index, budget) = (Index::new(), Budget::new());
+        budget.limit_to(3 * CHUNK_ITEMS * ITEM);
+        let full = 3 * CHUNK as u64;
+        (0..full).for_each(|at| index.insert(part(at, 1), &budget).unwrap());
+        assert_eq!((index.insert(part(full, 1), &budget), index.iter().count()), (Err(Errno::ENOMEM), full as usize));
+        assert!(index.pop_from(full - 1, &budget).is_some() && index.insert(part(full, 1), &budget).is_ok());
+        assert!((0..full - 1).all(|at| index.find(at) == Some(part(at, 1))));
     }
 
     #[test]
     fn a_cut_takes_what_lies_behind_it_and_leaves_what_straddles() {
-        let mut index = Index::new();
-        (0..10).for_each(|at| index.insert(part(16 * at, 16)).unwrap());
+        let (mut index, budget) = (Index::new(), Budget::new());
+        (0..10).for_each(|at| index.insert(part(16 * at, 16), &budget).unwrap());
         let mut gone = Vec::new();
-        while let Some(part) = index.pop_from(24) {
+        while let Some(part) = index.pop_from(24, &budget) {
             gone.push(part.first);
         }
         assert_eq!((gone.len(), gone.last()), (8, Some(&32)));
         assert_eq!(index.iter().last(), Some(part(16, 16)));
-        assert!(index.pop_from(17).is_none() && index.pop_from(16).is_some() && index.pop_from(0).is_some());
-        assert!(index.pop_from(0).is_none() && index.is_hole(0, 1));
+        assert!(
+            index.pop_from(17, &budget).is_none()
+                && index.pop_from(16, &budget).is_some()
+                && index.pop_from(0, &budget).is_some()
+        );
+        assert!(index.pop_from(0, &budget).is_none() && index.is_hole(0, 1));
     }
 }

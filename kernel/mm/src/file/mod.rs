@@ -21,6 +21,7 @@ pub(crate) use contents::Contents;
 pub(crate) use index::Part;
 pub use open::{MAX_SIZE, OpenFile};
 
+use crate::budget::Budget;
 use crate::errno::Errno;
 use crate::frame::HugeSize;
 use crate::memory::Memory;
@@ -131,13 +132,15 @@ impl MemoryFile {
 pub struct Files {
     slots: Lock<Vec<Option<Arc<MemoryFile>>>>,
     pages: AtomicI64,
+    /// What of the heap it may take to know which folios they have.
+    pub budget: Budget,
 }
 
 impl Files {
     /// None yet.
     pub const fn new() -> Self {
         // Only ever held for a look-up, inside any other lock but those of frames.
-        Self { slots: Lock::new(Rank::Lru, Vec::new()), pages: AtomicI64::new(0) }
+        Self { slots: Lock::new(Rank::Lru, Vec::new()), pages: AtomicI64::new(0), budget: Budget::new() }
     }
 
     /// The file with this id; `None` if it is gone, which it is not as long as an area has it.

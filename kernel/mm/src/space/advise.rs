@@ -250,9 +250,9 @@ impl Memory {
                     // The areas have changed meanwhile: look again.
                     Err(FaultError::NotMapped | FaultError::Denied) => break,
                     Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage) => {
-                        return Err(Errno::EFAULT);
-                    }
+                    Err(
+                        FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage | FaultError::Watched(_),
+                    ) => return Err(Errno::EFAULT),
                     Err(FaultError::Poisoned(_)) => return Err(Errno::EHWPOISON),
                 }
             }

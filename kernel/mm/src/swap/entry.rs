@@ -88,6 +88,12 @@ impl SwapEntry {
         Descriptor::from_bits(descriptor.bits() & !EXCLUSIVE)
     }
 
+    /// The same descriptor with or without the userfaultfd bit.
+    pub const fn mark_descriptor(descriptor: Descriptor, uffd: bool) -> Descriptor {
+        let bits = descriptor.bits() & !UFFD;
+        Descriptor::from_bits(if uffd { bits | UFFD } else { bits })
+    }
+
     /// In one word, as a folio's head keeps it.
     pub(crate) const fn to_word(self) -> u32 {
         (self.device as u32) << WORD_SLOT_BITS | self.slot

@@ -41,11 +41,17 @@ impl BatchFlush {
     }
 
     /// `pages` entries from `start` on hold no translation any more.
+    #[inline]
     pub fn add(&mut self, memory: &Memory, space: &Space, start: VirtAddr, pages: usize) {
-        let asid = space.asid();
-        if self.joins(self.last, asid, start, pages) {
-            return;
+        if !self.joins(self.last, space.asid(), start, pages) {
+            self.add_apart(memory, space, start, pages);
         }
+    }
+
+    /// Adds what does not continue the last run.
+    #[inline(never)]
+    fn add_apart(&mut self, memory: &Memory, space: &Space, start: VirtAddr, pages: usize) {
+        let asid = space.asid();
         // Those who share folios take turns, each in the same order for every folio.
         let next = if self.last + 1 < self.runs.len() { self.last + 1 } else { 0 };
         if self.joins(next, asid, start, pages) {
@@ -67,7 +73,7 @@ impl BatchFlush {
     }
 
     /// Adds to the run in this place what continues it.
-    #[inline]
+    #[inline(always)]
     fn joins(&mut self, place: usize, asid: Asid, start: VirtAddr, pages: usize) -> bool {
         let Some(run) = self.runs.get_mut(place) else { return false };
         let joins = run.asid == asid && run.start.add_pages(run.pages) == start;

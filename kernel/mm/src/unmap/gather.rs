@@ -248,7 +248,7 @@ impl<'a> Work<'a, '_> {
             let mut count = 1;
             if entry.is_present() && folio.contains(entry.frame()) {
                 let page = folio.index_of(entry.frame());
-                let most = if is_by_page(self.memory, folio) { 1 } else { left.min(folio.pages() - page) };
+                let most = if is_by_page(self.memory, folio, extent) { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);
                 let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
                 let out = if folio.is_file() {

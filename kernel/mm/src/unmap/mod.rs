@@ -105,7 +105,7 @@ fn unmap_run(
 ) -> Result<usize, swap_out::PutBack> {
     let entry = table.get(slot);
     let first = folio.index_of(entry.frame());
-    let most = if is_by_page(memory, folio) { 1 } else { left.min(folio.pages() - first) };
+    let most = if is_by_page(memory, folio, extent) { 1 } else { left.min(folio.pages() - first) };
     let count = batch_length(table, slot, entry, most);
     memory.door.fact(Fact::Batch(slot, count));
     let old = table.clear(slot, count);
@@ -141,15 +141,18 @@ fn forget(folio: &FolioLock<'_>, table: &TableGuard<'_>, slot: Slot, (first, cou
     swap_out::leave(table.count, folio, first, count);
 }
 
-/// Whether entries are cleared one by one.
-fn is_by_page(memory: &Memory, folio: &FolioLock<'_>) -> bool {
-    if folio.is_file() {
+/// Whether entries are cleared one by one: by the policy of the folio's kind, or that of areas in which writes are watched (reference
+/// 1.6).
+fn is_by_page(memory: &Memory, folio: &FolioLock<'_>, extent: &Extent) -> bool {
+    let policy = memory.policy();
+    let of_kind = if folio.is_file() {
         false
     } else if folio.is_swap_backed() {
-        memory.policy().unmap() == Unmap::Page
+        policy.unmap() == Unmap::Page
     } else {
-        memory.policy().lazyfree() == Unit::Page
-    }
+        policy.lazyfree() == Unit::Page
+    };
+    of_kind || (extent.flags.contains(AreaFlags::UFFD_WP) && !policy.uffd_batch())
 }
 
 /// A swap-backed folio without slots has nowhere to go, and one with slots would be lost if it were discarded: neither can be, and

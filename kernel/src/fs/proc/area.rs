@@ -52,8 +52,9 @@ pub fn smaps(out: &mut String, shown: Shown<'_>, usage: &Usage, sizes: &FolioSiz
     let area = shown.area;
     maps(out, shown);
     kilobytes(out, "Size:", area.pages() * PAGE_KB);
-    kilobytes(out, "KernelPageSize:", PAGE_KB);
-    kilobytes(out, "MMUPageSize:", PAGE_KB);
+    let page = area.huge().map_or(PAGE_KB, |size| size.bytes() >> 10);
+    kilobytes(out, "KernelPageSize:", page);
+    kilobytes(out, "MMUPageSize:", page);
     let is_locked = area.flags.contains(AreaFlags::LOCKED);
     sums(out, usage, if is_locked { usage.proportional } else { 0 });
     put(out, format_args!("THPeligible:    {:>8}\n", u8::from(may_have_large_folios(area, sizes))));
@@ -69,7 +70,7 @@ pub fn rollup(out: &mut String, range: (u64, u64), usage: &Usage, locked: u64) {
     sums(out, usage, locked);
 }
 
-/// The sums. What files, shared memory and huge pages would have is zero, as there are none.
+/// The sums. What is never mapped by a block of level 2 is zero there.
 fn sums(out: &mut String, usage: &Usage, locked: u64) {
     // A sum in proportion is in bytes times 4096.
     let proportional = |sum: u64| sum >> 22;
@@ -87,8 +88,8 @@ fn sums(out: &mut String, usage: &Usage, locked: u64) {
     kilobytes(out, "AnonHugePages:", 0);
     kilobytes(out, "ShmemPmdMapped:", 0);
     kilobytes(out, "FilePmdMapped:", 0);
-    kilobytes(out, "Shared_Hugetlb:", 0);
-    kilobytes(out, "Private_Hugetlb:", 0);
+    kilobytes(out, "Shared_Hugetlb:", usage.huge_shared * PAGE_KB);
+    kilobytes(out, "Private_Hugetlb:", usage.huge_private * PAGE_KB);
     kilobytes(out, "Swap:", usage.swapped * PAGE_KB);
     kilobytes(out, "SwapPss:", proportional(usage.swapped_proportional));
     kilobytes(out, "Locked:", proportional(locked));
@@ -96,7 +97,7 @@ fn sums(out: &mut String, usage: &Usage, locked: u64) {
 
 /// Whether some large folio that the policy allows fits into the area.
 fn may_have_large_folios(area: &Area, sizes: &FolioSizes) -> bool {
-    let orders = sizes.orders(area.advice());
+    let orders = if area.huge().is_some() { 0 } else { sizes.orders(area.advice()) };
     (0..u16::BITS).filter(|order| orders & 1 << order != 0).any(|order| {
         let size = mmu::PAGE_SIZE << order;
         area.start.as_u64().next_multiple_of(size) + size <= area.end.as_u64()
@@ -117,8 +118,10 @@ fn flags(area: &Area) -> impl Iterator<Item = &'static str> + use<> {
         (backing.is_shared(), "ms"),
         (flags.contains(AreaFlags::LOCKED), "lo"),
         (flags.contains(AreaFlags::DONTFORK), "dc"),
+        (area.huge().is_some(), "de"),
         (!flags.contains(AreaFlags::NORESERVE), "ac"),
         (flags.contains(AreaFlags::NORESERVE), "nr"),
+        (area.huge().is_some(), "ht"),
         (flags.contains(AreaFlags::WIPEONFORK), "wf"),
         (flags.contains(AreaFlags::HUGEPAGE), "hg"),
         (flags.contains(AreaFlags::NOHUGEPAGE), "nh"),

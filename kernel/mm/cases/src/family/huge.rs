@@ -9,6 +9,7 @@ use mm::inject::Point;
 use mm::map::{MapFlags, MapRequest};
 use mm::remap::MoveFlags;
 use mm::swap::bad_frame;
+use mm::usage::Usage;
 use mm::vma::Prot;
 use mm::{Errno, HugeSize};
 use mmu::{Descriptor, PAGE_SIZE};
@@ -112,6 +113,7 @@ fn first_touch(bench: &Bench<'_>) -> Outcome {
         must(first.is_writable() && first.is_dirty() && first.is_young(), "an entry without its flags")?;
         same("accounts", field.accounts(), base)?;
         same("pages of huge pages", field.space.huge_pages(), 2 * pages as i64)?;
+        same("what /proc tells", shown(&field, pages), Usage { huge_private: 2 * pages as u64, ..Usage::default() })?;
         let folio = bench.memory().frames.folio_of(first.frame());
         same("references and map count", (folio.refs(), folio.mapcount()), (1, 1))?;
         bench.audit()?;
@@ -119,6 +121,18 @@ fn first_touch(bench: &Bench<'_>) -> Outcome {
         bench.exit(&field.space);
         same("after exit", pool(bench, size), (3, 3, 0))
     })
+}
+
+/// The sums over two huge pages, of which every part is there for whoever asks.
+fn shown(field: &Field<'_, '_>, pages: usize) -> Usage {
+    let (memory, end) = (field.memory(), field.va(2 * pages));
+    let mut words = [0; 2];
+    memory.pagemap(&field.space, field.va(pages - 1), &mut words);
+    let (last, next) = (entry(field, pages - 1), entry(field, pages));
+    let frames = [last.0.frame().add(if last.1 == 2 { pages - 1 } else { 0 }), next.0.frame()];
+    // Bits 63 and 56: present, and mapped here alone.
+    let is_told = words == frames.map(|frame| 1 << 63 | 1 << 56 | frame.as_u64());
+    if is_told { memory.usage(&field.space, field.va(0), end) } else { Usage::default() }
 }
 
 fn map_more(field: &Field<'_, '_>, size: HugeSize, count: usize, more: MapFlags) -> Result<u64, Errno> {

@@ -23,6 +23,7 @@ pub mod swap_full;
 pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
+pub mod uffd;
 pub mod zap;
 
 use crate::Case;
@@ -47,6 +48,7 @@ pub const FAMILIES: &[&[Case]] = &[
     file::CASES,
     split::CASES,
     swap_full::CASES,
+    uffd::CASES,
     pressure::CASES,
     flush::CASES,
     huge::CASES,

@@ -31,7 +31,6 @@ pub const CASES: &[Case] = &[
     Case { name: "T-S-23 flush=immediate", run: immediate },
     Case { name: "T-S-24 zeros are marked, not written", run: zeros },
     Case { name: "4.8 a zero mark goes when its slots get data", run: mark_goes },
-    Case { name: "T-S-26 a swap entry keeps the uffd bit", run: uffd_bit },
     Case { name: "T-S-29 a space is listed before its first swap entry", run: listed },
     Case { name: "4.3 an extra reference keeps a folio", run: extra_reference },
     Case { name: "T-C-3 a folio that others map too stays", run: mapped_elsewhere },
@@ -326,24 +325,6 @@ fn mark_goes(bench: &Bench<'_>) -> Outcome {
         field.must_look(0, 16, "E16")?;
         same("slot", SwapEntry::from_descriptor(field.entry(0)).map(|swapped| swapped.entry), Some(entry))?;
         field.verify(0, 16)
-    })
-}
-
-/// The bit is set by hand, as userfaultfd is missing.
-fn uffd_bit(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
-        let field = fresh_block(bench)?;
-        field.with_table(0, |table, slot| {
-            table.write_protect(slot, 16);
-            bench.memory().door.update_run(slot, 16, Descriptor::make_uffd);
-        });
-        field.forget_translations();
-        unmap(bench, &field)?;
-        field.must_look(0, 16, "E16")?;
-        let has_bit = |entry| SwapEntry::from_descriptor(entry).is_some_and(|swapped| swapped.uffd);
-        same("entries with the bit", field.how_many(0, 16, has_bit), 16)?;
-        field.verify(0, 16)?;
-        same("writable though watched", field.how_many(0, 16, Descriptor::is_writable), 0)
     })
 }
 
