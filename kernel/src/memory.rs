@@ -59,23 +59,21 @@ pub fn start(options: &Options) -> Result<(), String> {
     // SAFETY: boot has made the linear map and set TPIDR_EL1, `kernel_main` has told the features.
     let door = unsafe { Door::open() };
     let free = free_frames();
-    let memory = Memory::new(door, &free).map_err(|error| {
-        format!(
-            "{} MiB of free memory are too little to manage it: {error}; give the machine more (--mem)",
-            mebibytes(&free)
-        )
-    })?;
+    let too_little = |error| {
+        let free = mebibytes(&free);
+        format!("{free} MiB of free memory are too little to manage it: {error}; give the machine more (--mem)")
+    };
+    // Made where it stays: each place that it passed through on the way would take its size of the stack.
+    let memory = MEMORY.try_call_once(|| Memory::new(door, &free).map_err(too_little))?;
     memory.anon.budget.limit_to(Share::Areas.bytes());
     memory.files.budget.limit_to(Share::MemoryFiles.bytes());
     for (key, value) in &options.policy {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }
-    check_elision(&memory)?;
+    check_elision(memory)?;
     // Before anything else has taken parts of 2 MiB.
-    set_aside(&memory, &options.huge_pages)?;
-    add_swap(&memory, &options.swap)?;
-    MEMORY.call_once(|| memory);
-    Ok(())
+    set_aside(memory, &options.huge_pages)?;
+    add_swap(memory, &options.swap)
 }
 
 /// `bbm=elide` on a CPU that may raise a TLB conflict abort is refused rather than left without effect.
