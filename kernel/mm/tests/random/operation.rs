@@ -125,7 +125,9 @@ impl Operation {
             | Move(pages, ..) => pages,
             Read(pages) | Unmap(pages) | Reclaim(pages) | Pin(_, pages, _) => pages,
             Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Press(_) | Swapoff
-            | Set(..) | Forget | Latency(_) | Tick | Unpin(_) | DeviceWrite(..) | DeviceRead(_) | Fail(..) => Pages(0, 1),
+            | Set(..) | Forget | Latency(_) | Tick | Unpin(_) | DeviceWrite(..) | DeviceRead(_) | Fail(..) => {
+                Pages(0, 1)
+            }
         }
     }
 }

@@ -158,7 +158,7 @@ impl<'b> World<'b> {
     /// Whether a page of a space is anonymous memory, there or swapped out.
     pub fn is_own(&self, space: usize, page: usize) -> bool {
         let address = at(page, 0).page();
-        let table = self.space(space).tables.find(&self.memory, address);
+        let table = self.space(space).tables.find(self.memory, address);
         let entry = table.map_or(Descriptor::NONE, |table| self.memory.door.load(table.slot(address)));
         let of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
         !(entry.is_none() || of_file())
