@@ -200,15 +200,15 @@ impl Memory {
     }
 
     /// Gives back all that a space has: its pages, swap slots and tables. It may not be active on any CPU, and nobody may use it
-    /// afterwards; one flush of its ASID is all the TLB sees of it, first of all, as nothing of it can be cached from then on.
+    /// afterwards; one flush of its ASID is all the TLB sees of it.
     pub fn destroy_space(&self, space: &Arc<Space>) {
         debug_assert!(!self.asids.is_running(&space.context), "a space was destroyed while a CPU runs in it");
         let _underway = self.begin(Operation::Exit);
         self.spaces.leave(space);
-        let mut gather = Gather::of_whole_space(self, space, Cause::Zap);
+        let mut gather = Gather::new(self, space, Cause::Zap);
         let end = VirtAddr::new(mmu::USER_END);
         self.remove_areas(space, &mut space.layout.write(), (VirtAddr::new(0), end), &mut gather);
         gather.table(space.tables.root(), VirtAddr::new(0), end);
-        gather.finish();
+        gather.finish_space();
     }
 }

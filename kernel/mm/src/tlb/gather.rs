@@ -30,8 +30,6 @@ pub struct Gather<'a> {
     tables: OrphanList,
     /// Folios that others still use, each with a reference until the flush.
     held: Vec<Folio<'a>>,
-    /// The space was flushed before anything was taken out, and no CPU runs in it: nothing is owed for what is.
-    flushed: bool,
     finished: bool,
 }
 
@@ -57,17 +55,8 @@ impl<'a> Gather<'a> {
             orphans: OrphanList::new(),
             tables: OrphanList::new(),
             held: Vec::new(),
-            flushed: false,
             finished: false,
         }
-    }
-
-    /// For the end of a space, in which no CPU runs: one flush of all that it has, before anything is taken out.
-    pub fn of_whole_space(memory: &'a Memory, space: &'a Space, cause: Cause) -> Self {
-        flush_space(memory, space, cause);
-        let mut gather = Self::new(memory, space, cause);
-        gather.flushed = true;
-        gather
     }
 
     /// Makes room for the folios that `pages` pages may belong to, before their table is locked: nothing is allocated after that. With no
@@ -76,9 +65,7 @@ impl<'a> Gather<'a> {
         if self.held.len() + pages > HELD {
             self.flush_now();
         }
-        if !self.flushed {
-            let _ = self.held.try_reserve(pages);
-        }
+        let _ = self.held.try_reserve(pages);
     }
 
     /// `pages` valid entries from `start` on were taken out or tightened.
@@ -161,6 +148,12 @@ impl<'a> Gather<'a> {
         self.free_gathered();
     }
 
+    /// Flushes all that the space has, then frees what was gathered: for the end of a space.
+    pub fn finish_space(mut self) {
+        flush_space(self.memory, self.space, self.cause);
+        self.free_gathered();
+    }
+
     /// Flushes what was gathered so far, and frees nothing yet: before a table's lock is given up to somebody who may reach the same
     /// pages or entries.
     pub fn flush_now(&mut self) {
@@ -172,7 +165,7 @@ impl<'a> Gather<'a> {
     }
 
     fn flush_gathered(&self) {
-        if self.start < self.end && !self.flushed {
+        if self.start < self.end {
             let pages = (self.end.page_number() - self.start.page_number()) as usize;
             let pages = mutant::or(Mutant::FirstAddressOnly, pages, 1);
             // Unlinked tables may be in walk caches, which leaf operations leave alone (rule MS-26).
