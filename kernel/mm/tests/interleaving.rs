@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use common::ground::{BASE, EMPTY, Ground, PAGES, ground};
+use common::ground::{BASE, EMPTY, Ground, PAGES, WAYS, ground};
 use mm::Memory;
 use mm::fault::Access;
 use mm::inject::Point;
@@ -13,9 +13,10 @@ use mm::lru::FolioList;
 use mm::map::{MapFlags, MapRequest};
 use mm::reclaim::reclaim_folios;
 use mm::space::advice::DONTNEED;
+use mm::swap::SwapEntry;
 use mm::vma::Prot;
 use mmu::host::{Config, Event, Machine, Schedule, program};
-use mmu::{Cause, Door, Dsb, PAGE_SIZE, Pfn, Scope, TlbOp};
+use mmu::{Cause, Descriptor, Door, Dsb, PAGE_SIZE, Pfn, Scope, TlbOp};
 
 /// Between the swaps and the stores of an unfold the block is not there: another CPU that touches it faults, waits for the table's
 /// lock, and finds its entry again (reference 2.5, 4.29).
@@ -47,6 +48,24 @@ fn a_fault_in_the_window_of_an_unfold_is_spurious() {
     assert_eq!(ground.count("faults_spurious"), 1);
     let table = ground.space.lock_table(&ground.memory, BASE).unwrap();
     assert!(!table.get(table.slot(Ground::address(9))).is_folded());
+}
+
+/// T-S-29: swapoff on another CPU looks at listed spaces only, so one that has a swap entry is listed already when the first is written.
+#[test]
+fn a_space_is_listed_before_its_first_swap_entry() {
+    let is_swap_entry = |event: &Event| match *event {
+        Event::Store(_, value) | Event::Swap(_, value) => {
+            SwapEntry::from_descriptor(Descriptor::from_bits(value)).is_some()
+        }
+        _ => false,
+    };
+    for way in WAYS {
+        let ground = ground(way);
+        assert!(!ground.space.may_swap(), "{way}: listed without swap entries");
+        let schedule = Schedule::in_turn().window(0, 1, is_swap_entry, 1);
+        let looks = || assert!(ground.space.may_swap(), "{way}: not listed when the first swap entry is written");
+        ground.machine.run_by(schedule, vec![program(|| ground.page_out()), program(looks)]).unwrap();
+    }
 }
 
 /// Two CPUs run the space; what one unmaps, the other may not reach any more (rule MS-22).
