@@ -93,19 +93,19 @@ impl Page {
 
 /// What a space must look like to its program.
 pub struct Shadow {
-    /// `None` where nothing is mapped.
-    pages: [Option<Page>; PAGES],
+    /// `None` where nothing is mapped. Not an array: a dozen shadows would fill the stack of a test.
+    pages: Vec<Option<Page>>,
 }
 
 impl Shadow {
     /// All mapped, nothing written.
     pub fn new() -> Self {
-        Self { pages: [Page::fresh(RW, Kind::Ordinary); PAGES] }
+        Self { pages: vec![Page::fresh(RW, Kind::Ordinary); PAGES] }
     }
 
     /// That of a child.
     pub fn fork(&self) -> Self {
-        Self { pages: self.pages.map(|page| page.and_then(Page::inherited)) }
+        Self { pages: self.pages.iter().map(|page| page.and_then(Page::inherited)).collect() }
     }
 
     /// How an access must end, faults resolved.
