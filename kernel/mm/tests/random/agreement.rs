@@ -5,14 +5,20 @@
 //! count fails; for pins it looks once, after all the entries are out, so where that fails those before the first exclusive page are
 //! out (DESIGN 5). So which pages are out in `page` foretells to the page which are out in the other two. From then on the folio
 //! differs, and would lead to other folios and slots: its pages are emptied, and everything has to be equal again.
+//!
+//! One more difference comes of `gather` alone: it isolates what a page-out covers in several tables and areas before it asks for the
+//! first slot, where the others reclaim at the end of each (DESIGN 5). Isolating splits a folio that lies in the range in part, and a
+//! page split off lets go of its slot where the whole folio could not. So if there are no slots for a folio, `gather` may find some to
+//! take back, which `page` does not have yet: it splits the folio, or keeps a single page. See [`ran_ahead`].
 
 use std::fmt::Debug;
 use std::ops::Range;
 
 use mm::inject::Point;
+use mm::space::advice::PAGEOUT;
 use mmu::TABLE_SPAN;
 
-use crate::operation::WAYS;
+use crate::operation::{Operation, Pages, WAYS};
 use crate::view::{Entry, Part, SpaceView, View};
 use crate::world::at;
 
@@ -64,6 +70,60 @@ pub fn taken_apart(before: &View, after: &[View; 3]) -> Result<Vec<Place>, Strin
         }
     }
     Ok(folio.map_or(Vec::new(), |folio| places(before, folio)))
+}
+
+/// Whether `gather` may have had more to take back when there were no slots: `Point::SwapAlloc` failed between the views, in a page-out
+/// of the space `running` that covers more than one table or area.
+pub fn ran_ahead(before: &View, after: &View, running: usize, operation: &Operation) -> bool {
+    let point = Point::SwapAlloc as usize;
+    let failed = after.sums.failures[point] > before.sums.failures[point];
+    match *operation {
+        Operation::Advise(pages, PAGEOUT) => failed && is_in_pieces(&before.spaces[running], pages),
+        _ => false,
+    }
+}
+
+/// Whether a border of tables or areas lies inside these pages.
+fn is_in_pieces(space: &SpaceView, pages: Pages) -> bool {
+    let is_border = |page| {
+        let start = at(page, 0).page();
+        start.is_aligned(TABLE_SPAN) || space.areas.iter().any(|area| area.start == start.as_u64())
+    };
+    pages.iter().skip(1).any(is_border)
+}
+
+/// Finds the first thing in which a view of `gather` that ran ahead differs from one of `page` as it may not: contents, areas, and
+/// every entry must be equal, but for folios, slots and what the cache holds, and for one page that `page` found no slot for.
+pub fn equal_but_slots(page: &View, gather: &View) -> Result<(), String> {
+    let mut kept = None;
+    for (space, (left, right)) in page.spaces.iter().zip(&gather.spaces).enumerate() {
+        same(|| format!("areas of space {space}"), &left.areas, &right.areas)?;
+        for (number, (left, right)) in left.pages.iter().zip(&right.pages).enumerate() {
+            let what = || format!("page {number} of space {space}");
+            same(what, &left.words, &right.words)?;
+            let stayed = matches!((left.entry, right.entry), (Entry::Present { .. }, Entry::Swapped { .. }));
+            if stayed && kept.is_none() {
+                kept = Some(number);
+            } else {
+                same(what, &without_slots(left.entry), &without_slots(right.entry))?;
+            }
+        }
+    }
+    same(|| "failures".into(), &page.sums.failures, &gather.sums.failures)
+}
+
+/// An entry without the folio and the slot that it has.
+fn without_slots(entry: Entry) -> Entry {
+    let part = Part { folio: 0, page: 0 };
+    match entry {
+        Entry::Present { valid, writable, uffd, exclusive, maps, .. } => {
+            Entry::Present { valid, writable, uffd, exclusive, maps, part }
+        }
+        Entry::Swapped { exclusive, uffd, count, zero, .. } => {
+            Entry::Swapped { exclusive, uffd, slot: 0, count, zero, cached: None }
+        }
+        other => other,
+    }
 }
 
 /// All pages that a folio has or holds in the swap cache.

@@ -97,22 +97,21 @@ impl Page {
 
 /// What a space must look like to its program.
 pub struct Shadow {
-    /// `None` where nothing is mapped.
-    pages: Box<[Option<Page>; PAGES]>,
+    /// `None` where nothing is mapped. Not an array: a dozen shadows would fill the stack of a test.
+    pages: Vec<Option<Page>>,
     file: SharedFile,
 }
 
 impl Shadow {
     /// All mapped, nothing written.
     pub fn new(file: &SharedFile) -> Self {
-        let fresh = Page::fresh(RW, Kind::Ordinary, Source::Own);
-        Self { pages: Box::new([fresh; PAGES]), file: file.clone() }
+        Self { pages: vec![Page::fresh(RW, Kind::Ordinary, Source::Own); PAGES], file: file.clone() }
     }
 
     /// That of a child.
     pub fn fork(&self) -> Self {
-        let pages = self.pages.map(|page| page.and_then(Page::inherited));
-        Self { pages: Box::new(pages), file: self.file.clone() }
+        let pages = self.pages.iter().map(|page| page.and_then(Page::inherited)).collect();
+        Self { pages, file: self.file.clone() }
     }
 
     /// How an access must end, faults resolved.
