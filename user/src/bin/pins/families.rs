@@ -78,7 +78,7 @@ fn forked_read() -> Result<bool, Error> {
     // Were it shared, this would go to a copy, and the device would not see it.
     memory.put(3, 30);
     let seen = device.word(0)? == 30 && memory.frame(3)? == frame;
-    Ok(seen && child.finish()?)
+    Ok(child.finish()? && seen)
 }
 
 fn shared_write() -> Result<bool, Error> {
@@ -89,7 +89,7 @@ fn shared_write() -> Result<bool, Error> {
     let copied = is_elsewhere(&memory, 3, before[3]) && !is_elsewhere(&memory, 4, before[4]);
     device.set_word(0, 30)?;
     let seen = memory.get(3) == 30;
-    Ok(copied && seen && child.finish()? && memory.is_whole_but(3, 4))
+    Ok(child.finish()? && copied && seen && memory.is_whole_but(3, 4))
 }
 
 fn shared_read() -> Result<bool, Error> {
