@@ -35,7 +35,7 @@ pub enum Share {
     Texts,
     /// What memory files know of their pages.
     MemoryFiles,
-    /// Files whose content is made when it is read, and directories, as long as they are open.
+    /// Files whose content is made when it is read, directories, and the lists of pages that a device has pinned, as long as they are open.
     Listings,
 }
 

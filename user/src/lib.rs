@@ -27,6 +27,8 @@ pub mod sigbus;
 mod start;
 #[cfg(target_os = "none")]
 pub mod sys;
+#[cfg(target_os = "none")]
+pub mod told;
 
 /// Makes `$main: fn(&user::args::Args) -> u8` the program; its result is the exit status.
 ///

@@ -17,6 +17,8 @@ mod memory;
 #[cfg(target_os = "none")]
 mod open;
 #[cfg(target_os = "none")]
+mod pins;
+#[cfg(target_os = "none")]
 mod process;
 #[cfg(target_os = "none")]
 mod text;

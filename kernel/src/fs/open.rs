@@ -9,6 +9,7 @@ use mm::Errno;
 
 use super::directory::OpenDirectory;
 use super::live::Seen;
+use super::pins::Pins;
 use super::process::Pagemap;
 use super::text::{Bytes, Text, whole};
 use super::tree::{self, Found, Node, ProcessFile};
@@ -52,6 +53,7 @@ pub fn open(process: &Process, path: &str, flags: u32) -> Result<Arc<OpenFile>, 
         node if node.is_directory() => Box::new(directory(process, &found)),
         Node::Link(_) if flags & flags::PATH == 0 => return Err(Errno::ELOOP),
         Node::Device(device) => Box::new(*device),
+        Node::Pins => Box::new(Pins::default()),
         Node::Program(name) => Box::new(Bytes { stat, bytes: program(process, name) }),
         &Node::System(file) => Box::new(Text::new(stat, whole(move || memory::content(file)), memory::take(file))?),
         &Node::OfProcess(pid, file) => {
@@ -76,6 +78,7 @@ pub fn stat(process: &Process, found: &Found) -> Stat {
         node if node.is_directory() => (0o555, 0),
         Node::System(file) if file.is_writable() => (0o644, 0),
         Node::Device(device) => return device.stat(),
+        Node::Pins => return Pins::STAT,
         Node::Program(name) => (0o555, program(process, name).len() as u64),
         Node::Link(target) => (0o777, target.len() as u64),
         _ => (0o444, 0),
@@ -86,7 +89,7 @@ pub fn stat(process: &Process, found: &Found) -> Stat {
 
 const fn kind(node: &Node) -> Kind {
     match node {
-        Node::Device(_) => Kind::Character,
+        Node::Device(_) | Node::Pins => Kind::Character,
         Node::Link(_) => Kind::Link,
         node if node.is_directory() => Kind::Directory,
         _ => Kind::Regular,

@@ -85,6 +85,8 @@ pub enum Node {
     OfProcess(Pid, ProcessFile),
     /// A device.
     Device(Device),
+    /// The device that pins pages: each that opens it has one of its own.
+    Pins,
     /// A program of the initrd, by its name there.
     Program(String),
     /// A symbolic link to this path.
@@ -104,6 +106,7 @@ enum Fixed {
     Directory(&'static Directory),
     File(SystemFile),
     Device(Device),
+    Pins,
     /// To the directory of the process that looks.
     LinkToOwn,
 }
@@ -136,6 +139,7 @@ static BIN: Directory = Directory { names: &[], more: More::Programs };
 
 static DEV: Directory = fixed(&[
     ("null", Fixed::Device(Device::Null)),
+    ("pins", Fixed::Pins),
     ("random", Fixed::Device(Device::Random)),
     ("urandom", Fixed::Device(Device::Random)),
     ("zero", Fixed::Device(Device::Zero)),
@@ -263,6 +267,7 @@ impl Fixed {
             Self::Directory(directory) => Node::Directory(directory),
             Self::File(file) => Node::System(*file),
             Self::Device(device) => Node::Device(*device),
+            Self::Pins => Node::Pins,
             Self::LinkToOwn => Node::Link(world.own().to_string()),
         }
     }

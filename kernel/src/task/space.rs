@@ -9,8 +9,8 @@ pub use mm::mlock::LockAll;
 pub use mm::remap::{MoveFlags, MoveRequest};
 use mm::usage::Usage;
 use mm::vma::{Area, Prot};
-use mm::{Errno, OpenFile, Space};
-use mmu::VirtAddr;
+use mm::{Errno, OpenFile, Pinned, Space};
+use mmu::{PAGE_SIZE, USER_END, VirtAddr};
 
 use super::memory_file::inode;
 use super::{out_of_memory, schedule};
@@ -248,6 +248,17 @@ impl UserSpace {
         crate::memory().pagemap(&self.0, VirtAddr::new(address), words);
     }
 
+    /// Pins whole pages, to write or only to read them by their physical addresses.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn pin(&self, address: u64, length: u64, write: bool) -> Result<Pinned<'static>, Errno> {
+        if address.checked_add(length).is_none_or(|end| end > USER_END) {
+            return Err(Errno::EFAULT);
+        }
+        crate::memory().pin_user_pages(&self.0, VirtAddr::new(address), (length / PAGE_SIZE) as usize, write)
+    }
+
     /// The memory file that an area maps: its number, and its name.
     pub fn file_of(&self, area: &Area) -> Option<(u64, String)> {
         let file = crate::memory().files.get(area.backing.file()?)?;
@@ -276,7 +287,7 @@ impl UserSpace {
 
     /// What the machine has, for sysinfo.
     pub fn totals(&self) -> Totals {
-        let bytes = |pages: usize| pages as u64 * mmu::PAGE_SIZE;
+        let bytes = |pages: usize| pages as u64 * PAGE_SIZE;
         let memory = crate::memory();
         // The device is made of memory, which programs do not see then.
         let swap_total = bytes(memory.swap.total());

@@ -17,6 +17,7 @@ mod program {
     use user::args::Args;
     use user::process::{self, End};
     use user::sys::{self, Error, PAGE, advice, error, number};
+    use user::told::{self, EXCLUSIVE, PRESENT, SWAPPED, read_at};
     use user::{numbers, println};
 
     type Check = fn() -> Result<bool, Error>;
@@ -159,18 +160,7 @@ mod program {
 
     /// The words of pagemap for the pages of a map.
     fn words(address: u64) -> Result<[u64; PAGES as usize], Error> {
-        let file = process::open(c"/proc/self/pagemap", 0)?;
-        let mut words = [[0u8; 8]; PAGES as usize];
-        let at = address / PAGE * 8;
-        let read = read_at(file, words.as_flattened_mut(), at);
-        process::close(file)?;
-        read.map(|_| words.map(u64::from_le_bytes))
-    }
-
-    fn read_at(file: i32, into: &mut [u8], at: u64) -> Result<u64, Error> {
-        let (to, length) = (into.as_mut_ptr().addr() as u64, into.len() as u64);
-        // SAFETY: the kernel writes into the slice.
-        unsafe { sys::call(number::PREAD64, [file as u64, to, length, at, 0, 0]) }
+        told::pagemap(address)
     }
 
     fn in_memory(address: u64) -> Result<[u8; PAGES as usize], Error> {
@@ -179,10 +169,6 @@ mod program {
         unsafe { sys::call(number::MINCORE, [address, PAGES * PAGE, pages.as_mut_ptr().addr() as u64, 0, 0, 0]) }?;
         Ok(pages)
     }
-
-    const PRESENT: u64 = 1 << 63;
-    const SWAPPED: u64 = 1 << 62;
-    const EXCLUSIVE: u64 = 1 << 56;
 
     fn pages() -> Result<bool, Error> {
         let address = sys::map(PAGES * PAGE, sys::PROT_READ | sys::PROT_WRITE)?;

@@ -126,6 +126,11 @@ static CASES: &[Case] = &[
     good("files that tell about memory", &["look"]),
     Case { machine: A72, words: "unmap=gather", ..good("files that tell about memory, on cortex-a72", &["look"]) },
     Case { words: "unmap=page", ..good("files that tell about memory, page by page", &["look"]) },
+    // Pages that a device writes to: each way, in large folios and small ones.
+    Case { words: "thp=64K=always unmap=page", ..good("pinned pages, page by page", &["pins"]) },
+    Case { words: "thp=64K=always unmap=folio", ..good("pinned pages, by folios", &["pins"]) },
+    Case { words: "thp=64K=always unmap=gather", ..good("pinned pages, gathered", &["pins"]) },
+    Case { machine: A72, words: "unmap=gather", ..good("pinned pages, on cortex-a72", &["pins"]) },
     // Many programs at once.
     good("processes, pipes and signals", &["procs"]),
     Case { machine: A72, ..good("processes, pipes and signals on cortex-a72", &["procs"]) },

@@ -20,6 +20,7 @@ mod program {
     use user::args::Args;
     use user::process::{self, NOHANG, signal};
     use user::sys::{Error, error};
+    use user::told::free;
     use user::{eprintln, numbers, println};
 
     use super::child;
@@ -97,18 +98,5 @@ mod program {
     /// Every process but this one.
     fn kill_all_others() {
         let _ = process::kill(-1, signal::KILL);
-    }
-
-    /// Free memory and swap in kilobytes, as the kernel tells.
-    fn free() -> [u64; 2] {
-        let mut text = [0u8; 2048];
-        let Ok(file) = process::open(c"/proc/meminfo", 0) else { return [0; 2] };
-        let count = process::read(file, &mut text).unwrap_or(0);
-        let _ = process::close(file);
-        let text = core::str::from_utf8(&text[..count]).unwrap_or("");
-        ["MemFree:", "SwapFree:"].map(|name| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("");
-            line.split_whitespace().next().and_then(numbers::size).unwrap_or(0)
-        })
     }
 }

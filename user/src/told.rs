@@ -1,0 +1,42 @@
+//! What the kernel tells about memory: pagemap, and how much is free.
+
+use crate::sys::{Error, PAGE, call, number};
+use crate::{numbers, process};
+
+/// The bit of a word of pagemap that says that the page is in memory.
+pub const PRESENT: u64 = 1 << 63;
+/// That it is swapped out.
+pub const SWAPPED: u64 = 1 << 62;
+/// That only one process maps it.
+pub const EXCLUSIVE: u64 = 1 << 56;
+/// The frame of a page that is in memory.
+pub const FRAME: u64 = (1 << 55) - 1;
+
+/// The words of pagemap for the pages from an address on.
+pub fn pagemap<const N: usize>(address: u64) -> Result<[u64; N], Error> {
+    let file = process::open(c"/proc/self/pagemap", 0)?;
+    let mut words = [[0u8; 8]; N];
+    let read = read_at(file, words.as_flattened_mut(), address / PAGE * 8);
+    process::close(file)?;
+    read.map(|_| words.map(u64::from_le_bytes))
+}
+
+/// pread64.
+pub fn read_at(file: i32, into: &mut [u8], at: u64) -> Result<u64, Error> {
+    let (to, length) = (into.as_mut_ptr().addr() as u64, into.len() as u64);
+    // SAFETY: the kernel writes into the slice.
+    unsafe { call(number::PREAD64, [file as u64, to, length, at, 0, 0]) }
+}
+
+/// Free memory and swap in kilobytes.
+pub fn free() -> [u64; 2] {
+    let mut text = [0u8; 2048];
+    let Ok(file) = process::open(c"/proc/meminfo", 0) else { return [0; 2] };
+    let count = process::read(file, &mut text).unwrap_or(0);
+    let _ = process::close(file);
+    let text = core::str::from_utf8(&text[..count]).unwrap_or("");
+    ["MemFree:", "SwapFree:"].map(|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("");
+        line.split_whitespace().next().and_then(numbers::size).unwrap_or(0)
+    })
+}
