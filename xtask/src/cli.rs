@@ -34,8 +34,8 @@ pub enum Verb {
     /// Run a static arm64 Linux program in the guest; exits with its status
     Run {
         // The names are those of `user/src/bin`.
-        /// The program: a file of this machine, or the name of one of ours (abi, bad, badswap, files, fuzz, hello, huge, look, pressure, procs,
-        /// steps, swapout, touch); then its arguments
+        /// The program: a file of this machine, or the name of one of ours (abi, bad, badswap, files, fuzz, hello, huge, look, pins,
+        /// pressure, procs, steps, swapout, touch); then its arguments
         #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
         command: Vec<OsString>,
     },
