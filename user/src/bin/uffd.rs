@@ -23,9 +23,14 @@ mod program {
     const COPY: u64 = 0xC028_AA03;
     const ZEROPAGE: u64 = 0xC020_AA04;
     const WRITEPROTECT: u64 = 0xC018_AA06;
+    /// What is watched, by REGISTER.
     const MISSING: u64 = 1;
     const PROTECTED: u64 = 2;
-    const WRITE: u64 = 1;
+    /// What WRITEPROTECT does.
+    const PROTECT: u64 = 1;
+    const ALLOW: u64 = 0;
+    /// The flags of a message about a write to what is protected.
+    const WRITE_PROTECTED: u64 = 1 | 2;
     /// A folio of 64K.
     const PAGES: u64 = 16;
     const EEXIST: i32 = 17;
@@ -39,6 +44,10 @@ mod program {
             ("watched no longer when nobody has the descriptor", closed),
             ("what is refused", refused),
         ];
+        let Ok(watchdog) = process::spawn(end_what_hangs) else {
+            eprintln!("uffd: no child for its time limit");
+            return 1;
+        };
         let mut failed = 0;
         for (name, check) in checks {
             let outcome = check();
@@ -48,7 +57,16 @@ mod program {
                 failed = 1;
             }
         }
-        failed
+        if end(watchdog) == Ok(true) { failed } else { 1 }
+    }
+
+    /// Bounds every wait of all the others: for a monitor's answer, for a message, for a byte.
+    fn end_what_hangs() -> u8 {
+        const SECONDS: u64 = 60;
+        let ended = process::sleep(SECONDS * 1_000_000_000);
+        eprintln!("uffd: the checks were not done after {SECONDS} s");
+        // The whole group: this process too.
+        u8::from(ended.and_then(|_| process::kill(0, signal::KILL)).is_err())
     }
 
     /// A request with its structure, in which the kernel answers.
@@ -143,9 +161,9 @@ mod program {
     fn allow_for_ever(descriptor: i32, base: u64, told: i32) -> Result<u8, Error> {
         loop {
             let (flags, address) = next(descriptor)?;
-            let page = if flags == WRITE | PROTECTED { ((address - base) / PAGE) as u8 } else { 255 };
+            let page = if flags == WRITE_PROTECTED { ((address - base) / PAGE) as u8 } else { 255 };
             sys::write(told, &[page])?;
-            write_protect(descriptor, address, 1, 0)?;
+            write_protect(descriptor, address, 1, ALLOW)?;
         }
     }
 
@@ -153,7 +171,7 @@ mod program {
         let (descriptor, base) = (open()?, map()?);
         (0..PAGES).for_each(|page| store(base, page, page));
         watch(descriptor, base, PROTECTED)?;
-        write_protect(descriptor, base, PAGES, PROTECTED)?;
+        write_protect(descriptor, base, PAGES, PROTECT)?;
         let [told, tell] = process::pipe(0)?;
         let monitor = process::spawn(|| allow_for_ever(descriptor, base, tell).unwrap_or(1))?;
         let mut pages = [0; 3];
@@ -168,7 +186,7 @@ mod program {
             ok &= turn == 2 || (count, u64::from(pages[0])) == (1, written);
         }
         // What is not written any more is tracked again.
-        write_protect(descriptor, base, PAGES, PROTECTED)?;
+        write_protect(descriptor, base, PAGES, PROTECT)?;
         store(base, 2, 2);
         ok &= process::read(told, &mut pages)? == 1 && pages[0] == 2;
         ok &= end(monitor)?;
@@ -198,7 +216,7 @@ mod program {
         ok &= is(request(descriptor, ZEROPAGE, &mut zero), EEXIST) && zero[3] as i64 == -i64::from(EEXIST);
         ok &= is(request(descriptor, API, &mut [0xAB, 0, 0]), sys::error::EINVAL);
         ok &= is(request(descriptor, REGISTER, &mut [base + 1, PAGE, MISSING, 0]), sys::error::EINVAL);
-        ok &= is(write_protect(descriptor, base, 1, PROTECTED), sys::error::ENOENT);
+        ok &= is(write_protect(descriptor, base, 1, PROTECT), sys::error::ENOENT);
         let other = open()?;
         ok &= is(watch(other, base, MISSING), 16);
         process::close(other)?;
