@@ -22,9 +22,7 @@ use crate::machine::machine;
 static MEMORY: spin::once::Once<Memory, Yield> = spin::once::Once::new();
 static DRIVE: spin::once::Once<Arc<Drive>, Yield> = spin::once::Once::new();
 
-/// What the swap device is called, where programs name it.
-pub const SWAP_PATH: &str = "/dev/ram0";
-/// Its number.
+/// The number of the swap device.
 const SWAP_DEVICE: u8 = 0;
 
 /// Takes the swap device that a path names out of use, or into use again.
@@ -32,7 +30,7 @@ const SWAP_DEVICE: u8 = 0;
 /// # Errors
 /// `ENOENT` if there is no such device; otherwise those of [`Memory::swapoff`] and [`Memory::swapon`].
 pub fn use_swap(path: &str, in_use: bool) -> Result<(), Errno> {
-    if path != SWAP_PATH || drive().is_none() {
+    if path != RamDevice::PATH || drive().is_none() {
         return Err(Errno::ENOENT);
     }
     if in_use { memory().swapon(SWAP_DEVICE) } else { memory().swapoff(SWAP_DEVICE) }
@@ -61,23 +59,21 @@ pub fn start(options: &Options) -> Result<(), String> {
     // SAFETY: boot has made the linear map and set TPIDR_EL1, `kernel_main` has told the features.
     let door = unsafe { Door::open() };
     let free = free_frames();
-    let memory = Memory::new(door, &free).map_err(|error| {
-        format!(
-            "{} MiB of free memory are too little to manage it: {error}; give the machine more (--mem)",
-            mebibytes(&free)
-        )
-    })?;
+    let too_little = |error| {
+        let free = mebibytes(&free);
+        format!("{free} MiB of free memory are too little to manage it: {error}; give the machine more (--mem)")
+    };
+    // Made where it stays: each place that it passed through on the way would take its size of the stack.
+    let memory = MEMORY.try_call_once(|| Memory::new(door, &free).map_err(too_little))?;
     memory.anon.budget.limit_to(Share::Areas.bytes());
     memory.files.budget.limit_to(Share::MemoryFiles.bytes());
     for (key, value) in &options.policy {
         memory.policy().parse(key, value).map_err(|error| error.to_string())?;
     }
-    check_elision(&memory)?;
+    check_elision(memory)?;
     // Before anything else has taken parts of 2 MiB.
-    set_aside(&memory, &options.huge_pages)?;
-    add_swap(&memory, &options.swap)?;
-    MEMORY.call_once(|| memory);
-    Ok(())
+    set_aside(memory, &options.huge_pages)?;
+    add_swap(memory, &options.swap)
 }
 
 /// `bbm=elide` on a CPU that may raise a TLB conflict abort is refused rather than left without effect.

@@ -58,6 +58,8 @@ const ACCESS: u64 = mask(STAGE1::ACCESS);
 const NOT_GLOBAL: u64 = mask(STAGE1::NOT_GLOBAL);
 /// In an entry that is not valid, bit 11 says "present, but no access": Linux's PTE_PRESENT_INVALID.
 const PRESENT_INVALID: u64 = NOT_GLOBAL;
+/// Of an entry that is not present: which swap device, or, with all bits set, that another device has the page.
+const KIND: u64 = 0x1f << 6;
 const ADDRESS: u64 = mask(STAGE1::ADDRESS);
 const WRITE: u64 = mask(STAGE1::WRITE);
 const CONTIGUOUS: u64 = mask(STAGE1::CONTIGUOUS);
@@ -157,6 +159,21 @@ impl Descriptor {
     /// Whether it is neither none nor present: a swap entry of some kind.
     pub const fn is_swap(self) -> bool {
         !self.is_none() && !self.is_present()
+    }
+
+    /// Whether a device has the page to itself for a while (Linux's device-exclusive entry): no CPU may use it, but it is mapped here.
+    pub const fn is_device_exclusive(self) -> bool {
+        self.is_swap() && self.0 & KIND == KIND
+    }
+
+    /// The entry of a page that a device has to itself.
+    pub const fn device_exclusive(frame: Pfn) -> Self {
+        Self((frame.as_u64() << PAGE_SHIFT) | KIND)
+    }
+
+    /// Whether it maps the page of its frame: present, or lent to a device.
+    pub const fn maps_page(self) -> bool {
+        self.is_present() || self.is_device_exclusive()
     }
 
     /// Whether a table descriptor of levels 0 to 2 points at a table.

@@ -175,6 +175,9 @@ mutants! {
         "A batch's length survives its turn: the next one drops as many references.";
     NoFlushBeforeWriteOut = "no-flush-before-write-out", "M18", "MS-21", "T-I-2",
         "A folio is copied to the device before its TLBI is complete (T-T-7).";
+    KeptBeforeFlush = "kept-before-flush", "", "MS-21",
+        "interleaving::a_folio_that_went_in_part_is_flushed_before_it_is_let_go",
+        "A folio of which a part was unmapped goes back to its list before its TLBI is complete.";
     GatherCopiesEarly = "gather-copies-early", "", "MS-42", "T-I-1",
         "A batch of gather is copied out before its flush.";
     NoGeneration = "no-generation", "M19", "MS-41", "interleaving::who_comes_after_a_deferral_completes_it",

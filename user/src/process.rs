@@ -160,8 +160,8 @@ pub const NO_STACK: Stack = [0, 2, 0];
 /// Nothing else may be there.
 pub unsafe fn set_stack(stack: Stack) -> Result<Stack, Error> {
     let mut old = Stack::default();
-    // SAFETY: the kernel reads one and writes the other; the memory is the caller's duty.
     let addresses = [stack.as_ptr().addr() as u64, old.as_mut_ptr().addr() as u64, 0, 0, 0, 0];
+    // SAFETY: the kernel reads one and writes the other; the memory is the caller's duty.
     unsafe { call(number::SIGALTSTACK, addresses) }.map(|_| old)
 }
 

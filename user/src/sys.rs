@@ -55,6 +55,8 @@ pub mod number {
     pub const MLOCKALL: u64 = 230;
     pub const MUNLOCKALL: u64 = 231;
     pub const MINCORE: u64 = 232;
+    pub const SWAPON: u64 = 224;
+    pub const SWAPOFF: u64 = 225;
     pub const MADVISE: u64 = 233;
     pub const WAIT4: u64 = 260;
     pub const GETRANDOM: u64 = 278;

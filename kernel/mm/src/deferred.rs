@@ -2,8 +2,9 @@
 //! in parts (reference 4.20).
 //!
 //! On it is exactly each large folio of which some pages are mapped and some are not, unless it is in the swap cache, where a page
-//! without a mapping may have a swap entry, or in a file, which has its pages mapped or not. Nobody splits at once: the rest of the folio goes soon, most often. It leaves the queue when it is
-//! split, freed, or enters the swap cache. The links are in the first tail, since those of the head are the LRU list's.
+//! without a mapping may have a swap entry, or in a file, which has its pages mapped or not; and one that has lost the rest of its mappings
+//! too, as long as somebody refers to it. Nobody splits at once: the rest of the folio goes soon, most often. It leaves the queue when it
+//! is split, freed, or enters the swap cache. The links are in the first tail, since those of the head are the LRU list's.
 
 use core::sync::atomic::{Ordering, fence};
 

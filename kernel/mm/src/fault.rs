@@ -227,6 +227,8 @@ impl<'a> Fault<'a> {
         if entry.is_none() {
             drop(table);
             self.first_touch()
+        } else if entry.is_device_exclusive() {
+            self.take_back(&table, entry)
         } else if !entry.is_present() {
             drop(table);
             self.swap_in(entry)
@@ -252,6 +254,15 @@ impl<'a> Fault<'a> {
             None => self.anonymous(),
             Some(file) => self.file(file),
         }
+    }
+
+    /// A device has the page to itself: it is the program's again.
+    fn take_back(&self, table: &TableGuard<'_>, entry: Descriptor) -> Handled {
+        let folio = self.memory.frames.folio_of(entry.frame());
+        let mut protection = self.area.protection();
+        protection.write &= folio.is_exclusive(folio.index_of(entry.frame()));
+        table.set(table.slot(self.address), Descriptor::user_page(entry.frame(), protection));
+        Ok(Outcome::Again)
     }
 
     /// The entry allows the access. Either this CPU leaves the access flag or the dirty state to software, or the fault is spurious: an

@@ -46,6 +46,10 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> Shrunk {
     while let Some(folio) = list.pop_front(&memory.frames) {
         let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
         if locked.is_mapped() && !try_to_unmap(memory, &locked, &mut deferred) {
+            // Of what went before the failure a CPU may still know, and another one's reclaim would not complete this flush.
+            if !mutant::is(Mutant::KeptBeforeFlush) {
+                deferred.flush(memory);
+            }
             owed.keep(memory, locked);
             continue;
         }

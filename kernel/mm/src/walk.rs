@@ -105,7 +105,7 @@ fn step<'m>(
     visitor: &mut impl Visitor<'m>,
 ) -> Step {
     let entry = table.get(slot);
-    if entry.is_none() || entry.is_special() {
+    if entry.is_none() || entry.is_special() || entry.is_device_exclusive() {
         return Step::On(1);
     }
     if !entry.is_present() {

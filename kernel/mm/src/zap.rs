@@ -30,13 +30,23 @@ pub(crate) fn zap_range<'m>(
     range: (VirtAddr, VirtAddr),
     gather: &mut Gather<'m>,
 ) {
-    for_each_table(memory, space, range, |table, start, stop| {
-        zap_table(memory, &table, start, stop, gather);
-        if areas == Areas::Shared {
-            gather.flush_now();
+    let (mut address, end) = range;
+    while address < end {
+        if space.tables.find(memory, address).is_none() {
+            address = space.tables.next(memory, address);
+            continue;
         }
-        stop
-    });
+        let next = end.min(address.table_end());
+        gather.make_room((next.page_number() - address.page_number()) as usize);
+        for_each_table(memory, space, (address, next), |table, start, stop| {
+            zap_table(memory, &table, start, stop, gather);
+            if areas == Areas::Shared {
+                gather.flush_now();
+            }
+            stop
+        });
+        address = next;
+    }
 }
 
 fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'m>) {
@@ -51,8 +61,8 @@ fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, st
             table.clear(slot, 1);
             gather.add(address, 1);
             1
-        } else if entry.is_present() {
-            zap_present(memory, table, slot, entry, left, gather)
+        } else if entry.maps_page() {
+            zap_mapped(memory, table, slot, entry, left, gather)
         } else {
             zap_swapped(memory, table, slot, entry, left, gather)
         };
@@ -61,7 +71,7 @@ fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, st
 }
 
 /// Clears the entries that map consecutive pages of one folio, at most `left`. Returns how many.
-fn zap_present<'m>(
+fn zap_mapped<'m>(
     memory: &'m Memory,
     table: &TableGuard<'_>,
     slot: Slot,
@@ -71,8 +81,8 @@ fn zap_present<'m>(
 ) -> usize {
     let folio = memory.frames.folio_of(entry.frame());
     let first = folio.index_of(entry.frame());
-    let max = left.min(folio.pages() - first);
-    let count = table.batch(slot, entry, max, BatchRules::default()).0;
+    let max = if entry.is_present() { left.min(folio.pages() - first) } else { 1 };
+    let count = if max == 1 { 1 } else { table.batch(slot, entry, max, BatchRules::default()).0 };
     let old = table.clear(slot, count);
     if old.is_valid() {
         gather.add(table.address(slot), count);

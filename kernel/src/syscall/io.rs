@@ -247,8 +247,10 @@ fn send(process: &mut Process, to: &OpenFile, from: &OpenFile, at: u64, buffer: 
     Ok(sent)
 }
 
-/// From one file to another, without a way through the program's memory.
+/// From one file to another, without a way through the program's memory. Some of it, if it is much: between two devices that never end
+/// nobody else would run meanwhile.
 fn sendfile(process: &mut Process, &[to, from, at, length, ..]: &Arguments) -> Outcome {
+    const AT_ONCE: u64 = 1 << 20;
     let (to, from) = (open_file(process, to)?, open_file(process, from)?);
     if !from.is_read() || !to.is_written() {
         return Err(Errno::EBADF);
@@ -259,7 +261,7 @@ fn sendfile(process: &mut Process, &[to, from, at, length, ..]: &Arguments) -> O
     let start = if at == 0 { from.position() } else { user::read_words::<1>(at)?[0] };
     let mut buffer = vec![0; CHUNK as usize];
     let mut done = 0;
-    while done < length.min(MOST) {
+    while done < length.min(AT_ONCE) {
         let room = &mut buffer[..(length - done).min(CHUNK) as usize];
         match send(process, &to, &from, start + done, room) {
             Ok(0) => break,

@@ -3,16 +3,17 @@
 use std::boxed::Box;
 use std::panic::Location;
 use std::string::ToString;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
-use super::cpus;
+use super::config::Config;
+use super::cpu::Cpu;
 use super::event::{Event, Record, Seen};
 use super::memory::Memory;
 use super::random::Random;
 use super::turns;
-use crate::addr::{Asid, PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
+use crate::addr::{Asid, PAGE_SIZE, Pfn, PhysAddr};
 use crate::descriptor::Descriptor;
 use crate::door::{self, Mark, Run};
 use crate::events::{Dsb, Events};
@@ -21,52 +22,6 @@ use crate::features::Features;
 use crate::model::{self, Judged, Line, Means, Model, Verdict, Write};
 use crate::slot::CONT_PTES;
 use crate::tlb_op::{Form, TlbOp};
-
-/// What machine to build.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// Where RAM starts.
-    pub ram_start: PhysAddr,
-    /// How much there is.
-    pub ram_bytes: u64,
-    /// CPUs.
-    pub cpus: usize,
-    /// What they can do.
-    pub features: Features,
-    /// Decides what the architecture leaves open: which of the translations that a CPU may hold an access takes.
-    pub seed: u64,
-    /// Whether CPUs also do what is merely allowed: fault through entries that have been relaxed since, set access flags and dirty state
-    /// between any two steps of the others. Counts of faults are not exact then.
-    pub adversary: bool,
-    /// Whether a breach of a rule ends the run by a panic with the verdict. Otherwise the first one is kept.
-    pub strict: bool,
-}
-
-impl Default for Config {
-    /// 64 MiB, one CPU with all features but BBM level 3.
-    fn default() -> Self {
-        Self {
-            ram_start: PhysAddr::new(0x4000_0000),
-            ram_bytes: 64 << 20,
-            cpus: 1,
-            features: cpus::MAX,
-            seed: 1,
-            adversary: false,
-            strict: true,
-        }
-    }
-}
-
-/// A CPU: its counters, TTBR0_EL1, and where its program was last. Its TLB is in the model.
-#[derive(Debug)]
-#[repr(align(128))] // counters of two CPUs never share a cache line
-pub(super) struct Cpu {
-    pub(super) events: Events,
-    ttbr0: AtomicU64,
-    /// Events that it has told the model.
-    pub(super) told: AtomicU64,
-    last_access: AtomicU64,
-}
 
 /// Set in `watched` while CPUs take turns.
 pub(super) const RUNNING: u8 = 1;
@@ -103,37 +58,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Table pages that the model has room for, if memory has that many frames.
 const TABLES: usize = 2048;
-
-const ASID_SHIFT: u32 = 48;
-/// TTBR0_EL1 before the first activation: no table.
-const NO_TABLE: u64 = u64::MAX;
-
-impl Cpu {
-    fn new() -> Self {
-        Self {
-            events: Events::new(),
-            ttbr0: AtomicU64::new(NO_TABLE),
-            told: AtomicU64::new(0),
-            last_access: AtomicU64::new(0),
-        }
-    }
-
-    /// The root of the user tables and the ASID, once there is one.
-    pub(super) fn root(&self) -> Option<(PhysAddr, Asid)> {
-        let value = self.ttbr0.load(Ordering::Relaxed);
-        let root = PhysAddr::new(value & ((1 << ASID_SHIFT) - 1));
-        (value != NO_TABLE).then_some((root, Asid::new((value >> ASID_SHIFT) as u16)))
-    }
-
-    /// The address that its program accessed last, in the space that it runs.
-    pub(super) fn last_access(&self) -> Option<VirtAddr> {
-        Some(self.last_access.load(Ordering::Relaxed)).filter(|&address| address != 0).map(VirtAddr::new)
-    }
-
-    pub(super) fn note_access(&self, address: VirtAddr) {
-        self.last_access.store(address.as_u64(), Ordering::Relaxed);
-    }
-}
 
 impl Machine {
     /// Builds a machine. RAM is zero, no table is active. The variable UNFOLD_SEED, if it is a number, makes another machine of each
@@ -383,9 +307,7 @@ impl Machine {
     pub(crate) fn activate(&self, root: PhysAddr, asid: Asid) {
         let line = Location::caller();
         self.step(line, Event::Activate(root, asid), || {
-            let value = (u64::from(asid.as_u16()) << ASID_SHIFT) | root.as_u64();
-            self.this_cpu().ttbr0.store(value, Ordering::Relaxed);
-            self.this_cpu().note_access(VirtAddr::default());
+            self.this_cpu().set_root(root, asid);
             self.tell(line, |model, cpu| model.activate(cpu, root, asid));
         });
     }

@@ -9,6 +9,8 @@
 //! 4. Every event can be logged ([`Machine::log_on`]) with its place in the source.
 
 mod access;
+mod config;
+mod cpu;
 pub mod cpus;
 mod event;
 mod machine;
@@ -21,8 +23,9 @@ mod walk;
 
 pub use crate::fact::Access;
 pub use access::{Fault, FaultKind};
+pub use config::Config;
 pub use event::{Event, Record};
-pub use machine::{Config, Machine};
+pub use machine::Machine;
 pub use schedule::{Failure, FailureKind, Program, Report, Schedule, program};
 pub use walk::Walk;
 

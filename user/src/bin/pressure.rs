@@ -2,6 +2,7 @@
 //!
 //! * `alone SIZE`: fills SIZE bytes twice, and compares all of them each time.
 //! * `together SIZE`: the same in two processes at once; each has half of it, and both share a quarter from before the fork.
+//! * `swapoff`: has the swap device taken out of use while all of a map is there, and then into use again.
 //! * `hog`: a child takes memory until it is killed; then its parent must be told, and have all its own.
 //! * `alone-hog`: takes memory until it is killed.
 
@@ -15,13 +16,16 @@ fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
+    use core::ffi::CStr;
+
     use user::args::Args;
     use user::filled::{Failure, Map};
     use user::numbers::size;
     use user::process::{self, End, signal};
+    use user::sys::{advice, number};
     use user::{eprintln, println, sys};
 
-    const USAGE: &str = "usage: pressure alone SIZE | together SIZE | hog | alone-hog";
+    const USAGE: &str = "usage: pressure alone SIZE | together SIZE | swapoff | hog | alone-hog";
     /// What a hog takes at a time.
     const BITE: u64 = 16 << 20;
 
@@ -32,6 +36,7 @@ mod program {
         let done = match part {
             "alone" if amount > 0 => alone(amount, 1),
             "together" if amount > 0 => together(amount),
+            "swapoff" => swapoff(),
             "hog" => hog(),
             "alone-hog" => take_all(),
             _ => {
@@ -74,6 +79,38 @@ mod program {
         }
         eprintln!("process {child} ended with {end:?}, not {wanted:?}");
         Err(("a child", sys::Error(0)))
+    }
+
+    /// The call on the device must end so; 0 is no error.
+    fn swap(what: &'static str, number: u64, device: &CStr, error: i32) -> Result<(), Failure> {
+        // SAFETY: the kernel reads the path alone.
+        let result = unsafe { sys::call(number, [device.as_ptr().addr() as u64, 0, 0, 0, 0, 0]) };
+        let found = result.err().map_or(0, |error| error.0);
+        if found == error {
+            return Ok(());
+        }
+        eprintln!("{what}: error {found} instead of {error}");
+        Err((what, sys::Error(found)))
+    }
+
+    fn swapoff() -> Result<(), Failure> {
+        const ENOENT: i32 = 2;
+        const EBUSY: i32 = 16;
+        const EINVAL: i32 = 22;
+        const DEVICE: &CStr = c"/dev/ram0";
+        let mut map = Map::filled(BITE, 7)?;
+        map.advise("MADV_PAGEOUT", advice::PAGEOUT)?;
+        swap("swapoff of what is not there", number::SWAPOFF, c"/dev/ram1", ENOENT)?;
+        swap("swapon of what is on", number::SWAPON, DEVICE, EBUSY)?;
+        swap("swapoff", number::SWAPOFF, DEVICE, 0)?;
+        swap("swapoff of what is off", number::SWAPOFF, DEVICE, EINVAL)?;
+        map.check(7)?;
+        map.advise("MADV_PAGEOUT", advice::PAGEOUT)?;
+        swap("swapon", number::SWAPON, DEVICE, 0)?;
+        map.advise("MADV_PAGEOUT", advice::PAGEOUT)?;
+        map.check(7)?;
+        println!("all is right without swap and with it");
+        Ok(())
     }
 
     fn take_all() -> Result<(), Failure> {

@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 use super::case::{LONG, Machine, machine_of};
 use crate::jobs::{self, Bench};
 
-/// Children of one run.
-const CHILDREN: u64 = 60;
+/// Children of one run, and the calls that each makes: with every event judged they take their time.
+const CHILDREN: u64 = 2;
+const STEPS: u64 = 150;
 /// Machines and switches, in turn: little memory and swap, so that both run out.
 const WAYS: &[(Machine, &str)] = &[
     (SMALL, "swap=64M thp=64K=always unmap=gather"),
@@ -35,7 +36,7 @@ pub fn run(bench: &Bench, mut seed: u64, time: Duration) -> Result<u64> {
 fn one(bench: &Bench, seed: u64, (machine, switches): (Machine, &str)) -> Result<()> {
     let mut words = jobs::run_words("fuzz");
     words.push(switches.to_owned());
-    let arguments = [seed.to_string().into(), CHILDREN.to_string().into()];
+    let arguments = [seed, CHILDREN, STEPS].map(|number| number.to_string().into());
     words.extend(jobs::argument_words(&arguments));
     let outcome = bench.quiet_boot(&machine_of(bench, &machine), &words.join(" "), LONG).run(bench.interrupt)?;
     let judgement = outcome.judge();

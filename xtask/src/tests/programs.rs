@@ -211,6 +211,8 @@ static CASES: &[Case] = &[
         "unmap=gather thp=2M=always",
         &["pressure", "together", "140M"],
     ),
+    Case { swap: "512M,async", ..good("swapoff and swapon, asynchronous", &["pressure", "swapoff"]) },
+    good("swapoff and swapon", &["pressure", "swapoff"]),
     Case {
         messages: &["out of memory: pressure, process 101 is killed", "KiB present", "of swap, 0 of them free"],
         exactly: Some("two hogs were killed\n"),

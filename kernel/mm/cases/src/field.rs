@@ -267,6 +267,7 @@ impl<'b, 'm> Field<'b, 'm> {
             entry if entry.is_special() => 'Z',
             entry if entry.is_valid() => 'P',
             entry if entry.is_present() => 'I',
+            entry if entry.is_device_exclusive() => 'D',
             entry if entry.bits() & 4 != 0 => 'E',
             _ => 'S',
         };

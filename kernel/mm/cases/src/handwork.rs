@@ -58,6 +58,13 @@ impl Field<'_, '_> {
         self.put_entries(to, entry, 1)
     }
 
+    /// Lends a page to a device that needs it for itself: its entry is not present, and still maps it.
+    pub fn lend_page(&self, page: usize) {
+        let entry = self.with_table(page, |table, slot| table.clear(slot, 1));
+        self.forget_translations();
+        self.with_table(page, |table, slot| table.set(slot, Descriptor::device_exclusive(entry.frame())));
+    }
+
     /// Makes pages what fork leaves of them: read-only and not exclusive. A block that they are a part of is unfolded.
     pub fn share_pages(&self, first: usize, count: usize) {
         self.with_table(first, |table, slot| table.write_protect(slot, count));

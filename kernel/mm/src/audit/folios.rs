@@ -12,11 +12,13 @@ pub(super) fn recount(memory: &Memory, seen: &Seen) -> Result<(), Finding> {
     check_queue(memory, seen)
 }
 
-/// What is on the queue was seen: together with `check` that makes it exactly the folios that belong there.
+/// What is on the queue was seen: together with `check` that makes it exactly the folios that belong there. One that lost the rest of
+/// its mappings stays there as long as it is pinned.
 fn check_queue(memory: &Memory, seen: &Seen) -> Result<(), Finding> {
     let mut result = Ok(());
     memory.deferred.for_each(&memory.frames, |folio| {
-        let in_use = seen.folios.contains_key(&folio.head()) && folio.is_partially_mapped();
+        let is_known = seen.folios.contains_key(&folio.head()) || folio.maybe_pinned();
+        let in_use = is_known && folio.is_partially_mapped();
         let place = Place::Folio(folio.head());
         result = result.and_then(|()| is(Rule::Rest, "on the queue for a split and in use", place, in_use, true));
     });

@@ -99,6 +99,10 @@ impl Walk<'_> {
             let known = self.memory.frames.contains(frame);
             return is(Rule::Entry, "a frame of bad memory under management", place, known, true);
         }
+        if entry.is_device_exclusive() {
+            self.present += 1;
+            return self.page(area, address, entry);
+        }
         if !entry.is_present() {
             self.swapped += 1;
             is(Rule::Entry, "a swap entry in a shared area", place, area.backing.is_shared(), false)?;

@@ -44,11 +44,11 @@ impl<'a> Fault<'a> {
     }
 
     fn reuse(&self, table: &TableGuard<'_>, entry: Descriptor) {
-        if self.access == Access::Write {
-            let wanted = entry.make_young().make_writable().make_dirty();
-            table.set_access_flags(table.slot(self.address), wanted, true);
-            self.memory.count().faults_reuse.add(1);
-        }
+        let is_written = self.access == Access::Write;
+        let young = entry.make_young();
+        let wanted = if is_written { young.make_writable().make_dirty() } else { young };
+        table.set_access_flags(table.slot(self.address), wanted, is_written);
+        self.memory.count().faults_reuse.add(u64::from(is_written));
         self.note_resolved(table);
     }
 

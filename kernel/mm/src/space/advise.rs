@@ -203,6 +203,9 @@ impl Memory {
             let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else {
                 return Err(Errno::ENOMEM);
             };
+            if off.contains(AreaFlags::WIPEONFORK) && area.flags.contains(AreaFlags::DROPPABLE) {
+                return Err(Errno::EINVAL);
+            }
             // A child that gets a file's pages in spite of all would not find them empty.
             if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
                 return Err(Errno::EINVAL);
@@ -212,11 +215,13 @@ impl Memory {
                 if area.huge().is_some() { on.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) } else { on };
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
-            layout.check_borders(start, stop)?;
             let change = layout.areas.plan_change(&area, start, stop, |area| {
                 area.flags.remove(off);
                 area.flags.insert(on);
             });
+            if !change.is_empty() {
+                layout.check_borders(start, stop)?;
+            }
             self.apply(space, &mut layout, &change)?;
             from = stop;
         }

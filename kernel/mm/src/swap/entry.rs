@@ -3,7 +3,7 @@
 //! Bits 0, 1 and 11 of such a descriptor are 0: it is neither valid nor present-invalid. Bit 2 keeps PageAnonExclusive and bit 3 the
 //! userfaultfd bit; bits 6 to 10 the device; bits 12 to 61 the slot, so that the entry of the next page is one `NEXT_PAGE` on, as for
 //! the descriptors of pages. Slot 0 is never used: device 0, slot 0 without flags would read as "none". Of the 32 numbers of devices the
-//! upper ones stand for other things, as in Linux: [`bad_memory`].
+//! upper ones stand for other things, as in Linux: [`bad_memory`], and [`Descriptor::device_exclusive`].
 
 use mmu::{Descriptor, Pfn};
 
@@ -76,7 +76,7 @@ impl SwapEntry {
     pub const fn from_descriptor(descriptor: Descriptor) -> Option<Swapped> {
         let bits = descriptor.bits();
         let slot = (bits >> SLOT_SHIFT) as u32;
-        if !descriptor.is_swap() || bits & !ENTRY != 0 || slot == 0 {
+        if !descriptor.is_swap() || descriptor.is_device_exclusive() || bits & !ENTRY != 0 || slot == 0 {
             return None;
         }
         let device = (bits >> DEVICE_SHIFT & DEVICES) as u8;

@@ -18,6 +18,9 @@ pub struct RamDevice {
 }
 
 impl RamDevice {
+    /// What it is called, where programs name it.
+    pub const PATH: &str = "/dev/ram0";
+
     /// A device of `slots` slots, in as many 2 MiB blocks as that takes.
     ///
     /// # Errors

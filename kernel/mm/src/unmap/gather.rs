@@ -246,9 +246,10 @@ impl<'a> Work<'a, '_> {
         loop {
             let entry = self.memory.door.load(slot);
             let mut count = 1;
-            if entry.is_present() && folio.contains(entry.frame()) {
+            if entry.maps_page() && folio.contains(entry.frame()) {
                 let page = folio.index_of(entry.frame());
-                let most = if is_by_page(self.memory, folio, extent) { 1 } else { left.min(folio.pages() - page) };
+                let is_single = is_by_page(self.memory, folio, extent) || !entry.is_present();
+                let most = if is_single { 1 } else { left.min(folio.pages() - page) };
                 count = table.run(slot, entry, most);
                 let run = Entries { slot, page, count, uffd: entry.is_uffd(), folded: entry.is_folded() };
                 let out = if folio.is_file() {

@@ -105,7 +105,8 @@ fn unmap_run(
 ) -> Result<usize, swap_out::PutBack> {
     let entry = table.get(slot);
     let first = folio.index_of(entry.frame());
-    let most = if is_by_page(memory, folio, extent) { 1 } else { left.min(folio.pages() - first) };
+    let is_single = is_by_page(memory, folio, extent) || !entry.is_present();
+    let most = if is_single { 1 } else { left.min(folio.pages() - first) };
     let count = batch_length(table, slot, entry, most);
     memory.door.fact(Fact::Batch(slot, count));
     let old = table.clear(slot, count);

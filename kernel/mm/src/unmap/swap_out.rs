@@ -130,3 +130,18 @@ pub(super) fn put_back(table: &TableGuard<'_>, slot: Slot, old: Descriptor, coun
     let old = mutant::or(Mutant::RestoreReadOnly, old, old.write_protect());
     table.set_run(slot, old, count);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::tests::memory;
+
+    /// T-RB-13: a loop over the pages that counts down would not end. It is refused before anything is done.
+    #[test]
+    #[should_panic(expected = "nothing to share")]
+    fn a_run_of_nothing_is_not_shared() {
+        let memory = memory(4);
+        let folio = memory.alloc_folio(4).unwrap().publish();
+        share(&memory, &folio, memory.count(), 3, 0);
+    }
+}

@@ -102,7 +102,7 @@ impl<'a> FolioWalk<'a> {
         let table = self.table.as_ref()?;
         let slot = table.slot(self.address);
         let entry = table.get(slot);
-        (entry.is_present() && self.folio.contains(entry.frame())).then_some(slot)
+        (entry.maps_page() && self.folio.contains(entry.frame())).then_some(slot)
     }
 
     fn left(&self) -> usize {

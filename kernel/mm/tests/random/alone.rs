@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::checked::Checked;
 use crate::operation::{self, Operation};
 use crate::runner::Plan;
-use crate::world::{FIELD, Size};
+use crate::world::{Board, FIELD, Size};
 
 /// Operations of the longest sequence.
 const LONGEST: usize = 300;
@@ -34,7 +34,9 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => operation::relocate(FIELD),
         2 => operation::family(),
         2 => operation::around(operation::setting()),
-        1 => operation::device(),
+        1 => operation::swap_device(),
+        1 => operation::pins(FIELD),
+        1 => operation::pressure(),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];
     (size, vec(operation, 1..=LONGEST))
@@ -42,7 +44,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
 
 /// Carries a sequence out. Returns how many operations it had.
 pub fn run(features: Features, (size, operations): &Case) -> Result<usize, String> {
-    let mut alone = Checked::new(*size, features);
+    let board = Board::new(*size, features, 1, 1);
+    let mut alone = Checked::new(&board);
     for (step, operation) in operations.iter().enumerate() {
         let mut done = alone.step(operation).map(drop);
         if step % AUDIT_EVERY == 0 {

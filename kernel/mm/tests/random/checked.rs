@@ -5,37 +5,39 @@
 use mm::Errno;
 use mm::fault::{Access, FaultError};
 use mm::space::advice::{DONTNEED, POPULATE_WRITE};
-use mmu::Features;
 
 use crate::operation::{Operation, Pages};
+use crate::pins::Pins;
 use crate::shadow::Shadow;
 use crate::source::{FileShadow, SharedFile};
 use crate::view::{self, Entry, View};
-use crate::world::{PAGES, SPACES, Size, WORDS, World, at, failed};
+use crate::world::{Board, PAGES, PINS, SPACES, WORDS, World, at, failed};
 
 /// Faults of one access after which it will never succeed.
 const TRIES: usize = 16;
 
 /// What an operation returned.
-type Returned = Result<(), Errno>;
+pub type Returned = Result<(), Errno>;
 
 /// A world with its shadows.
-pub struct Checked {
-    pub world: World,
+pub struct Checked<'b> {
+    pub world: World<'b>,
     /// Those of the spaces that are there, by number.
-    shadows: [Option<Shadow>; SPACES],
+    pub shadows: [Option<Shadow>; SPACES],
     file: SharedFile,
     /// The space that runs.
-    running: usize,
+    pub running: usize,
+    /// What a device has pinned.
+    pub pins: Pins<'b>,
 }
 
-impl Checked {
-    pub fn new(size: Size, features: Features) -> Self {
-        let world = World::new(size, features, 1, 1);
+impl<'b> Checked<'b> {
+    pub fn new(board: &'b Board) -> Self {
+        let world = World::new(board);
         world.memory.activate(world.space(0));
         let file = FileShadow::new();
         let shadows = world.spaces.each_ref().map(|space| space.as_ref().map(|_| Shadow::new(&file)));
-        Self { world, shadows, file, running: 0 }
+        Self { world, shadows, file, running: 0, pins: Pins::default() }
     }
 
     /// Carries an operation out. Returns what it returned.
@@ -54,6 +56,16 @@ impl Checked {
                 self.exit(space);
                 Ok(())
             }
+            Operation::Pin(number, pages, access) => self.pin(number, pages, access)?,
+            Operation::Unpin(number) => {
+                self.unpin(number);
+                Ok(())
+            }
+            Operation::DeviceWrite(number, value) => {
+                self.device_write(number, value);
+                Ok(())
+            }
+            Operation::DeviceRead(number) => self.device_read(number).map(Ok)?,
             _ => self.call(operation)?,
         };
         self.look(operation.pages())?;
@@ -70,6 +82,7 @@ impl Checked {
 
     /// Reads everything, counts everything, and takes all apart: nothing may be left.
     pub fn end(mut self) -> Result<(), String> {
+        (0..PINS).for_each(|number| self.unpin(number));
         self.world.memory.inject.clear();
         for space in 0..SPACES {
             for operation in [Operation::Enter(space), Operation::Forget, Operation::Read(Pages(0, PAGES))] {
@@ -142,7 +155,7 @@ impl Checked {
     }
 
     /// Whether something failed that need not have: by a failure injected since there were `before`, or for want of memory.
-    fn excuses(&self, result: Returned, before: u64) -> bool {
+    pub fn excuses(&self, result: Returned, before: u64) -> bool {
         let little = result == Err(Errno::ENOMEM) && self.world.size.is_little();
         result.is_err() && (self.world.struck() > before || little)
     }
@@ -169,11 +182,11 @@ impl Checked {
     }
 
     /// That of the space that runs.
-    fn shadow(&self) -> &Shadow {
+    pub fn shadow(&self) -> &Shadow {
         self.shadows[self.running].as_ref().expect("the space that runs")
     }
 
-    fn shadow_mut(&mut self) -> &mut Shadow {
+    pub fn shadow_mut(&mut self) -> &mut Shadow {
         self.shadows[self.running].as_mut().expect("the space that runs")
     }
 
@@ -206,7 +219,7 @@ impl Checked {
         page: usize,
         word: usize,
         access: Access,
-        act: impl Fn(&World) -> Result<u64, mmu::host::Fault>,
+        act: impl Fn(&World<'_>) -> Result<u64, mmu::host::Fault>,
     ) -> Result<Option<u64>, String> {
         let right = self.shadow().access(page, access);
         for _ in 0..TRIES {

@@ -13,7 +13,7 @@ use crate::checked::Checked;
 use crate::operation::{self, Operation, WAYS};
 use crate::runner::Plan;
 use crate::view::View;
-use crate::world::Size;
+use crate::world::{Board, Size};
 
 /// Where most happens: few pages of two tables, so that operations meet, and each is quick. Folios may reach beyond.
 const NEAR: Range<usize> = 96..288;
@@ -40,6 +40,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::family(),
         2 => operation::around(operation::other_setting()),
         2 => operation::fail(),
+        2 => operation::swap_device(),
+        2 => operation::pins(NEAR),
     ];
     let operations = prop_oneof![
         30 => operations.prop_map(|operation| std::vec![operation]),
@@ -50,7 +52,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
 
 /// Carries a sequence out in all three ways. Returns how many operations it had.
 pub fn run(features: Features, case: &Case) -> Result<usize, String> {
-    let mut three = Three::new(features)?;
+    let boards = WAYS.map(|_| Board::new(Size::ROOMY, features, 1, 1));
+    let mut three = Three::new(&boards)?;
     for (step, operation) in case.iter().enumerate() {
         three.step(operation).map_err(|error| format!("step {step}, {operation:?}: {error}"))?;
     }
@@ -59,16 +62,16 @@ pub fn run(features: Features, case: &Case) -> Result<usize, String> {
 }
 
 /// The three machines.
-struct Three {
-    worlds: [Checked; 3],
+struct Three<'b> {
+    worlds: [Checked<'b>; 3],
     /// What is to be seen of each of them.
     view: View,
 }
 
-impl Three {
-    fn new(features: Features) -> Result<Self, String> {
-        let mut worlds = WAYS.map(|way| {
-            let world = Checked::new(Size::ROOMY, features);
+impl<'b> Three<'b> {
+    fn new(boards: &'b [Board; 3]) -> Result<Self, String> {
+        let mut worlds = std::array::from_fn(|number| {
+            let (world, way) = (Checked::new(&boards[number]), WAYS[number]);
             world.world.memory.policy().parse("unmap", way).expect("a right value");
             world
         });

@@ -9,6 +9,7 @@ mod alone;
 mod checked;
 mod differential;
 mod operation;
+mod pins;
 mod quiet;
 mod runner;
 mod shadow;

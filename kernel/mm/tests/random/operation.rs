@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use mm::fault::Access;
 use mm::inject::Point;
 use mm::remap::MoveFlags;
 use mm::space::advice;
@@ -12,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::source::FILE_PAGES;
-use crate::world::{PAGES, SPACES};
+use crate::world::{PAGES, PINS, SPACES};
 
 /// Readable and writable.
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -39,6 +40,14 @@ impl Pages {
     }
 }
 
+/// What is mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Ordinary,
+    /// Its pages may go at any time.
+    Droppable,
+}
+
 /// One operation.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
@@ -47,7 +56,7 @@ pub enum Operation {
     /// The program loads each word of each page.
     Read(Pages),
     /// mmap, in place of what is there.
-    Map(Pages, Prot),
+    Map(Pages, Prot, Kind),
     /// mmap of the file from this page of it on, shared or not.
     MapFile(Pages, usize, Prot, bool),
     /// ftruncate of the file, in pages.
@@ -76,6 +85,10 @@ pub enum Operation {
     Rollover(usize),
     /// Memory is short: folios that are mapped in part are split until so many pages came free.
     Shrink(usize),
+    /// So many pages are got back from the LRU lists, whosever they are.
+    Press(usize),
+    /// The swap device is taken out of use, if what it keeps can be had back, and into use again.
+    Swapoff,
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
     /// longer the program's.
     Forget,
@@ -83,13 +96,21 @@ pub enum Operation {
     Latency(u64),
     /// The swap device's time goes on, and what it has completed is dealt with.
     Tick,
+    /// A device pins pages of the program and keeps them under this number, from which those that are there go first.
+    Pin(usize, Pages, Access),
+    /// It takes the pins of this number off.
+    Unpin(usize),
+    /// It stores a value to a word of each of them.
+    DeviceWrite(usize, u64),
+    /// It loads each word of each of them.
+    DeviceRead(usize),
     /// This point, and no other, lets so many units pass and then fails once.
     Fail(Point, usize),
 }
 
 use Operation::{
-    Advise, Child, Enter, Exit, Fail, Forget, Fork, Latency, Map, MapFile, Move, Protect, Read, Reclaim, Resize,
-    Rollover, Set, Shrink, Tick, Unmap, Write,
+    Advise, Child, DeviceRead, DeviceWrite, Enter, Exit, Fail, Forget, Fork, Latency, Map, MapFile, Move, Pin, Press,
+    Protect, Read, Reclaim, Resize, Rollover, Set, Shrink, Swapoff, Tick, Unmap, Unpin, Write,
 };
 
 impl Operation {
@@ -97,14 +118,16 @@ impl Operation {
     pub fn pages(&self) -> Pages {
         match *self {
             Write(pages, _)
-            | Map(pages, _)
+            | Map(pages, ..)
             | MapFile(pages, ..)
             | Protect(pages, _)
             | Advise(pages, _)
             | Move(pages, ..) => pages,
-            Read(pages) | Unmap(pages) | Reclaim(pages) => pages,
-            Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Set(..) | Forget
-            | Latency(_) | Tick | Fail(..) => Pages(0, 1),
+            Read(pages) | Unmap(pages) | Reclaim(pages) | Pin(_, pages, _) => pages,
+            Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Press(_) | Swapoff
+            | Set(..) | Forget | Latency(_) | Tick | Unpin(_) | DeviceWrite(..) | DeviceRead(_) | Fail(..) => {
+                Pages(0, 1)
+            }
         }
     }
 }
@@ -168,9 +191,10 @@ pub fn read(of: Range<usize>) -> impl Strategy<Value = Operation> {
     pages(of).prop_map(Read)
 }
 
-/// mmap with any protection.
+/// mmap of either kind with any protection.
 pub fn map(of: Range<usize>) -> impl Strategy<Value = Operation> {
-    (pages(of), select(&PROTECTIONS[..])).prop_map(|(pages, prot)| Map(pages, prot))
+    let kind = prop_oneof![Just(Kind::Ordinary), Just(Kind::Droppable)];
+    (pages(of), select(&PROTECTIONS[..]), kind).prop_map(|(pages, prot, kind)| Map(pages, prot, kind))
 }
 
 /// mmap of the file, mostly so that its blocks can be folded; and where it ends.
@@ -185,7 +209,7 @@ pub fn file(of: Range<usize>) -> impl Strategy<Value = Operation> {
 
 /// What takes the contents of pages of a range away.
 pub fn destroy(of: Range<usize>) -> impl Strategy<Value = Operation> {
-    let map = pages(of.clone()).prop_map(|pages| Map(pages, RW));
+    let map = pages(of.clone()).prop_map(|pages| Map(pages, RW, Kind::Ordinary));
     prop_oneof![2 => map, 1 => pages(of.clone()).prop_map(Unmap), 2 => empty(of)]
 }
 
@@ -241,6 +265,11 @@ pub fn around(setting: impl Strategy<Value = Operation>) -> impl Strategy<Value 
     ]
 }
 
+/// Memory is short, or swap goes.
+pub fn pressure() -> impl Strategy<Value = Operation> {
+    prop_oneof![3 => (1..256usize).prop_map(Press), 1 => Just(Swapoff)]
+}
+
 /// A block of which some pages are exclusive and others not, all read-only, is taken out, and that fails in the middle.
 pub fn patchwork(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
     let block = (of.start / CONT_PTES..of.end / CONT_PTES).prop_map(|block| Pages(block * CONT_PTES, CONT_PTES));
@@ -250,7 +279,7 @@ pub fn patchwork(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
         let rewrite =
             written.into_iter().map(|(first, count)| Write(Pages(block.0 + first, count.min(CONT_PTES - first)), 1));
         // The child leaves all pages shared in name; a write makes one exclusive again.
-        let prepare = [Map(block, RW), Write(block, 1), Child].into_iter().chain(rewrite);
+        let prepare = [Map(block, RW, Kind::Ordinary), Write(block, 1), Child].into_iter().chain(rewrite);
         let reclaim = [Protect(block, Prot::READ)].into_iter().chain(failure).chain([Advise(block, advice::PAGEOUT)]);
         prepare.chain(reclaim).collect()
     })
@@ -270,8 +299,20 @@ fn fail_inside(pages: usize) -> impl Strategy<Value = Operation> {
     (select(&[Point::SwapDup, Point::Share][..]), 0..pages).prop_map(|(point, after)| Fail(point, after))
 }
 
+/// A device that pins pages, and reads and writes them until it takes the pins off.
+pub fn pins(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let some = prop_oneof![1 => pages(of.clone()), 2 => (of, Just(1)).prop_map(|(page, count)| Pages(page, count))];
+    let pin = (0..PINS, some, select(&[Access::Read, Access::Write, Access::Write][..]));
+    prop_oneof![
+        2 => pin.prop_map(|(number, pages, access)| Pin(number, pages, access)),
+        1 => (0..PINS).prop_map(Unpin),
+        2 => (0..PINS, any::<u64>()).prop_map(|(number, value)| DeviceWrite(number, value)),
+        1 => (0..PINS).prop_map(DeviceRead),
+    ]
+}
+
 /// What a swap device does that takes its time.
-pub fn device() -> impl Strategy<Value = Operation> {
+pub fn swap_device() -> impl Strategy<Value = Operation> {
     prop_oneof![1 => (0..4u64).prop_map(Latency), 3 => Just(Tick)]
 }
 

@@ -6,9 +6,12 @@ use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::Prot;
 
-use crate::operation::{Operation, Pages, RW};
+use crate::operation::{Kind, Operation, Pages, RW};
 use crate::source::{SharedFile, Source};
 use crate::world::{PAGES, WORDS, allows};
+
+/// A frame that is pinned, by a number of the test's own.
+pub type FrameId = u32;
 
 /// A mapped page.
 #[derive(Clone, Copy)]
@@ -24,12 +27,30 @@ struct Page {
     stays: bool,
     /// MADV_WIPEONFORK.
     wiped: bool,
+    /// MAP_DROPPABLE: any of its words may be 0 at any time.
+    droppable: bool,
+    /// The frame that it has while a device has that one pinned.
+    frame: Option<FrameId>,
 }
 
 impl Page {
-    fn fresh(prot: Prot, source: Source) -> Option<Self> {
-        let (words, given_up) = ([0; WORDS], [false; WORDS]);
-        Some(Self { prot, source, words, given_up, settled: true, stays: false, wiped: false })
+    fn fresh(prot: Prot, kind: Kind, source: Source) -> Option<Self> {
+        Some(Self {
+            prot,
+            source,
+            words: [0; WORDS],
+            given_up: [false; WORDS],
+            settled: true,
+            stays: false,
+            wiped: false,
+            droppable: kind == Kind::Droppable,
+            frame: None,
+        })
+    }
+
+    fn empty(self) -> Self {
+        let source = self.source.uncopied();
+        Self { source, words: [0; WORDS], given_up: [false; WORDS], frame: None, ..self }
     }
 
     /// A word is seen to be `found`. Whether it may be.
@@ -38,6 +59,11 @@ impl Page {
         if found == right {
             // A page that was written once more is not discarded any more.
             self.given_up[word] &= !self.settled;
+            return true;
+        }
+        if found == 0 && self.droppable {
+            // The others may have been written since.
+            self.words[word] = 0;
             return true;
         }
         if found != 0 || !self.given_up[word] {
@@ -50,19 +76,21 @@ impl Page {
         true
     }
 
-    fn note(&mut self, advice: u32) {
+    fn note(&mut self, advice: u32) -> Result<(), Errno> {
         match advice {
+            advice::KEEPONFORK if self.droppable => return Err(Errno::EINVAL),
             advice::DONTFORK => self.stays = true,
             advice::DOFORK => self.stays = false,
             advice::WIPEONFORK => self.wiped = true,
             advice::KEEPONFORK => self.wiped = false,
             _ => {}
         }
+        Ok(())
     }
 
     /// What a child has of it.
     fn inherited(self) -> Option<Self> {
-        let kept = if self.wiped { Self { words: [0; WORDS], given_up: [false; WORDS], ..self } } else { self };
+        let kept = if self.wiped || self.droppable { self.empty() } else { Self { frame: None, ..self } };
         (!self.stays).then_some(kept)
     }
 }
@@ -77,7 +105,8 @@ pub struct Shadow {
 impl Shadow {
     /// All mapped, nothing written.
     pub fn new(file: &SharedFile) -> Self {
-        Self { pages: Box::new([Page::fresh(RW, Source::Own); PAGES]), file: file.clone() }
+        let fresh = Page::fresh(RW, Kind::Ordinary, Source::Own);
+        Self { pages: Box::new([fresh; PAGES]), file: file.clone() }
     }
 
     /// That of a child.
@@ -143,15 +172,31 @@ impl Shadow {
         self.pages.iter_mut().flatten().filter(is_cut).for_each(|page| page.source = page.source.uncopied());
     }
 
+    /// The frame of a page, which is pinned from now on: `new`, unless it is known.
+    pub fn pin(&mut self, page: usize, new: FrameId) -> FrameId {
+        self.pages[page].as_mut().map_or(new, |page| *page.frame.get_or_insert(new))
+    }
+
+    /// Which page has a pinned frame.
+    pub fn page_of(&self, frame: FrameId) -> Option<usize> {
+        self.pages.iter().position(|page| page.is_some_and(|page| page.frame == Some(frame)))
+    }
+
+    /// No device has this frame pinned any more.
+    pub fn unpin(&mut self, frame: FrameId) {
+        self.pages.iter_mut().flatten().filter(|page| page.frame == Some(frame)).for_each(|page| page.frame = None);
+    }
+
     /// Does what an operation that is not an access does. Returns what it must return.
     pub fn apply(&mut self, operation: &Operation) -> Result<(), Errno> {
         match *operation {
-            Operation::Map(pages, prot) => {
-                pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot, Source::Own))
+            Operation::Map(pages, prot, kind) => {
+                pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot, kind, Source::Own));
             }
             Operation::MapFile(pages, first, prot, shared) => {
                 let source = if shared { Source::Shared } else { Source::Private };
-                pages.iter().zip(first..).for_each(|(page, at)| self.pages[page] = Page::fresh(prot, source(at)));
+                let fresh = |at| Page::fresh(prot, Kind::Ordinary, source(at));
+                pages.iter().zip(first..).for_each(|(page, at)| self.pages[page] = fresh(at));
             }
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
@@ -187,9 +232,10 @@ impl Shadow {
             advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
             advice::FREE => self.anonymous_until_a_file(pages).iter().for_each(|page| self.give_up(page)),
             advice::WIPEONFORK => {
-                self.anonymous_until_a_file(pages).iter().for_each(|page| self.note(page, advice));
+                let pages = self.anonymous_until_a_file(pages);
+                self.pages[pages.iter()].iter_mut().flatten().try_for_each(|page| page.note(advice))?;
             }
-            _ => pages.iter().for_each(|page| self.note(page, advice)),
+            _ => self.pages[pages.iter()].iter_mut().flatten().try_for_each(|page| page.note(advice))?,
         }
         if matches!(advice, advice::FREE | advice::WIPEONFORK) && self.anonymous_until_a_file(pages).1 < pages.1 {
             return Err(Errno::EINVAL);
@@ -200,8 +246,7 @@ impl Shadow {
 
     fn empty(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
-            let source = page.source.uncopied();
-            *page = Page { source, words: [0; WORDS], given_up: [false; WORDS], ..*page };
+            *page = page.empty();
         }
     }
 
@@ -209,12 +254,6 @@ impl Shadow {
     fn anonymous_until_a_file(&self, pages: Pages) -> Pages {
         let is_of_file = |page: &usize| self.pages[*page].is_some_and(|page| page.source != Source::Own);
         Pages(pages.0, pages.iter().take_while(|page| !is_of_file(page)).count())
-    }
-
-    fn note(&mut self, page: usize, advice: u32) {
-        if let Some(page) = &mut self.pages[page] {
-            page.note(advice);
-        }
     }
 
     fn give_up(&mut self, page: usize) {

@@ -15,7 +15,7 @@ use proptest::sample::select;
 
 use crate::operation::{self, Operation, RW};
 use crate::runner::Plan;
-use crate::world::{PAGES, Size, WORDS, World, at};
+use crate::world::{Board, PAGES, Size, WORDS, World, at};
 
 /// Pages that keep their contents.
 const STABLE: Range<usize> = 96..128;
@@ -65,16 +65,17 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::keep(MEETING),
         2 => operation::destroy(VOLATILE),
         1 => operation::reclaim(MEETING),
+        1 => operation::pressure(),
         1 => Just(Operation::Child),
         2 => operation::around(operation::setting()),
-        2 => operation::device(),
+        2 => operation::swap_device(),
     ];
     // Takes no access away, which the first could not give back where a hole came about meanwhile.
     let second = prop_oneof![
         3 => operation::page_out(MEETING),
         2 => operation::empty(VOLATILE),
         1 => operation::around(operation::setting()),
-        1 => operation::device(),
+        1 => operation::swap_device(),
     ];
     let disturbers = (vec(first, 0..=DISTURBANCES), vec(second, 0..=DISTURBANCES));
     let works = (programs, disturbers.prop_map(|(first, second)| [first, second]));
@@ -87,7 +88,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
 
 /// Runs a case. Returns how many operations and accesses it had.
 pub fn run(features: Features, case: &Case) -> Result<usize, String> {
-    let world = World::new(Size::ROOMY, features, WORDS + 2, case.seed);
+    let board = Board::new(Size::ROOMY, features, WORDS + 2, case.seed);
+    let world = World::new(&board);
     for setting in case.settings.iter().chain([&Operation::Set("unmap", case.way)]) {
         world.call(0, setting).map_err(|error| format!("{setting:?}: {error:?}"))?;
     }
@@ -116,7 +118,7 @@ pub fn run(features: Features, case: &Case) -> Result<usize, String> {
 }
 
 /// What a disturber does. What it takes away by mprotect it gives back, as the programs wait for it.
-fn disturb(world: &World, operations: &[Operation]) {
+fn disturb(world: &World<'_>, operations: &[Operation]) {
     let mut target = 0;
     world.memory.activate(world.space(target));
     for operation in operations {
@@ -134,7 +136,7 @@ fn disturb(world: &World, operations: &[Operation]) {
 
 /// The program of one CPU.
 struct Program<'a> {
-    world: &'a World,
+    world: &'a World<'a>,
     space: usize,
     /// Its word in each page.
     word: usize,
@@ -143,7 +145,7 @@ struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    fn new(world: &'a World, space: usize, word: usize) -> Self {
+    fn new(world: &'a World<'a>, space: usize, word: usize) -> Self {
         Self { world, space, word, stored: [0; PAGES] }
     }
 
@@ -181,7 +183,7 @@ impl<'a> Program<'a> {
         &self,
         page: usize,
         access: Access,
-        act: impl Fn(&World, mmu::VirtAddr) -> Result<R, Fault>,
+        act: impl Fn(&World<'_>, mmu::VirtAddr) -> Result<R, Fault>,
     ) -> Option<R> {
         let address = at(page, self.word);
         for _ in 0..TRIES {

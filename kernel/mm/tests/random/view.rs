@@ -114,15 +114,15 @@ pub struct FolioView {
 }
 
 /// Looks at all of a world.
-pub fn look(world: &World) -> View {
+pub fn look(world: &World<'_>) -> View {
     let mut looker = Looker { world, folios: Numbers::default(), slots: BTreeMap::new() };
     let spaces = world.spaces.iter().map(|space| space.as_ref().map_or_else(SpaceView::default, |it| looker.space(it)));
     let spaces = spaces.collect();
     View { sums: sums(world), spaces, folios: looker.folios.seen }
 }
 
-fn sums(world: &World) -> Sums {
-    let memory = &world.memory;
+fn sums(world: &World<'_>) -> Sums {
+    let memory = world.memory;
     let counts = memory.count_all();
     let place = |name| Counters::NAMES.iter().position(|&known| known == name).expect("a counter");
     Sums {
@@ -166,7 +166,7 @@ fn view_folio(folio: Folio<'_>) -> FolioView {
 }
 
 struct Looker<'a> {
-    world: &'a World,
+    world: &'a World<'a>,
     folios: Numbers,
     slots: BTreeMap<SwapEntry, usize>,
 }
@@ -183,7 +183,7 @@ impl Looker<'_> {
 
     /// Those of the field, a table at a time.
     fn entries(&self, space: &Space) -> Vec<Descriptor> {
-        let memory = &self.world.memory;
+        let memory = self.world.memory;
         let mut found = Vec::with_capacity(PAGES);
         while found.len() < PAGES {
             let start = at(found.len(), 0).page();
@@ -227,7 +227,7 @@ impl Looker<'_> {
     }
 
     fn swapped(&mut self, entry: Descriptor) -> PageView {
-        let memory = &self.world.memory;
+        let memory = self.world.memory;
         let swapped = SwapEntry::from_descriptor(entry).expect("a swap entry");
         let zero = memory.swap.zero_run(swapped.entry, 1) == Some(true);
         let cached = memory.swap.lookup(memory, swapped.entry).map(|folio| {

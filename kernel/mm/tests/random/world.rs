@@ -12,11 +12,11 @@ use mm::reclaim::reclaim_folios;
 use mm::remap::{MoveFlags, MoveRequest};
 use mm::swap::{Drive, RamDevice};
 use mm::vma::Prot;
-use mm::{Errno, Memory, OpenFile, Space, audit};
+use mm::{Errno, Memory, OpenFile, Pinned, Space, audit};
 use mmu::host::{Config, Machine};
 use mmu::{Cause, Descriptor, Door, Features, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
 
-use crate::operation::{Operation, Pages, RW};
+use crate::operation::{Kind, Operation, Pages, RW};
 use crate::source::FILE_PAGES;
 
 /// Pages of the field that each space has.
@@ -27,8 +27,12 @@ pub const FIELD: Range<usize> = 0..PAGES;
 pub const WORDS: usize = 2;
 /// Spaces at most. Two are there from the start; the others are their children, as long as they live.
 pub const SPACES: usize = 4;
+/// Pins at most that a device has at a time.
+pub const PINS: usize = 3;
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
+/// The swap device's number.
+const DEVICE: u8 = 0;
 /// ASIDs run out soon.
 const ASID_BITS: &str = "4";
 
@@ -53,12 +57,20 @@ impl Size {
     }
 }
 
-/// A machine and what runs on it.
-pub struct World {
+/// A machine with memory management and its swap device.
+pub struct Board {
+    size: Size,
+    machine: Machine,
+    device: Arc<Drive>,
+    memory: Memory,
+}
+
+/// What runs on a board.
+pub struct World<'b> {
     pub size: Size,
-    pub machine: Machine,
-    pub device: Arc<Drive>,
-    pub memory: Memory,
+    pub machine: &'b Machine,
+    pub device: &'b Drive,
+    pub memory: &'b Memory,
     /// The file that spaces map, and the space that keeps it by a map of its own.
     file: (FileId, Arc<Space>),
     /// By number; `None` for one that is not there.
@@ -87,8 +99,8 @@ pub fn failed<E: std::fmt::Debug>(what: &str) -> impl FnOnce(E) -> String {
     move |error| format!("{what}: {error:?}")
 }
 
-impl World {
-    /// A machine whose spaces have their fields mapped, nothing touched.
+impl Board {
+    /// A machine on which nothing runs yet.
     pub fn new(size: Size, features: Features, cpus: usize, seed: u64) -> Self {
         let Size { ram, slots } = size;
         let machine =
@@ -100,12 +112,20 @@ impl World {
         memory.swap.add_device(Box::new(device.clone())).expect("a place for the device");
         memory.policy().parse("asid_bits", ASID_BITS).expect("a right value");
         memory.policy().parse("thp", "64K=always").expect("a right value");
-        let stock = stock(&memory);
+        Self { size, machine, device, memory }
+    }
+}
+
+impl<'b> World<'b> {
+    /// Two spaces that have their fields mapped, nothing touched.
+    pub fn new(board: &'b Board) -> Self {
+        let Board { size, machine, device, memory } = board;
+        let stock = stock(memory);
         let spaces = std::array::from_fn(|number| (number < 2).then(|| memory.create_space().expect("a space")));
-        let file = make_file(&memory).expect("a file");
-        let world = Self { size, machine, device, memory, file, spaces, stock };
+        let file = make_file(memory).expect("a file");
+        let world = Self { size: *size, machine, device, memory, file, spaces, stock };
         for space in [0, 1] {
-            world.call(space, &Operation::Map(Pages(0, PAGES), RW)).expect("mmap");
+            world.call(space, &Operation::Map(Pages(0, PAGES), RW, Kind::Ordinary)).expect("mmap");
         }
         world
     }
@@ -138,7 +158,7 @@ impl World {
     /// Whether a page of a space is anonymous memory, there or swapped out.
     pub fn is_own(&self, space: usize, page: usize) -> bool {
         let address = at(page, 0).page();
-        let table = self.space(space).tables.find(&self.memory, address);
+        let table = self.space(space).tables.find(self.memory, address);
         let entry = table.map_or(Descriptor::NONE, |table| self.memory.door.load(table.slot(address)));
         let of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
         !(entry.is_none() || of_file())
@@ -151,14 +171,22 @@ impl World {
         layout.areas.find(VirtAddr::new(start)).is_some_and(|area| area.end.as_u64() >= start + length)
     }
 
-    /// Carries an operation out that is neither a program's access nor begins or ends a space. Spaces stay active as they are, but after
+    /// A device pins pages.
+    pub fn pin(&self, space: usize, pages: Pages, access: Access) -> Result<Pinned<'b>, Errno> {
+        let address = at(pages.0, 0).page();
+        self.memory.pin_user_pages(self.space(space), address, pages.1, access == Access::Write)
+    }
+
+    /// Carries an operation out that is neither a program's or a device's access nor begins or ends a space. Spaces stay active as they are, but after
     /// `Enter` and `Rollover`.
     pub fn call(&self, space: usize, operation: &Operation) -> Result<(), Errno> {
-        let (memory, space) = (&self.memory, self.space(space));
+        let (memory, space) = (self.memory, self.space(space));
         match *operation {
             Operation::Write(..) | Operation::Read(_) | Operation::Fork(_) | Operation::Exit(_) => Ok(()),
-            Operation::Map(pages, prot) => {
-                let flags = MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED;
+            Operation::Pin(..) | Operation::Unpin(_) | Operation::DeviceWrite(..) | Operation::DeviceRead(_) => Ok(()),
+            Operation::Map(pages, prot, kind) => {
+                let private = if kind == Kind::Droppable { MapFlags::DROPPABLE } else { MapFlags::PRIVATE };
+                let flags = private | MapFlags::ANONYMOUS | MapFlags::FIXED;
                 let (address, length) = range(pages);
                 memory.mmap(space, MapRequest { address, length, prot, flags }).map(drop)
             }
@@ -201,6 +229,18 @@ impl World {
                 memory.shrink_deferred_splits(pages);
                 Ok(())
             }
+            Operation::Press(pages) => {
+                memory.shrink(pages);
+                Ok(())
+            }
+            Operation::Swapoff => {
+                if memory.swapoff(DEVICE).is_ok() {
+                    let left: i64 = self.spaces.iter().flatten().map(|space| space.swap_entries()).sum();
+                    assert_eq!(left, 0, "swap entries after swapoff");
+                    memory.swapon(DEVICE).expect("swapon of what is off");
+                }
+                Ok(())
+            }
             Operation::Forget => {
                 memory.door.invalidate(TlbOp::all(Scope::Local), Cause::Test);
                 Ok(())
@@ -236,7 +276,7 @@ impl World {
     fn reclaim(&self, space: &Arc<Space>, pages: Pages) {
         let mut list = FolioList::new();
         for address in pages.iter().map(|page| at(page, 0)) {
-            let Some(table) = space.lock_table(&self.memory, address) else { continue };
+            let Some(table) = space.lock_table(self.memory, address) else { continue };
             let entry = self.memory.door.load(table.slot(address));
             if entry.is_present() && !entry.is_special() {
                 let folio = self.memory.frames.folio_of(entry.frame());
@@ -245,7 +285,7 @@ impl World {
                 }
             }
         }
-        reclaim_folios(&self.memory, &mut list);
+        reclaim_folios(self.memory, &mut list);
     }
 
     /// A fault of a program. `None` if it failed for nothing but an injected failure: the program may try again.
@@ -270,7 +310,7 @@ impl World {
     /// Everything counted again. No CPU may run.
     pub fn audit(&self) -> Result<(), String> {
         let spaces: Vec<_> = self.spaces.iter().flatten().cloned().collect();
-        audit::recount(&self.memory, &spaces).map_err(|finding| finding.to_string())?;
+        audit::recount(self.memory, &spaces).map_err(|finding| finding.to_string())?;
         if self.memory.defects() == 0 { Ok(()) } else { Err(format!("{} defects noted", self.memory.defects())) }
     }
 
@@ -282,7 +322,7 @@ impl World {
         while self.device.pending() > 0 {
             self.tick();
         }
-        let left = stock(&self.memory);
+        let left = stock(self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }
     }

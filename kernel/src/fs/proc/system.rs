@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use mm::policy::Enabled;
+use mm::swap::RamDevice;
 
 use super::{kilobytes, put};
 
@@ -58,7 +59,7 @@ pub fn swaps(out: &mut String, memory: &Memory) {
     out.push_str("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
     if memory.swap_total > 0 {
         let used = (memory.swap_total - memory.swap_free) << 2;
-        put(out, format_args!("{:<40}partition\t{}\t\t{used}\t\t-2\n", "/dev/ram0", memory.swap_total << 2));
+        put(out, format_args!("{:<40}partition\t{}\t\t{used}\t\t-2\n", RamDevice::PATH, memory.swap_total << 2));
     }
 }
 

@@ -45,7 +45,7 @@ mod program {
                 Ok(is_killed) => killed += u64::from(is_killed),
                 failed => result = failed,
             }
-            let now = free();
+            let now = settled(before);
             if now != before {
                 eprintln!("fuzz: seed {seed}: free memory and swap were {before:?}, are {now:?}");
                 return 1;
@@ -81,6 +81,17 @@ mod program {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What is free once all that was on its way to a swap device has arrived there: at the latest after a while.
+    fn settled(wanted: [u64; 2]) -> [u64; 2] {
+        for _ in 0..PATIENCE {
+            if free() == wanted {
+                break;
+            }
+            let _ = process::sleep(1_000_000);
+        }
+        free()
     }
 
     /// Every process but this one.

@@ -446,6 +446,7 @@ fn droppable_flags(bench: &Bench<'_>) -> Outcome {
         };
         same("MAP_DROPPABLE and more", bench.memory().mmap(&space, request), Err(Errno::EINVAL))?;
     }
+    same("MADV_KEEPONFORK", field.advise(0, 16, advice::KEEPONFORK), Err(Errno::EINVAL))?;
     // Nothing of it is ever named by a swap entry.
     field.fill(0, 16)?;
     field.page_out(0, 16)?;

@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
     Case { name: "4.23 a pinned page after a fork is the parent's", run: parent_writes },
     Case { name: "4.23 a page pinned to be read is the space's alone", run: unshared },
     Case { name: "4.23 a read-only page pinned to be read is not copied", run: read_only },
+    Case { name: "4.23 a page pinned to be read needs no fault to be read", run: touched },
     Case { name: "4.23 a page never touched is pinned as zero", run: zero_page },
     Case { name: "4.23 a swapped page comes back to be pinned", run: swapped },
     Case { name: "4.23 reclaim leaves pinned folios alone", run: not_reclaimed },
@@ -99,6 +100,17 @@ fn read_only(bench: &Bench<'_>) -> Outcome {
     parent.store(9, 0, b"parent")?;
     same("frame", parent.entry(9).frame(), pinned.frame(9))?;
     child.verify(0, PAGES)
+}
+
+fn touched(bench: &Bench<'_>) -> Outcome {
+    let parent = bench.filled(Size(64), PAGES)?;
+    let child = parent.fork()?;
+    parent.exit();
+    must(!child.entry(3).is_young(), "a fork leaves entries young")?;
+    let copies = bench.memory().count().faults_copy.get();
+    let _pinned = pin(&child, 3, 1, false).map_err(failed("pin"))?;
+    same("copies", bench.memory().count().faults_copy.get() - copies, 0)?;
+    must(child.entry(3).is_young(), "an access would fault")
 }
 
 fn zero_page(bench: &Bench<'_>) -> Outcome {

@@ -26,6 +26,8 @@ pub const CASES: &[Case] = &[
     Case { name: "T-S-20 an entry in the middle is gone", run: hole },
     Case { name: "T-S-20 an entry in the middle is another swap entry", run: foreign_swap_entry },
     Case { name: "1.2 a batch of four, then one that can not join it", run: four_and_one },
+    Case { name: "1.2 a batch of four, then one that a device has", run: four_and_lent },
+    Case { name: "1.2 a page that a device had comes back, or goes with its area", run: lent },
     Case { name: "T-S-21 some entries dirty", run: some_dirty },
     Case { name: "T-S-22 all entries clean", run: all_clean },
     Case { name: "T-S-23 flush=immediate", run: immediate },
@@ -226,6 +228,38 @@ fn four_and_one(bench: &Bench<'_>) -> Outcome {
         field.verify(0, 5)?;
         field.verify_zero(5, 3)
     })
+}
+
+fn four_and_lent(bench: &Bench<'_>) -> Outcome {
+    each_way(bench, |way| {
+        let field = bench.filled(Size(32), 8)?;
+        field.advise(5, 3, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
+        field.lend_page(4);
+        field.must_look(0, 8, "P4 D1 N3")?;
+        let folio = field.folio(0);
+        same("references before", folio.refs(), 5)?;
+        let out = unmap(bench, &field)?;
+        let drops = if way == "page" { 5 } else { 2 };
+        out.cost.must_be(&format!("f={drops} k={drops} x=5"))?;
+        // One of the swap cache for each page.
+        same("references afterwards", folio.refs(), 8)?;
+        field.must_look(0, 8, "E5 N3")?;
+        field.verify(0, 5)?;
+        field.verify_zero(5, 3)
+    })
+}
+
+fn lent(bench: &Bench<'_>) -> Outcome {
+    let field = bench.filled(Size(32), 8)?;
+    field.lend_page(4);
+    field.lend_page(6);
+    field.verify(4, 1)?;
+    field.store(4, 0, b"mine")?;
+    field.must_look(0, 8, "P6 D1 P1")?;
+    let folio = field.folio(0);
+    field.unmap(6, 1)?;
+    same("references", folio.refs(), 7)?;
+    field.must_look(0, 8, "P6 N1 P1")
 }
 
 fn foreign_swap_entry(bench: &Bench<'_>) -> Outcome {

@@ -21,6 +21,8 @@ pub const CASES: &[Case] = &[
     Case { name: "T-Z-3 munmap of swap entries", run: swap_entries },
     Case { name: "T-Z-3 munmap while the folio is cached", run: cached },
     Case { name: "T-Z-4 exit flushes once", run: exit },
+    Case { name: "T-Z-4 exit flushes once, whatever others use too", run: exit_shared },
+    Case { name: "T-Z-1 munmap of many shared folios flushes once", run: unmap_shared },
     Case { name: "T-Z-5 mprotect of a whole block", run: protect_whole },
     Case { name: "T-Z-6 mprotect of one page", run: protect_one },
     Case { name: "T-Z-7 writable again where exclusive", run: protect_half_shared },
@@ -131,6 +133,32 @@ fn exit(bench: &Bench<'_>) -> Outcome {
     cost.must_be("T=1 asid=1 I=1 D=1 U=0")?;
     same("free frames", memory.frames.free_count(), free)?;
     same("free slots", memory.swap.free_count(), slots)
+}
+
+/// Pages of the folios that a child shares with its parent below.
+const SHARED: usize = 24 * 16;
+
+fn exit_shared(bench: &Bench<'_>) -> Outcome {
+    let parent = bench.filled(Size(64), SHARED)?;
+    let free = bench.memory().frames.free_count();
+    let child = parent.fork()?;
+    child.touch(0, SHARED)?;
+    let ((), cost) = bench.measure(|| child.exit());
+    cost.must_be("T=1 asid=1 I=1 D=1 U=0")?;
+    same("free frames", bench.memory().frames.free_count(), free)?;
+    parent.verify(0, SHARED)
+}
+
+fn unmap_shared(bench: &Bench<'_>) -> Outcome {
+    let parent = bench.filled(Size(64), SHARED)?;
+    let child = parent.fork()?;
+    child.touch(0, SHARED)?;
+    let (done, cost) = bench.measure(|| child.unmap(0, SHARED));
+    done?;
+    // A table goes as well, so that without range TLBI the whole ASID is flushed.
+    cost.must_be(&format!("U=0 x={SHARED} T=1 I=1 D=1"))?;
+    same("references", parent.folio(0).refs(), 16)?;
+    parent.verify(0, SHARED)
 }
 
 fn protect_whole(bench: &Bench<'_>) -> Outcome {

@@ -25,7 +25,7 @@ fn a_run_of_swap_entries_is_refused() {
     .unwrap();
 }
 
-/// T-RB-13: nothing to share, where a loop that counts down would not end.
+/// Marks and map counts of no page, as for T-RB-13, which is beside `share` in `mm::unmap`.
 #[test]
 fn a_run_of_nothing_is_refused() {
     one_on_max(|bench| must_panic(bench, |field| field.folio(0).clear_exclusive(3, 0))).unwrap();

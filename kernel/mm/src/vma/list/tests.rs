@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use super::*;
+use crate::vma::Prot;
 
 const BASE: u64 = 0x10_0000;
 
