@@ -8,6 +8,7 @@ use core::ffi::CStr;
 pub mod number {
     pub const DUP3: u64 = 24;
     pub const FCNTL: u64 = 25;
+    pub const IOCTL: u64 = 29;
     pub const FTRUNCATE: u64 = 46;
     pub const CHDIR: u64 = 49;
     pub const OPENAT: u64 = 56;
@@ -59,6 +60,7 @@ pub mod number {
     pub const MADVISE: u64 = 233;
     pub const WAIT4: u64 = 260;
     pub const GETRANDOM: u64 = 278;
+    pub const USERFAULTFD: u64 = 282;
     pub const MEMFD_CREATE: u64 = 279;
     pub const MLOCK2: u64 = 284;
 }

@@ -110,7 +110,9 @@ impl Memory {
         choose: impl Fn(&Area) -> Option<Watch>,
     ) -> Result<(), Errno> {
         let mut from = start;
-        while let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() {
+        // What was changed may be one area with what lies behind it by then: the end alone says where to stop.
+        while from < end {
+            let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end).copied() else { break };
             let (first, last) = (area.start.max(from), area.end.min(end));
             if let Some(Watch { monitor, modes }) = choose(&area) {
                 let change = layout.areas.plan_change(&area, first, last, |area| {

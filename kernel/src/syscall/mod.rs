@@ -16,6 +16,7 @@ mod process;
 mod signal;
 mod time;
 mod user;
+mod userfault;
 
 use alloc::format;
 
@@ -56,6 +57,7 @@ static TABLE: [Option<Call>; NUMBERS] = table(&[
     signal::CALLS,
     time::CALLS,
     info::CALLS,
+    userfault::CALLS,
 ]);
 
 const fn table(families: &[&[Call]]) -> [Option<Call>; NUMBERS] {

@@ -35,7 +35,6 @@ const NAMES: &[(usize, &str)] = &[
     (270, "process_vm_readv"),
     (280, "bpf"),
     (281, "execveat"),
-    (282, "userfaultfd"),
     (283, "membarrier"),
     (288, "pkey_mprotect"),
     (289, "pkey_alloc"),

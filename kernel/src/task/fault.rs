@@ -8,6 +8,7 @@ use super::process::Process;
 use super::signals::Info;
 use super::stack::{STACK_GUARD, STACK_SIZE, STACK_TOP};
 use super::status::Signal;
+use super::userfault;
 use crate::arch::user::{Access, FaultKind, Trap, UserFault};
 
 /// A signal with its `si_code`.
@@ -109,7 +110,10 @@ fn memory_fault(process: &Process, fault: UserFault) -> Result<(), Bug> {
             Err(Bug { lost, ..Bug::at(LOST_MEMORY, "the memory that was there is bad", access, fault.address) })
         }
         Err(FaultError::SwapRead) => bug(BAD_MEMORY, "the page could not be read back from the swap device"),
-        Err(FaultError::Watched(_)) => bug(BAD_MEMORY, "whoever watches the memory has not answered"),
+        Err(FaultError::Watched(notice)) => {
+            userfault::ask(process, notice);
+            Ok(())
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! 1. What is pure (reading ELF files and archives, laying out a stack, signals, families) knows nothing of the machine and is tested on
 //!    the host.
-//! 2. Only `space` talks to memory management; only `load`, `deliver`, `fork` and the system calls write to a program's memory.
+//! 2. Only `space` and, for memory that is watched, `userfault` talk to memory management; only `load`, `deliver`, `fork` and
+//!    the system calls write to a program's memory.
 //! 3. System calls are a floor above: whoever runs a program says what handles them.
 //! 4. A process is a task of the scheduler's, and its task alone uses it. Others have its `handle`.
 //! 5. The kernel runs with interrupts masked and leaves a task only where the task says so. No lock is held there but those of memory
@@ -56,6 +57,8 @@ mod run;
 pub mod schedule;
 #[cfg(target_os = "none")]
 pub mod space;
+#[cfg(target_os = "none")]
+pub mod userfault;
 #[cfg(target_os = "none")]
 pub mod wait;
 #[cfg(target_os = "none")]

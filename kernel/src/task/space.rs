@@ -112,7 +112,7 @@ impl UserSpace {
     }
 
     /// What a task that is to run in it needs.
-    pub(super) fn inner(&self) -> &Arc<Space> {
+    pub fn inner(&self) -> &Arc<Space> {
         &self.0
     }
 

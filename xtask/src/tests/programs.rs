@@ -237,6 +237,14 @@ static CASES: &[Case] = &[
         messages: &["out of memory: pressure is killed", "memory is used up"],
         ..pressed("short of memory: until the first program is killed", "96M", "", &["pressure", "alone-hog"])
     },
+    // Memory that a program watches itself.
+    Case { swap: "512M", words: "thp=64K=always", ..good("userfaultfd, a child as the monitor", &["uffd"]) },
+    Case {
+        machine: A72,
+        swap: "512M",
+        words: "thp=64K=always unmap=gather uffd_batch=off",
+        ..good("userfaultfd, a child as the monitor, on cortex-a72", &["uffd"])
+    },
     // A swap device with bad slots: the first 64K folio has slots 16 to 31.
     Case {
         swap: "512M,unreadable=19-19",

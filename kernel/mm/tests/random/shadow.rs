@@ -236,7 +236,7 @@ impl Shadow {
             }
             _ => self.pages[pages.iter()].iter_mut().flatten().try_for_each(|page| page.note(advice))?,
         }
-        if matches!(advice, advice::FREE | advice::WIPEONFORK) && self.anonymous_until_a_file(pages).1 < pages.1 {
+        if matches!(advice, advice::FREE | advice::WIPEONFORK) && self.has_page_of_file(pages) {
             return Err(Errno::EINVAL);
         }
         // A hole stops nothing.
@@ -247,6 +247,11 @@ impl Shadow {
         if let Some(page) = &mut self.pages[page] {
             *page = page.empty();
         }
+    }
+
+    /// Whether a file is mapped at any of these pages.
+    pub fn has_page_of_file(&self, pages: Pages) -> bool {
+        self.anonymous_until_a_file(pages).1 < pages.1
     }
 
     /// Those of the pages before the first where a file is mapped.

@@ -36,6 +36,7 @@ pub const CASES: &[Case] = &[
     Case { name: "4.18 an area is watched no longer", run: unregistered },
     Case { name: "4.18 what is refused", run: refused },
     Case { name: "4.6 nobody watches a child", run: child },
+    Case { name: "4.6 marks beside a child, through page-out", run: beside_child },
     Case { name: "4.17 nobody watches what has moved", run: moved },
     Case { name: "4.20 a split keeps the marks", run: split },
 ];
@@ -316,6 +317,10 @@ fn unregistered(bench: &Bench<'_>) -> Outcome {
     memory.uffd_release(&field.space, MONITOR);
     field.must_be_marked(0, 48, 0)?;
     field.fill(0, 48)?;
+    same("areas", field.space.layout().read().areas.len(), 1)?;
+    // What is watched no longer becomes one area with what lies behind it.
+    field.watch(0, 16, AreaFlags::UFFD_WP)?;
+    memory.uffd_unregister(&field.space, field.bytes(0, 16), MONITOR).map_err(failed("unregister"))?;
     same("areas", field.space.layout().read().areas.len(), 1)
 }
 
@@ -354,6 +359,37 @@ fn child(bench: &Bench<'_>) -> Outcome {
     field.write_protect(0, 32, false)?;
     field.verify(0, 32)?;
     field.fill(0, 32)
+}
+
+/// What is protected and shared with a child goes out and comes back for both, and stays protected in the parent alone.
+fn beside_child(bench: &Bench<'_>) -> Outcome {
+    for size in [Size(4), Size(64)] {
+        let field = bench.filled(size, 16)?;
+        field.watch(0, 16, AreaFlags::UFFD_WP)?;
+        field.write_protect(0, 16, true)?;
+        let child = field.fork()?;
+        for page in [2, 11] {
+            field.page_out(0, 16)?;
+            let before = field.how_many(0, 16, Descriptor::is_uffd);
+            field.verify(0, 16)?;
+            within(&format!("{size:?} {before}"), field.must_be_told(page, Access::Write, true))?;
+            field.write_protect(page, 1, false)?;
+            field.fill(page, 1)?;
+        }
+        field.must_be_marked(0, 16, 14)?;
+        child.must_be_marked(0, 16, 0)?;
+        child.verify(0, 16)?;
+        field.write_protect(0, 16, true)?;
+        field.must_be_told(2, Access::Write, true)?;
+        child.fill(0, 1)?;
+        child.exit();
+        let range = field.bytes(0, 16);
+        bench.memory().uffd_unregister(&field.space, range, MONITOR).map_err(failed("unregister"))?;
+        field.must_be_marked(0, 16, 0)?;
+        field.fill(0, 16)?;
+        field.verify(0, 16)?;
+    }
+    Ok(())
 }
 
 fn moved(bench: &Bench<'_>) -> Outcome {

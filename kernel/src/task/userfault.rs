@@ -1,0 +1,169 @@
+//! Monitors: who watches memory by userfaultfd, and the programs that sleep until he has answered.
+//!
+//! A monitor watches the space of the process that made it, whoever has its descriptor. A process that touches what is watched sleeps
+//! until its page is woken, and tries again. The kernel's own copies do not sleep: they end with EFAULT.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::{Arc, Weak};
+use core::num::NonZeroU32;
+
+use mm::Errno;
+use mm::fault::Access;
+use mm::uffd::{self, Notice};
+use mm::vma::AreaFlags;
+
+use super::process::Process;
+use super::space::UserSpace;
+use super::wait::WaitQueue;
+use crate::arch::cpu::SpinLock;
+
+/// All monitors, by number.
+static MONITORS: SpinLock<BTreeMap<NonZeroU32, Weak<Monitor>>> = SpinLock::new(BTreeMap::new());
+
+/// One descriptor of userfaultfd.
+pub struct Monitor {
+    id: uffd::Monitor,
+    /// What it watches. It does not keep it alive.
+    space: Weak<UserSpace>,
+    state: SpinLock<State>,
+    /// Whoever reads waits here for something to be asked.
+    pub readers: WaitQueue,
+    sleepers: WaitQueue,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether its version was agreed on.
+    is_ready: bool,
+    questions: VecDeque<Question>,
+    next: u64,
+}
+
+/// Somebody sleeps for an answer.
+#[derive(Clone, Copy)]
+struct Question {
+    number: u64,
+    notice: Notice,
+    /// Whether it was read.
+    is_told: bool,
+}
+
+impl Monitor {
+    /// A new monitor of a process's memory.
+    ///
+    /// # Errors
+    /// `ENFILE` if there are too many.
+    pub fn new(process: &Process) -> Result<Arc<Self>, Errno> {
+        let mut monitors = MONITORS.lock();
+        let last = monitors.last_key_value().map_or(0, |(id, _)| id.get());
+        let id = last.checked_add(1).and_then(NonZeroU32::new).ok_or(Errno::ENFILE)?;
+        let monitor = Arc::new(Self {
+            id: uffd::Monitor(id),
+            space: Arc::downgrade(&process.space),
+            state: SpinLock::new(State::default()),
+            readers: WaitQueue::new("for a fault in memory that it watches"),
+            sleepers: WaitQueue::new("for whoever watches its memory"),
+        });
+        monitors.insert(id, Arc::downgrade(&monitor));
+        Ok(monitor)
+    }
+
+    /// Whether its version was agreed on: before that it does nothing.
+    pub fn is_ready(&self) -> bool {
+        self.state.lock().is_ready
+    }
+
+    /// Its version is agreed on. False if it was already.
+    #[must_use]
+    pub fn make_ready(&self) -> bool {
+        !core::mem::replace(&mut self.state.lock().is_ready, true)
+    }
+
+    /// What it watches.
+    ///
+    /// # Errors
+    /// `ESRCH` if it is gone.
+    pub fn space(&self) -> Result<Arc<UserSpace>, Errno> {
+        self.space.upgrade().ok_or(Errno::ESRCH)
+    }
+
+    /// Watches a range from now on.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn register(&self, range: (u64, u64), modes: AreaFlags) -> Result<(), Errno> {
+        crate::memory().uffd_register(self.space()?.inner(), range, self.id, modes)
+    }
+
+    /// Watches it no longer.
+    ///
+    /// # Errors
+    /// Linux's.
+    pub fn unregister(&self, range: (u64, u64)) -> Result<(), Errno> {
+        crate::memory().uffd_unregister(self.space()?.inner(), range, self.id)?;
+        self.wake(range);
+        Ok(())
+    }
+
+    /// Those who sleep for pages of a range try again.
+    pub fn wake(&self, (start, length): (u64, u64)) {
+        let is_meant = |question: &Question| question.notice.address.as_u64().wrapping_sub(start) < length;
+        self.state.lock().questions.retain(|question| !is_meant(question));
+        self.sleepers.wake_all();
+    }
+
+    /// Whether there is something to read.
+    pub fn is_asked(&self) -> bool {
+        self.state.lock().questions.iter().any(|question| !question.is_told)
+    }
+
+    /// The next question that was not read yet.
+    pub fn next_question(&self) -> Option<Notice> {
+        let mut state = self.state.lock();
+        let question = state.questions.iter_mut().find(|question| !question.is_told)?;
+        question.is_told = true;
+        Some(question.notice)
+    }
+
+    fn ask(&self, notice: Notice) -> u64 {
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next += 1;
+        state.questions.push_back(Question { number, notice, is_told: false });
+        drop(state);
+        self.readers.wake_all();
+        number
+    }
+
+    fn waits(&self, number: u64) -> bool {
+        self.state.lock().questions.iter().any(|question| question.number == number)
+    }
+
+    /// Nobody has its descriptor any more: nothing is watched, and nobody sleeps.
+    pub fn close(&self) {
+        MONITORS.lock().remove(&self.id.0);
+        if let Ok(space) = self.space() {
+            crate::memory().uffd_release(space.inner(), self.id);
+        }
+        self.wake((0, u64::MAX));
+    }
+}
+
+/// Sleeps until the monitor has answered, or a signal has come; the access is to be tried again in any case.
+pub(super) fn ask(process: &Process, notice: Notice) {
+    let monitor = MONITORS.lock().get(&notice.monitor.0).and_then(Weak::upgrade);
+    let Some(monitor) = monitor else { return };
+    let number = monitor.ask(notice);
+    let answered = || (!monitor.waits(number)).then_some(());
+    if process.sleep(&[&monitor.sleepers], monitor.sleepers.what(), None, answered).is_err() {
+        monitor.state.lock().questions.retain(|question| question.number != number);
+    }
+}
+
+/// The flags with which Linux tells a notice.
+pub fn flags(notice: &Notice) -> u64 {
+    const WRITE: u64 = 1;
+    const PROTECTED: u64 = 2;
+    let write = if notice.access == Access::Write { WRITE } else { 0 };
+    write | if notice.is_protected { PROTECTED } else { 0 }
+}
