@@ -210,7 +210,7 @@ mutants! {
         "Pages of a locked area are paged out.";
     LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 reclaim",
         "Reclaim unmaps a folio from a locked area.";
-    BatchOverflowForgotten = "batch-overflow-forgotten", "", "MS-42", "reclaim::a_batch_without_room",
+    BatchOverflowForgotten = "batch-overflow-forgotten", "", "", "reclaim::a_batch_without_room",
         "What a batch of gather has no room to remember is not flushed.";
     UseIgnored = "use-ignored", "", "", "4.26 what is used",
         "Reclaim takes no notice of access flags.";

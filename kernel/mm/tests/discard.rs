@@ -74,24 +74,26 @@ fn a_reference_before_the_decision_keeps_the_folio() {
 /// Who looks at the dirty flag first, and at the references then, may miss the one and the other (reference 4.28).
 #[test]
 fn a_write_through_a_reference_is_not_discarded() {
-    for (way, seed) in WAYS.iter().flat_map(|way| (1..=60).map(move |seed| (way, seed))) {
+    for (way, seed) in WAYS.iter().flat_map(|way| (1..=120).map(move |seed| (way, seed))) {
         let ground = ground(way);
         ground.free();
         let folio = ground.memory.frames.folio_of(ground.entry(0).frame());
         folio.get(1);
+        let bytes = 1 + seed % 8;
         let writes = || {
             while !ground.entry(PAGES - 1).is_none() {
                 mmu::relax();
             }
-            // Byte by byte, so that the end of it falls anywhere into what reclaim does meanwhile.
-            (0..8).for_each(|byte| ground.memory.door.write_bytes(folio.page(5).start().add_bytes(byte), &[0x55]));
+            // Byte by byte, and not always as many, so that the end of it falls anywhere into what reclaim does meanwhile.
+            (0..bytes).for_each(|byte| ground.memory.door.write_bytes(folio.page(5).start().add_bytes(byte), &[0x55]));
             folio.set_dirty(true);
             assert!(folio.put(1).is_none());
         };
         let schedule = Schedule::seeded(seed).one_in(3);
         let report = ground.machine.run_by(schedule, vec![program(|| ground.page_out()), program(writes)]);
         report.unwrap_or_else(|failure| panic!("{way}, seed {seed}: {failure}"));
-        assert_eq!(ground.read(5), u64::from_ne_bytes([0x55; 8]), "{way}, seed {seed}");
+        let written = ground.read(5).to_le_bytes()[..bytes as usize].iter().all(|&byte| byte == 0x55);
+        assert!(written, "{way}, seed {seed}");
     }
 }
 
