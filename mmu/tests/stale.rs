@@ -262,7 +262,7 @@ fn a_walk_through_an_unlinked_table_goes_on() {
 
 /// It may be held as one entry or as sixteen, so each page is covered by an operation that names it, and by no other.
 #[test]
-fn a_folded_block_is_held_until_each_page_is_covered() {
+fn t_t_9_a_folded_block_is_held_until_each_page_is_covered() {
     let mut ground = Ground::new(1);
     let space = ground.active_space();
     let frames = ground.frames(CONT_PTES);
