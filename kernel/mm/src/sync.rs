@@ -245,6 +245,8 @@ impl Held {
             }
             counts[rank as usize] += 1;
         });
+        #[cfg(not(target_os = "none"))]
+        ranks::note_taken(rank);
         Self { rank }
     }
 
@@ -277,6 +279,12 @@ impl Drop for Held {
         ranks::with(|counts| counts[self.rank as usize] -= 1);
         mmu::switch_point();
     }
+}
+
+/// How often this thread has waited for locks of a rank, for tests that count them.
+#[cfg(not(target_os = "none"))]
+pub fn locks_taken(rank: Rank) -> u64 {
+    ranks::taken(rank)
 }
 
 /// Panics where a search for memory would wait for what its caller holds: it looks for the areas and the tables that map any folio.
@@ -329,12 +337,31 @@ mod ranks {
     pub(super) const COUNT: usize = super::Rank::Frames as usize + 1;
 
     #[cfg(not(target_os = "none"))]
+    extern crate std;
+
+    #[cfg(not(target_os = "none"))]
     pub(super) fn with<R>(look: impl FnOnce(&mut [u32; COUNT]) -> R) -> R {
-        extern crate std;
         std::thread_local! {
             static HELD: core::cell::RefCell<[u32; COUNT]> = const { core::cell::RefCell::new([0; COUNT]) };
         }
         HELD.with(|held| look(&mut held.borrow_mut()))
+    }
+
+    #[cfg(not(target_os = "none"))]
+    std::thread_local! {
+        static TAKEN: core::cell::Cell<[u64; COUNT]> = const { core::cell::Cell::new([0; COUNT]) };
+    }
+
+    #[cfg(not(target_os = "none"))]
+    pub(super) fn note_taken(rank: super::Rank) {
+        let mut taken = TAKEN.get();
+        taken[rank as usize] += 1;
+        TAKEN.set(taken);
+    }
+
+    #[cfg(not(target_os = "none"))]
+    pub(super) fn taken(rank: super::Rank) -> u64 {
+        TAKEN.get()[rank as usize]
     }
 
     #[cfg(target_os = "none")]

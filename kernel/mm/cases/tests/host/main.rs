@@ -3,6 +3,7 @@
 //!
 //! `CASE=text cargo test -p cases` runs the cases whose names contain the text.
 
+mod locks;
 mod refusals;
 
 use std::cell::Cell;
