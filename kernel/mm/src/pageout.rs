@@ -39,14 +39,13 @@ impl<'m> Pageout<'m> {
 
     /// Pages out `start..end`, which lies in one area of `space`.
     pub fn range(&mut self, space: &Arc<Space>, start: VirtAddr, end: VirtAddr) {
-        let mut address = space.tables.next(self.memory, start);
+        let mut address = start;
         while address < end {
             let stop = end.min(address.table_end());
             if self.isolated.pages() + mmu::ENTRIES > self.limit {
                 self.reclaim();
             }
-            visit(self.memory, space, (address, stop), self);
-            address = space.tables.next(self.memory, stop);
+            address = visit(self.memory, space, (address, stop), self);
         }
     }
 

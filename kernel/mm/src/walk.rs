@@ -13,17 +13,17 @@ use crate::split::split_at;
 
 /// Gives `work` each last-level table of `start..end` that there is, locked, with the addresses of it that are in the range; it returns
 /// the address to go on from. What reclaim has deferred is completed before, so that what is not present is not cached either
-/// (reference 3.6).
+/// (reference 3.6). Returns where the next table may be: at the end of the range, or beyond where there is none.
 pub(crate) fn for_each_table(
     memory: &Memory,
     space: &Space,
     range: (VirtAddr, VirtAddr),
     mut work: impl FnMut(TableGuard<'_>, VirtAddr, VirtAddr) -> VirtAddr,
-) {
+) -> VirtAddr {
     for_each_table_as_is(memory, space, range, |table, address, stop| {
         space.tlb.flush(memory, space);
         work(table, address, stop)
-    });
+    })
 }
 
 /// The same, for who only looks: nothing is completed.
@@ -32,7 +32,7 @@ pub(crate) fn for_each_table_as_is(
     space: &Space,
     (start, end): (VirtAddr, VirtAddr),
     mut work: impl FnMut(TableGuard<'_>, VirtAddr, VirtAddr) -> VirtAddr,
-) {
+) -> VirtAddr {
     let mut address = start;
     while address < end {
         address = match space.lock_table(memory, address) {
@@ -40,6 +40,7 @@ pub(crate) fn for_each_table_as_is(
             None => space.tables.next(memory, address),
         };
     }
+    address
 }
 
 /// Who is shown what the tables have.
@@ -56,14 +57,15 @@ pub(crate) trait Visitor<'m> {
     fn leave(&mut self) {}
 }
 
-/// Shows `visitor` what the tables have for a range, each locked and with nothing deferred.
+/// Shows `visitor` what the tables have for a range, each locked and with nothing deferred. Returns where the next table may be: at the
+/// end of the range, or beyond.
 pub(crate) fn visit<'m>(
     memory: &'m Memory,
     space: &Space,
     range: (VirtAddr, VirtAddr),
     visitor: &mut impl Visitor<'m>,
-) {
-    for_each_table(memory, space, range, |table, start, stop| visit_locked(memory, table, (start, stop), visitor));
+) -> VirtAddr {
+    for_each_table(memory, space, range, |table, start, stop| visit_locked(memory, table, (start, stop), visitor))
 }
 
 /// Visits one table, until a folio has to be split, for which its lock is given up. Returns where to go on.

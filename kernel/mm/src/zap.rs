@@ -32,20 +32,15 @@ pub(crate) fn zap_range<'m>(
 ) {
     let (mut address, end) = range;
     while address < end {
-        if space.tables.find(memory, address).is_none() {
-            address = space.tables.next(memory, address);
-            continue;
-        }
         let next = end.min(address.table_end());
         gather.make_room((next.page_number() - address.page_number()) as usize);
-        for_each_table(memory, space, (address, next), |table, start, stop| {
+        address = for_each_table(memory, space, (address, next), |table, start, stop| {
             zap_table(memory, &table, start, stop, gather);
             if areas == Areas::Shared {
                 gather.flush_now();
             }
             stop
         });
-        address = next;
     }
 }
 
