@@ -196,6 +196,20 @@ mutants! {
         "A pin is taken on what an entry said before, without another look at it.";
     CutSkipsPrivate = "cut-skips-private", "", "", "FILE what is cut off",
         "ftruncate takes what it cuts off out of shared areas alone.";
+    CutSkipsSwapped = "cut-skips-swapped", "", "", "FILE a cut inside a page that is in swap",
+        "ftruncate leaves what it cuts of a page that is in swap.";
+    CutLeaksSlots = "cut-leaks-slots", "", "", "FILE what is cut off in swap gives its slots back",
+        "The slots of pages that are cut off a file keep their counts.";
+    SwappedPagesForgotten = "swapped-pages-forgotten", "", "", "FILE page-out in all ways",
+        "A folio leaves its file for swap, and the file does not know where.";
+    FileCountKept = "file-count-kept", "", "", "FILE page-out in all ways",
+        "A folio comes back into its file, whose count of its slots stays.";
+    FilePageClean = "file-page-clean", "", "", "FILE what was written by a call goes to swap",
+        "A folio that comes into a file is taken for clean, and so is not written to swap.";
+    FilePageLeavesInUse = "file-page-leaves-in-use", "", "", "files::no_store_is_lost_to_a_page_out",
+        "A folio leaves its file without a look whether somebody has mapped it again.";
+    SwapoffSkipsFiles = "swapoff-skips-files", "", "", "T-P-9 swapoff of memory files",
+        "swapoff does not look for slots of memory files.";
     PrivateWritesFile = "private-writes-file", "", "", "FILE a private map reads",
         "A page of a file is mapped writable in a private area.";
     HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",

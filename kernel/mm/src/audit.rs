@@ -136,7 +136,7 @@ fn is(rule: Rule, what: &'static str, place: Place, found: bool, right: bool) ->
 struct Seen {
     /// Folios that entries map, or the swap cache or a file holds, by first frame.
     folios: BTreeMap<Pfn, SeenFolio>,
-    /// Slots that entries name.
+    /// Slots that entries, or files, name.
     slots: BTreeMap<SwapEntry, SeenSlot>,
     /// By size: for how many huge pages there is room in areas that reserve, and how much of it is not empty.
     huge_places: [u64; HugeSize::COUNT],
@@ -165,7 +165,7 @@ impl Seen {
 /// What entries say of a slot.
 #[derive(Clone, Copy, Debug, Default)]
 struct SeenSlot {
-    /// How many name it.
+    /// How many name it, a file's index among them.
     entries: u64,
     /// Whether one of them says that its page was exclusive.
     exclusive: bool,
@@ -179,8 +179,8 @@ pub fn recount(memory: &Memory, spaces: &[Arc<Space>]) -> Result<(), Finding> {
     let mut seen = Seen::default();
     spaces.iter().try_for_each(|space| tables::recount(memory, space, &mut seen))?;
     huge::recount(memory, &seen)?;
-    swapped::recount(memory, &mut seen)?;
     files::recount(memory, &mut seen)?;
+    swapped::recount(memory, &mut seen)?;
     folios::recount(memory, &seen)
 }
 

@@ -170,10 +170,11 @@ impl<'m> Folio<'m> {
         self.head_frame().refs.store(count as u32, Ordering::Release);
     }
 
-    /// The references that its mappings and the swap cache or its file account for. One that the caller holds comes on top (reference 4.3).
+    /// The references that its mappings, the swap cache and its file account for. One that the caller holds comes on top (reference 4.3).
     #[inline]
     pub fn expected_refs(&self) -> usize {
-        self.mapcount() + if self.state() & (state::SWAP_CACHE | state::FILE) != 0 { self.pages() } else { 0 }
+        let holders = (self.state() & (state::SWAP_CACHE | state::FILE)).count_ones() as usize;
+        self.mapcount() + holders * self.pages()
     }
 
     /// Pins it: somebody will access the memory by its physical address. Each pin is a reference too.

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use mmu::Operation;
 use mmu::mutant::{self, Mutant};
 
+use crate::file::Stays;
 use crate::folio::{Folio, FolioLock};
 use crate::frame::{Orphan, OrphanList};
 use crate::lru::FolioList;
@@ -59,7 +60,7 @@ fn reclaim_one_by_one(memory: &Memory, list: &mut FolioList) -> Shrunk {
         if !mutant::is(Mutant::NoFlushBeforeWriteOut) {
             deferred.flush(memory);
         }
-        dispose(memory, locked, &mut owed);
+        dispose(memory, locked, list, &mut owed);
         if owed.folios >= FREE_BATCH {
             deferred.free(memory, &mut owed.orphans);
             owed.folios = 0;
@@ -76,7 +77,7 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
         let Some(locked) = make_ready(memory, folio, list, &mut owed) else { continue };
         // A folio that was split has become many.
         if !locked.is_mapped() {
-            dispose(memory, locked, &mut owed);
+            dispose(memory, locked, list, &mut owed);
         } else if batch.try_reserve(1).is_ok() {
             batch.push(locked);
         } else {
@@ -89,11 +90,23 @@ fn reclaim_together<'m>(memory: &'m Memory, list: &mut FolioList, mut batch: Vec
         if locked.is_mapped() {
             owed.keep(memory, locked);
         } else {
-            dispose(memory, locked, &mut owed);
+            dispose(memory, locked, list, &mut owed);
         }
     }
+    dispose_parts(memory, list, &mut owed);
     flush.free(memory, &mut owed.orphans);
     owed.shrunk
+}
+
+/// Goes on with the parts of unmapped folios of files, which had to be split for slots.
+fn dispose_parts(memory: &Memory, list: &mut FolioList, owed: &mut Owed) {
+    while let Some(folio) = list.pop_front(&memory.frames) {
+        match make_ready(memory, folio, list, owed) {
+            Some(locked) if locked.is_mapped() => owed.keep(memory, locked),
+            Some(locked) => dispose(memory, locked, list, owed),
+            None => {}
+        }
+    }
 }
 
 /// What became of the folios so far: those to free wait for the flush.
@@ -149,6 +162,7 @@ fn make_ready<'m>(
         return None;
     };
     let is_busy = locked.maybe_pinned() || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
+    // A folio of a file gets them when nothing maps it any more, as nothing takes its entries' place.
     let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache() && !locked.is_file();
     if is_busy || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {
         owed.keep(memory, locked);
@@ -169,28 +183,46 @@ fn get_swap_slots(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, 
     if !folio.is_mapped() {
         return false;
     }
-    if take_slots(memory, folio, owed) {
-        return true;
+    let taken =
+        take_slots_in_parts(memory, folio, list, owed, || memory.swap.alloc(memory, folio).map_err(|_| Stays::NoSlots));
+    if taken.is_ok() {
+        // The slots have nothing of it yet, whatever its entries say. A folio that is in the cache already is as clean as it says.
+        folio.set_dirty(true);
+    }
+    taken.is_ok()
+}
+
+/// Takes slots for the folio by `take`; or, where there is no run of its size, for its first page, after a split.
+fn take_slots_in_parts(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    list: &mut FolioList,
+    owed: &mut Owed,
+    take: impl Fn() -> Result<(), Stays>,
+) -> Result<(), Stays> {
+    let taken = take_slots(memory, owed, &take);
+    if taken != Err(Stays::NoSlots) {
+        return taken;
     }
     let order = folio.order();
     let falls_back = folio.is_large() && !mutant::is(Mutant::FullSwapKeepsWhole);
     if !falls_back || !split_to(memory, folio, list, owed) {
-        return false;
+        return taken;
     }
     memory.count().swap_fallbacks.add(1);
     memory.count_size(order).swpout_fallback.add(1);
-    take_slots(memory, folio, owed)
+    take_slots(memory, owed, &take)
 }
 
 /// Takes slots; where there are none, those of folios that are in memory and only cached are freed first.
-fn take_slots(memory: &Memory, folio: &FolioLock<'_>, owed: &mut Owed) -> bool {
-    let take = || memory.swap.alloc(memory, folio).is_ok();
-    let taken = take() || (memory.swap.free_cached(memory, |orphan| owed.orphans.push(memory, orphan)) > 0 && take());
-    if taken {
-        // The slots have nothing of it yet, whatever its entries say. A folio that is in the cache already is as clean as it says.
-        folio.set_dirty(true);
+fn take_slots(memory: &Memory, owed: &mut Owed, take: impl Fn() -> Result<(), Stays>) -> Result<(), Stays> {
+    let taken = take();
+    let is_full = taken == Err(Stays::NoSlots);
+    if is_full && memory.swap.free_cached(memory, |orphan| owed.orphans.push(memory, orphan)) > 0 {
+        take()
+    } else {
+        taken
     }
-    taken
 }
 
 /// Splits the folio; its other pages join the list. False if it is in use.
@@ -200,12 +232,20 @@ fn split_to(memory: &Memory, folio: &FolioLock<'_>, list: &mut FolioList, owed: 
     freed.is_some()
 }
 
-/// Lets go of an unmapped folio.
-fn dispose(memory: &Memory, folio: FolioLock<'_>, owed: &mut Owed) {
+/// Lets go of an unmapped folio. One of a file leaves that first (Linux's shmem_writeout).
+fn dispose(memory: &Memory, folio: FolioLock<'_>, list: &mut FolioList, owed: &mut Owed) {
+    if folio.is_file() {
+        match take_slots_in_parts(memory, &folio, list, owed, || memory.move_to_swap(&folio)) {
+            Ok(()) => {}
+            // Its file has let go of it just now, or somebody is about to map it, or reads from it.
+            Err(Stays::Busy) => return owed.wait(memory, folio),
+            Err(Stays::NoSlots) => return owed.keep(memory, folio),
+        }
+    }
     if folio.is_swap_cache() {
         write_and_detach(memory, folio, owed);
     } else if folio.is_swap_backed() {
-        // Its file has it, which knows nowhere else to put it, or has let go of it just now.
+        // Its file is gone, and somebody else has the reference that is about to be the last.
         owed.wait(memory, folio);
     } else if folio.freeze(1) {
         let pages = folio.pages();

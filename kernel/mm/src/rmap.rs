@@ -19,7 +19,7 @@ use mmu::mutant::{self, Mutant};
 
 use crate::budget::{ANON_VMA, Budget};
 use crate::errno::Errno;
-use crate::file::{Backing, Files};
+use crate::file::{Backing, FileId, Files};
 use crate::inject::Point;
 use crate::memory::Memory;
 use crate::space::Space;
@@ -94,6 +94,8 @@ pub struct Members {
     owners: usize,
     /// For the space with this number, a child of the owners': what its areas own.
     heir: Option<(u64, AnonVmaId)>,
+    /// The file whose areas these are.
+    file: Option<FileId>,
 }
 
 impl Members {
@@ -148,6 +150,11 @@ impl AnonVma {
         self.members.read()
     }
 
+    /// The file whose areas these are, if they are one's.
+    pub(crate) fn file(&self) -> Option<FileId> {
+        self.members.read().file
+    }
+
     fn chain(&self) -> Chain {
         self.members.read().chain.clone()
     }
@@ -195,6 +202,13 @@ impl AnonVmas {
         self.create_below(&[], 1)
     }
 
+    /// Says whose areas these are.
+    pub(crate) fn set_file(&self, id: AnonVmaId, file: FileId) {
+        if let Some(anon) = self.get(id) {
+            anon.members.write().file = Some(file);
+        }
+    }
+
     /// One owns it no longer, without having an extent there.
     pub(crate) fn give_up(&self, id: AnonVmaId) {
         if let Some(anon) = self.get(id) {
@@ -211,7 +225,7 @@ impl AnonVmas {
         let mut slots = self.slots.lock();
         let id = slots.take().inspect_err(|_| self.count_out())?;
         chain.push(id);
-        let members = Members { extents: Vec::new(), chain: Arc::new(chain), owners, heir: None };
+        let members = Members { extents: Vec::new(), chain: Arc::new(chain), owners, heir: None, file: None };
         slots.used[id.0 as usize] = Some(Arc::new(AnonVma { members: RwLock::new(Rank::AnonVma, members) }));
         Ok(id)
     }

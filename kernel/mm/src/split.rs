@@ -91,8 +91,11 @@ fn split_everywhere<'m>(
     memory: &'m Memory,
     folio: &FolioLock<'m>,
 ) -> Option<impl Iterator<Item = Folio<'m>> + use<'m>> {
-    // A file has its pages whether they are mapped or not: nothing would come free, and nothing has to be in parts.
-    let (id, index) = folio.mapping().filter(|_| !folio.is_file())?;
+    if folio.is_file() {
+        // Nothing maps it where reclaim needs it in parts, and these stay where they are: its file need not be told.
+        return memory.while_alone_in_file(folio, || folio::split::split(memory, folio, 0, &|| {}));
+    }
+    let (id, index) = folio.mapping()?;
     let anon = memory.anon.get(id)?;
     let extents = anon.extents();
     let mut tables = lock_tables(memory, folio, index, &extents)?;
@@ -124,7 +127,7 @@ fn hand_out<'m>(memory: &Memory, parts: impl Iterator<Item = Folio<'m>>, mut lis
     for part in parts {
         memory.swap.free_unneeded(part);
         match &mut list {
-            Some(list) if part.is_mapped() || part.is_swap_cache() => list.push_back(part),
+            Some(list) if part.is_mapped() || part.is_swap_cache() || part.is_file() => list.push_back(part),
             _ => {
                 if let Some(orphan) = part.put(1) {
                     orphans.push(memory, orphan);

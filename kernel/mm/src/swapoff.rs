@@ -2,16 +2,18 @@
 //!
 //! Spaces are listed from their beginning to their end, and one that may have swap entries says so before its first is written
 //! (`Space::prepare_for_swap`). They are looked through, table by table, until no slot of the device is in use: while that goes on, a
-//! fork may copy entries, and a reclaim that had its slots already may write some.
+//! fork may copy entries, and a reclaim that had its slots already may write some. So are the memory files, each by its index.
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{TABLE_SPAN, VirtAddr};
 
 use crate::errno::Errno;
 use crate::frame::OrphanList;
 use crate::memory::Memory;
+use crate::policy::Advice;
 use crate::space::Space;
 use crate::swap::SwapEntry;
 use crate::sync::{Lock, Rank, give_way};
@@ -91,6 +93,10 @@ impl Memory {
         let mut left = self.swap.used(device);
         let mut fruitless = 0;
         while left > 0 {
+            if !mutant::is(Mutant::SwapoffSkipsFiles) {
+                let orders = self.policy().sizes().orders(Advice::None);
+                self.files.all()?.iter().try_for_each(|file| file.take_back(self, device, orders))?;
+            }
             for space in self.spaces.that_may_swap()? {
                 let layout = space.layout().read();
                 layout.areas.iter().try_for_each(|area| self.take_area_back(&space, area, device))?;

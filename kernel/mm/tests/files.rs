@@ -149,7 +149,7 @@ fn no_store_is_lost_to_a_page_out() {
             let stored = (2..6).contains(&page) || (9..13).contains(&page);
             let wanted = if stored { 7 * page } else { page ^ 0xABCD };
             let mut word = [0; 8];
-            file.read(page * 4096, &mut word);
+            assert_eq!(file.read(page * 4096, &mut word), Ok(8));
             assert_eq!((bench.read(page), u64::from_le_bytes(word)), (Ok(wanted), wanted), "page {page}, seed {seed}");
         }
     }
@@ -202,7 +202,7 @@ fn a_file_lives_as_long_as_it_is_open_or_mapped() {
     let (id, anon) = (file.id(), bench.memory.anon.len());
     bench.unmap(0, PAGES);
     let mut bytes = [0; 8];
-    assert_eq!((file.read(0, &mut bytes), u64::from_le_bytes(bytes)), (8, 0xABCD));
+    assert_eq!((file.read(0, &mut bytes), u64::from_le_bytes(bytes)), (Ok(8), 0xABCD));
     bench.memory.mmap_file(&bench.space, request(PAGES, MapFlags::PRIVATE), &file, 0).unwrap();
     drop(file);
     assert_eq!((bench.read(3), bench.memory.files.get(id).is_some()), (Ok(3 ^ 0xABCD), true));

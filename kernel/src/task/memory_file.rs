@@ -31,7 +31,7 @@ impl File for MemoryFile {
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, Errno> {
-        Ok(self.0.read(at, into))
+        self.0.read(at, into)
     }
 
     fn write(&self, at: u64, bytes: &[u8]) -> Result<usize, Errno> {

@@ -1,13 +1,14 @@
 //! The first touch of an area that maps a file: a page of the file, or for a write to a private area a copy of one (reference 4.5).
 //!
 //! The file's contents are locked to read from the look at them until the page is mapped, so that it can not be cut off in between. What
-//! has to be allocated is there before.
+//! has to be allocated is there before. A page that is in swap comes back into the file first, with nothing of it locked.
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, ENTRIES, Pfn, Protection, VirtAddr};
 
 use super::{Access, Fault, FaultError, Handled, Outcome};
-use crate::file::{Contents, FileId, MemoryFile, Part};
+use crate::errno::Errno;
+use crate::file::{Brought, Contents, FileId, MemoryFile};
 use crate::folio::Folio;
 use crate::frame::FreshFolio;
 use crate::pgtable::TableGuard;
@@ -31,28 +32,50 @@ impl<'a> Fault<'a> {
             drop(contents);
             return self.fill_hole(&file, index);
         };
-        let folio = self.memory.frames.folio_of(part.head);
-        let page = (index - part.first) as usize;
+        let Some(frame) = part.frame_of(index) else {
+            drop(contents);
+            return self.bring_in(&file, index);
+        };
         match (fresh, self.area.anon) {
-            (Some(fresh), Some(anon)) => self.copy_of_file(folio.page(page), fresh, anon),
-            _ => self.map_file(&contents, part, folio, page),
+            (Some(fresh), Some(anon)) => self.copy_of_file(frame, fresh, anon),
+            _ => self.map_file(&contents, index, frame),
         }
     }
 
-    /// A file has folios of the sizes that anonymous memory has.
+    /// The orders of the folios that a file gets for this area: those that anonymous memory has.
+    fn file_orders(&self) -> u16 {
+        self.memory.policy().sizes().orders(self.area.advice())
+    }
+
     fn fill_hole(&self, file: &MemoryFile, index: u64) -> Handled {
-        file.fill_hole(self.memory, index, self.memory.policy().sizes().orders(self.area.advice()), 0)?;
+        file.fill_hole(self.memory, index, self.file_orders(), 0)?;
+        Ok(Outcome::Again)
+    }
+
+    /// The page is in swap: back into the file with it, where the fault finds it when it begins anew.
+    fn bring_in(&self, file: &MemoryFile, index: u64) -> Handled {
+        let count = self.memory.count();
+        match file.bring_in(self.memory, index, self.file_orders()) {
+            Ok(Brought::Read) => count.faults_swap_major.add(1),
+            Ok(Brought::Cached) => count.faults_swap_minor.add(1),
+            Ok(Brought::Nothing) => {}
+            Err(Errno::EIO) => return Err(FaultError::SwapRead),
+            Err(_) => return Err(FaultError::OutOfMemory),
+        }
         Ok(Outcome::Again)
     }
 
     /// Maps the whole folio where it fits, else the page: writable in a shared area, also by a read.
-    fn map_file(&self, contents: &Contents, part: Part, folio: Folio<'_>, page: usize) -> Handled {
+    fn map_file(&self, contents: &Contents, index: u64, frame: Pfn) -> Handled {
         let memory = self.memory;
+        let folio = memory.frames.folio_of(frame);
+        let page = folio.index_of(frame);
+        let end = index + (folio.pages() - page) as u64;
         let table = self.lock_table()?;
         if !self.is_empty(table.slot(self.address), 1) {
             return Ok(Outcome::Again);
         }
-        let whole = if part.end() <= contents.pages() { self.whole(&table, folio, page) } else { None };
+        let whole = if end <= contents.pages() { self.whole(&table, folio, page) } else { None };
         let (start, first, count) = whole.map_or((self.address, page, 1), |start| (start, 0, folio.pages()));
         self.space.complete_discards(memory);
         folio.get(count);

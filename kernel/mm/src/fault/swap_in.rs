@@ -48,7 +48,7 @@ impl<'a> Fault<'a> {
         let fallback = |order| memory.count_size(order).swpin_fallback.add(1);
         let folio = self.alloc(orders, fallback).ok_or(FaultError::OutOfMemory)?;
         let pages = folio.pages();
-        let first = first_slot(found.swapped.entry, pages);
+        let first = found.swapped.entry.align_down(pages);
         // Another fault was faster.
         let Ok(locked) = memory.swap.add_to_cache(memory, first, folio) else { return Ok(Outcome::Again) };
         if memory.swap.read_in(memory, &locked).is_err() {
@@ -85,7 +85,7 @@ impl<'a> Fault<'a> {
         let fits = |&order: &usize| {
             let pages = 1 << order;
             let index = self.address.page_number() as usize % pages;
-            let first = first_slot(found.swapped.entry, pages);
+            let first = found.swapped.entry.align_down(pages);
             let congruent = found.swapped.entry.slot as usize % pages == index;
             let congruent = mutant::or(Mutant::SwapInNotCongruent, congruent, true);
             order == 0
@@ -114,7 +114,7 @@ impl<'a> Fault<'a> {
     /// Maps what a locked folio of the swap cache has for the entry: all of its pages where all their entries are there, else one.
     /// The caller's reference to the folio becomes that of a mapping, or is given up.
     fn map_cached(&self, locked: FolioLock<'a>, found: Found) -> Handled {
-        let Some(index) = page_of(&locked, found.swapped.entry) else {
+        let Some(index) = locked.page_cached_at(found.swapped.entry) else {
             self.unlock_and_put(locked)?;
             return Ok(Outcome::Again);
         };
@@ -222,22 +222,7 @@ impl<'a> Fault<'a> {
     }
 }
 
-/// The first of the `pages` aligned slots among which `entry` is.
-fn first_slot(entry: SwapEntry, pages: usize) -> SwapEntry {
-    SwapEntry { slot: entry.slot & !(pages as u32 - 1), ..entry }
-}
-
 /// The swap entry `count` pages before.
 fn back(entry: Descriptor, count: usize) -> Descriptor {
     Descriptor::from_bits(entry.bits().wrapping_sub(NEXT_PAGE * count as u64))
-}
-
-/// Which page of a locked folio the slot holds; `None` if the folio is not, or no longer, the cached one of that slot.
-fn page_of(folio: &FolioLock<'_>, entry: SwapEntry) -> Option<usize> {
-    if !folio.is_swap_cache() {
-        return None;
-    }
-    let first = folio.swap_entry(0);
-    let index = entry.slot.checked_sub(first.slot)? as usize;
-    (first.device == entry.device && index < folio.pages()).then_some(index)
 }

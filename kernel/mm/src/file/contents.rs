@@ -1,10 +1,11 @@
-//! What a file has: a size in bytes, and folios. New ones come as zeros, as large as policy and hole allow; only whole ones are cut off.
+//! What a file has: a size in bytes, and pages in memory or in swap. New ones come as folios of zeros, as large as policy and hole allow; of
+//! those in memory only whole folios are cut off.
 
 use mmu::mutant::{self, Mutant};
 use mmu::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 
 use super::MemoryFile;
-use super::index::{Index, Part};
+use super::index::{Index, Part, Place};
 use crate::errno::Errno;
 use crate::fault::descending;
 use crate::folio::Folio;
@@ -14,7 +15,17 @@ use crate::rmap::AnonVmaId;
 use crate::sync::WriteGuard;
 use crate::tlb::Deferred;
 
-/// Size and folios of a file.
+/// Where a byte of a file is.
+pub(super) enum Found {
+    /// In a hole: it is 0.
+    Hole,
+    /// There.
+    Memory(PhysAddr),
+    /// In swap.
+    Swap,
+}
+
+/// Size and pages of a file.
 #[derive(Debug)]
 pub(crate) struct Contents {
     size: u64,
@@ -45,49 +56,80 @@ impl Contents {
         self.size.div_ceil(PAGE_SIZE)
     }
 
-    /// The folio that has the page of this index; `None` for a hole, which reads as zeros.
+    /// The run that has the page of this index; `None` for a hole, which reads as zeros.
     pub(crate) fn find(&self, index: u64) -> Option<Part> {
         self.index.find(index)
     }
 
-    /// All folios, in order.
+    /// All runs, in order.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
         self.index.iter()
     }
 
-    /// Where the byte at `offset` is; `None` in a hole.
-    pub(super) fn place(&self, offset: u64) -> Option<PhysAddr> {
-        let part = self.find(offset >> PAGE_SHIFT)?;
-        Some(part.head.start().add_bytes(offset - (part.first << PAGE_SHIFT)))
+    /// The first run that ends after page `index`.
+    pub(super) fn first_from(&self, index: u64) -> Option<Part> {
+        self.index.first_from(index)
+    }
+
+    /// Where the byte at `offset` is.
+    pub(super) fn place(&self, offset: u64) -> Found {
+        let index = offset >> PAGE_SHIFT;
+        match self.find(index).map(|part| part.place_of(index)) {
+            None => Found::Hole,
+            Some(Place::Memory(frame)) => Found::Memory(frame.start().add_bytes(offset % PAGE_SIZE)),
+            Some(Place::Swap(_)) => Found::Swap,
+        }
+    }
+
+    /// Says that pages which are in one run are where `part` says from now on; or a hole, if `stays` is false.
+    ///
+    /// # Errors
+    /// `ENOMEM`, with nothing changed.
+    pub(super) fn change(&mut self, memory: &Memory, part: Part, stays: bool) -> Result<(), Errno> {
+        self.index.change(part, stays, &memory.files.budget)
     }
 
     /// Frees what lies beyond the size, where nothing is mapped any more. Of a folio that reaches over it, as of the last page, the part
     /// beyond becomes zeros.
     pub(super) fn cut_off(&mut self, memory: &Memory) {
-        self.take_out(memory, self.pages());
-        let Some(part) = self.find(self.size >> PAGE_SHIFT) else { return };
-        let place = part.head.start().add_bytes(self.size - (part.first << PAGE_SHIFT));
+        if self.take_out(memory, (self.pages(), u64::MAX)).is_err() {
+            memory.note_defect("a file could not be cut off");
+        }
+        let last = self.size >> PAGE_SHIFT;
+        let Some(part) = self.find(last) else { return };
+        let Some(frame) = part.frame_of(last) else { return };
         let in_page = (self.pages() << PAGE_SHIFT) - self.size;
+        let place = frame.start().add_bytes(self.size % PAGE_SIZE);
         memory.door.write_bytes(place, &[0; PAGE_SIZE as usize][..in_page as usize]);
         let beyond = (part.end() - self.pages()) as usize;
         if beyond > 0 {
-            memory.door.clear_pages(part.head.add(part.pages - beyond), beyond);
+            memory.door.clear_pages(frame.add((self.pages() - last) as usize), beyond);
         }
     }
 
-    /// Takes out the folios from page `from` on, which nothing maps, and frees those that nobody refers to besides. That takes no flush:
-    /// whoever took out a mapping had a reference until its own was complete.
-    pub(super) fn take_out(&mut self, memory: &Memory, from: u64) {
+    /// Takes out what the file has of the pages of a range, which nothing maps: slots, and folios that lie whole in it. Folios that nobody
+    /// refers to besides are freed. That takes no flush: whoever took out a mapping had a reference until its own was complete.
+    ///
+    /// # Errors
+    /// `ENOMEM` if a run would fall into two pieces and there is no room for that; pages from there on are out.
+    pub(super) fn take_out(&mut self, memory: &Memory, (from, to): (u64, u64)) -> Result<(), Errno> {
         let mut orphans = OrphanList::new();
-        while let Some(part) = self.index.pop_from(from, &memory.files.budget) {
-            let folio = memory.frames.folio_of(part.head);
-            folio.leave_file();
-            memory.files.count_pages(-(part.pages as i64));
-            if let Some(orphan) = folio.put(part.pages) {
-                orphans.push(memory, orphan);
+        let mut end = to;
+        let mut result = Ok(());
+        while let Some(part) = self.index.last_before(end).and_then(|part| part.piece(from, end)) {
+            end = part.first;
+            let Some(whole) = whole_folios(memory, part) else { continue };
+            result = self.change(memory, whole, false);
+            if result.is_err() {
+                break;
+            }
+            match whole.place {
+                Place::Memory(_) => drop_folios(memory, whole, &mut orphans),
+                Place::Swap(_) => drop_slots(memory, whole, &mut orphans),
             }
         }
         Deferred::new().free(memory, &mut orphans);
+        result
     }
 
     /// Those of `orders` whose aligned range around page `index` is a hole, and lies inside the file or the bytes up to `end`.
@@ -102,7 +144,7 @@ impl Contents {
 }
 
 /// The first page of the aligned range of `1 << order` pages that has page `index`.
-const fn aligned(index: u64, order: usize) -> u64 {
+pub(super) const fn aligned(index: u64, order: usize) -> u64 {
     index & !((1 << order) - 1)
 }
 
@@ -122,7 +164,7 @@ impl MemoryFile {
         if orders == 0 {
             return Ok(());
         }
-        let folio = alloc(memory, orders).ok_or(Errno::ENOMEM)?;
+        let folio = alloc(memory, orders, drop).ok_or(Errno::ENOMEM)?;
         let (order, pages) = (folio.order(), folio.pages());
         memory.door.clear_pages(folio.head(), pages);
         let mut contents = self.contents_mut();
@@ -131,21 +173,68 @@ impl MemoryFile {
             // Somebody was faster, or has cut the file.
             return Ok(());
         }
-        let part = Part { first: aligned(index, order), pages, head: folio.head() };
+        let part = Part { first: aligned(index, order), pages, place: Place::Memory(folio.head()) };
         contents.index.insert(part, &memory.files.budget)?;
         memory.files.count_pages(pages as i64);
         let folio = folio.publish();
+        // The reference it was allocated with is the file's, which has one for each page.
+        if pages > 1 {
+            folio.get(pages - 1);
+        }
         folio.enter_file(self.areas, part.first);
         memory.lru.add(folio);
         Ok(())
     }
 }
 
-/// A folio of the largest of `orders` that can be had.
-fn alloc(memory: &Memory, orders: u16) -> Option<FreshFolio<'_>> {
+/// The pages of a run that lie in folios which lie whole in it; all of it in swap.
+fn whole_folios(memory: &Memory, part: Part) -> Option<Part> {
+    let folio_at = |index: u64| {
+        let frame = part.frame_of(index)?;
+        let folio = memory.frames.folio_of(frame);
+        Some((folio.index_of(frame) as u64, folio.pages() as u64))
+    };
+    let last = part.end() - 1;
+    let (Some((skipped, pages)), Some((page, pages_of_last))) = (folio_at(part.first), folio_at(last)) else {
+        return Some(part);
+    };
+    let first = if skipped == 0 { part.first } else { part.first + pages - skipped };
+    let end = if page + 1 == pages_of_last { part.end() } else { last - page.min(last) };
+    part.piece(first, end)
+}
+
+/// The folios of a run, which is in no file any more, are nobody's. Those that nobody else refers to go to `orphans`.
+fn drop_folios(memory: &Memory, part: Part, orphans: &mut OrphanList) {
+    let mut index = part.first;
+    while let Some(frame) = part.frame_of(index).filter(|_| index < part.end()) {
+        let folio = memory.frames.folio_of(frame);
+        let pages = folio.pages();
+        folio.leave_file();
+        memory.files.count_pages(-(pages as i64));
+        index += pages as u64;
+        if let Some(orphan) = folio.put(pages) {
+            orphans.push(memory, orphan);
+        }
+    }
+}
+
+/// The slots of a run, which is in no file any more, have one count less, by one call (Linux's folio_put_swap of a run).
+fn drop_slots(memory: &Memory, part: Part, orphans: &mut OrphanList) {
+    let Place::Swap(entry) = part.place else { return };
+    memory.files.count_swapped(-(part.pages as i64));
+    if !mutant::is(Mutant::CutLeaksSlots) {
+        memory.swap.put_entries(memory, entry, part.pages, |orphan| orphans.push(memory, orphan));
+    }
+}
+
+/// A folio of the largest of `orders` that can be had; `fallback` is told of each that could not.
+pub(super) fn alloc(memory: &Memory, orders: u16, fallback: impl Fn(usize)) -> Option<FreshFolio<'_>> {
     let folio = descending(orders).find_map(|order| {
         let folio = memory.alloc_folio(order);
-        memory.count().folio_fallbacks.add(u64::from(order > 0 && folio.is_none()));
+        if order > 0 && folio.is_none() {
+            memory.count().folio_fallbacks.add(1);
+            fallback(order);
+        }
         folio
     })?;
     memory.count().folios_filed.add(1);
@@ -153,22 +242,18 @@ fn alloc(memory: &Memory, orders: u16) -> Option<FreshFolio<'_>> {
 }
 
 impl Folio<'_> {
-    /// Makes a new folio that of a file, from its page `first` on. The reference it was allocated with is the file's, which has one for
-    /// each page. Its contents are nowhere else and do not go to swap, so who looks for memory passes it by.
-    fn enter_file(&self, areas: AnonVmaId, first: u64) {
+    /// Makes it that of a file, from its page `first` on. The file's references, one for each page, are there. Its contents are nowhere
+    /// else: a page of a file is dirty, or in swap, as in Linux's shmem.
+    pub(super) fn enter_file(&self, areas: AnonVmaId, first: u64) {
         self.set_mapping(areas, first);
         self.set_swap_backed(true);
         self.set_uptodate(true);
-        self.set_dirty(true);
-        self.set_unevictable(true);
+        self.set_dirty(!mutant::is(Mutant::FilePageClean));
         self.set_file(true);
-        if self.is_large() {
-            self.get(self.pages() - 1);
-        }
     }
 
     /// Makes it nobody's. The file's references are the caller's to put.
-    fn leave_file(&self) {
+    pub(super) fn leave_file(&self) {
         debug_assert!(!self.is_mapped(), "a folio that is mapped leaves its file");
         self.set_file(false);
         self.clear_mapping();

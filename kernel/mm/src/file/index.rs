@@ -1,4 +1,5 @@
-//! What a file has, by page index: its folios, sorted, in chunks, so that a change moves little and every allocation can fail cleanly.
+//! Where a file has its pages, by page index: runs in memory or in swap, sorted, in chunks, so that a change moves little and every
+//! allocation can fail cleanly.
 
 use alloc::vec::Vec;
 
@@ -6,21 +7,41 @@ use mmu::Pfn;
 
 use crate::budget::{Budget, ITEM};
 use crate::errno::Errno;
+use crate::swap::SwapEntry;
 
-/// Folios in a chunk, at most: as many as fit into a page.
-const CHUNK: usize = 170;
+/// Runs in a chunk, at most: as many as fit into a page.
+const CHUNK: usize = 4096 / size_of::<Part>();
 /// What the budget has a chunk for.
 const CHUNK_ITEMS: usize = (CHUNK * size_of::<Part>()).div_ceil(ITEM);
 
-/// A folio of a file.
+/// Where a page is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In this frame.
+    Memory(Pfn),
+    /// In this slot, for which the file has one count.
+    Swap(SwapEntry),
+}
+
+impl Place {
+    /// Where the page `count` on is, in the same run.
+    pub(crate) const fn advance(self, count: usize) -> Self {
+        match self {
+            Self::Memory(frame) => Self::Memory(frame.add(count)),
+            Self::Swap(entry) => Self::Swap(entry.advance(count)),
+        }
+    }
+}
+
+/// A run of pages of a file that follow each other in memory, where they may be of several folios, or in swap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Part {
     /// The index of its first page in the file.
     pub(crate) first: u64,
     /// Its pages.
     pub(crate) pages: usize,
-    /// Its first frame.
-    pub(crate) head: Pfn,
+    /// Where its first page is.
+    pub(crate) place: Place,
 }
 
 impl Part {
@@ -28,9 +49,28 @@ impl Part {
     pub(crate) const fn end(&self) -> u64 {
         self.first + self.pages as u64
     }
+
+    /// Where the page of this index is, which is one of the run.
+    pub(crate) const fn place_of(&self, index: u64) -> Place {
+        self.place.advance((index - self.first) as usize)
+    }
+
+    /// The frame of a page of the run, if it is in memory.
+    pub(crate) const fn frame_of(&self, index: u64) -> Option<Pfn> {
+        match self.place_of(index) {
+            Place::Memory(frame) => Some(frame),
+            Place::Swap(_) => None,
+        }
+    }
+
+    /// The pages `first..end` of the run; `None` if there is no such page.
+    pub(crate) fn piece(&self, first: u64, end: u64) -> Option<Self> {
+        let (first, end) = (first.max(self.first), end.min(self.end()));
+        (first < end).then(|| Self { first, pages: (end - first) as usize, place: self.place_of(first) })
+    }
 }
 
-/// The folios of a file. None overlap; what lies between them are holes.
+/// The runs of a file. None overlap; what lies between them are holes.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Never an empty one; each allocated at full size.
@@ -43,12 +83,12 @@ impl Index {
         Self { chunks: Vec::new() }
     }
 
-    /// The folio that has the page of this index.
+    /// The run that has the page of this index.
     pub(super) fn find(&self, index: u64) -> Option<Part> {
         self.first_from(index).filter(|part| part.first <= index)
     }
 
-    /// Whether no folio has any of `pages` pages from `first` on.
+    /// Whether no run has any of `pages` pages from `first` on.
     pub(super) fn is_hole(&self, first: u64, pages: usize) -> bool {
         self.first_from(first).is_none_or(|part| part.first >= first + pages as u64)
     }
@@ -58,14 +98,27 @@ impl Index {
         self.chunks.iter().flatten().copied()
     }
 
-    /// Adds a folio where there is a hole.
+    /// The last run that begins before page `index`.
+    pub(super) fn last_before(&self, index: u64) -> Option<Part> {
+        let chunk = self.chunks.partition_point(|chunk| chunk.first().is_some_and(|part| part.first < index));
+        let chunk = self.chunks.get(chunk.checked_sub(1)?)?;
+        chunk.get(chunk.partition_point(|part| part.first < index).checked_sub(1)?).copied()
+    }
+
+    /// Adds a run where there is a hole.
     ///
     /// # Errors
     /// `ENOMEM`, with nothing changed, also where the budget says so.
     pub(super) fn insert(&mut self, part: Part, budget: &Budget) -> Result<(), Errno> {
-        let chunk = self.chunk_of(part.first).min(self.chunks.len().saturating_sub(1));
-        if self.chunks.get(chunk).is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.make_room(chunk, part.first, budget)?;
+        let at = self.chunk_of(part.first).min(self.chunks.len().saturating_sub(1));
+        match self.chunks.get(at) {
+            // The last of all: a file that is written from its start on has full chunks.
+            Some(chunk) if chunk.len() == CHUNK && chunk.last().is_some_and(|last| last.first < part.first) => {
+                self.add_chunk(at, CHUNK, budget)?;
+            }
+            Some(chunk) if chunk.len() == CHUNK => self.add_chunk(at, CHUNK / 2, budget)?,
+            Some(_) => {}
+            None => self.add_chunk(0, 0, budget)?,
         }
         let chunk = self.chunk_of(part.first).min(self.chunks.len() - 1);
         let chunk = &mut self.chunks[chunk];
@@ -73,19 +126,35 @@ impl Index {
         Ok(())
     }
 
-    /// Takes out the last folio, if none of its pages has an index below `from`.
-    pub(super) fn pop_from(&mut self, from: u64, budget: &Budget) -> Option<Part> {
-        let chunk = self.chunks.last_mut()?;
-        let part = if chunk.last()?.first >= from { chunk.pop() } else { None };
-        if chunk.is_empty() {
-            self.chunks.pop();
+    /// Says that the pages of `part`, which all are of one run, are where it says; a hole, if `stays` is false. The rest of the run stays.
+    ///
+    /// # Errors
+    /// `ENOMEM`, with nothing changed: where the run falls into more pieces. Never where a run loses its beginning, its end or all of it.
+    pub(super) fn change(&mut self, part: Part, stays: bool, budget: &Budget) -> Result<(), Errno> {
+        let Some(old) = self.find(part.first).filter(|old| part.end() <= old.end()) else { return Err(Errno::ENOMEM) };
+        let pieces = [old.piece(old.first, part.first), stays.then_some(part), old.piece(part.end(), old.end())];
+        let count = pieces.iter().flatten().count();
+        let mut chunk = self.chunk_of(part.first);
+        if self.chunks[chunk].len() + count > CHUNK + 1 {
+            self.add_chunk(chunk, CHUNK / 2, budget)?;
+            chunk = self.chunk_of(part.first);
+        }
+        let parts = &mut self.chunks[chunk];
+        let at = parts.partition_point(|other| other.end() <= part.first);
+        parts.remove(at);
+        for piece in pieces.into_iter().rev().flatten() {
+            parts.insert(at, piece);
+        }
+        if parts.is_empty() {
+            self.chunks.remove(chunk);
             // Less is always granted.
             let _ = budget.change(CHUNK_ITEMS, 0);
         }
-        part
+        Ok(())
     }
 
-    fn first_from(&self, index: u64) -> Option<Part> {
+    /// The first run that ends after page `index`.
+    pub(super) fn first_from(&self, index: u64) -> Option<Part> {
         let chunk = self.chunks.get(self.chunk_of(index))?;
         chunk.get(chunk.partition_point(|part| part.end() <= index)).copied()
     }
@@ -95,21 +164,17 @@ impl Index {
         self.chunks.partition_point(|chunk| chunk.last().is_some_and(|part| part.end() <= index))
     }
 
-    /// A new chunk with the upper half of a full one; or with nothing yet, where the folio for page `first` will be the last of all, as in
-    /// a file that is written from its start on.
-    fn make_room(&mut self, full: usize, first: u64, budget: &Budget) -> Result<(), Errno> {
+    /// A new chunk behind another, with what that has from the place `from` on. Where that is nothing the caller fills it: no chunk stays
+    /// empty.
+    fn add_chunk(&mut self, at: usize, from: usize, budget: &Budget) -> Result<(), Errno> {
         let mut upper = Vec::new();
         self.chunks.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         upper.try_reserve_exact(CHUNK).map_err(|_| Errno::ENOMEM)?;
         budget.change(0, CHUNK_ITEMS)?;
-        match self.chunks.get_mut(full) {
-            Some(chunk) if chunk.last().is_some_and(|last| first < last.first) => {
-                upper.extend(chunk.drain(CHUNK / 2..));
-                self.chunks.insert(full + 1, upper);
-            }
-            // Never left empty: the caller fills it.
-            _ => self.chunks.push(upper),
+        if let Some(chunk) = self.chunks.get_mut(at) {
+            upper.extend(chunk.drain(from..));
         }
+        self.chunks.insert(self.chunks.len().min(at + 1), upper);
         Ok(())
     }
 }
@@ -119,7 +184,14 @@ mod tests {
     use super::*;
 
     fn part(first: u64, pages: usize) -> Part {
-        Part { first, pages, head: Pfn::new(first + 1000) }
+        Part { first, pages, place: Place::Memory(Pfn::new(first + 1000)) }
+    }
+
+    /// Makes a hole of all from a page on.
+    fn drop_from(index: &mut Index, from: u64, budget: &Budget) {
+        while let Some(part) = index.last_before(u64::MAX).and_then(|part| part.piece(from, u64::MAX)) {
+            index.change(part, false, budget).unwrap();
+        }
     }
 
     #[test]
@@ -146,7 +218,7 @@ mod tests {
         }
         assert!(index.iter().map(|part| part.first).eq((0..count).map(|step| 2 * step)));
         assert!((0..2 * count).all(|at| index.find(at).is_some() == (at % 2 == 0)));
-        while index.pop_from(0, &budget).is_some() {}
+        drop_from(&mut index, 0, &budget);
         assert_eq!(budget.used(), 0);
     }
 
@@ -157,25 +229,61 @@ mod tests {
         let full = 3 * CHUNK as u64;
         (0..full).for_each(|at| index.insert(part(at, 1), &budget).unwrap());
         assert_eq!((index.insert(part(full, 1), &budget), index.iter().count()), (Err(Errno::ENOMEM), full as usize));
-        assert!(index.pop_from(full - 1, &budget).is_some() && index.insert(part(full, 1), &budget).is_ok());
+        drop_from(&mut index, full - 1, &budget);
+        assert!(index.insert(part(full, 1), &budget).is_ok());
         assert!((0..full - 1).all(|at| index.find(at) == Some(part(at, 1))));
     }
 
     #[test]
-    fn a_cut_takes_what_lies_behind_it_and_leaves_what_straddles() {
+    fn a_cut_takes_the_end_of_a_run_without_room() {
         let (mut index, budget) = (Index::new(), Budget::new());
         (0..10).for_each(|at| index.insert(part(16 * at, 16), &budget).unwrap());
-        let mut gone = Vec::new();
-        while let Some(part) = index.pop_from(24, &budget) {
-            gone.push(part.first);
-        }
-        assert_eq!((gone.len(), gone.last()), (8, Some(&32)));
-        assert_eq!(index.iter().last(), Some(part(16, 16)));
-        assert!(
-            index.pop_from(17, &budget).is_none()
-                && index.pop_from(16, &budget).is_some()
-                && index.pop_from(0, &budget).is_some()
+        budget.limit_to(0);
+        drop_from(&mut index, 24, &budget);
+        assert!(index.iter().eq([part(0, 16), part(16, 8)]));
+        drop_from(&mut index, 0, &budget);
+        assert_eq!((index.last_before(100), budget.used()), (None, 0));
+    }
+
+    #[test]
+    fn a_piece_of_a_run_moves_and_the_rest_stays_where_it_is() {
+        let (mut index, budget) = (Index::new(), Budget::new());
+        let slot = |slot| Place::Swap(SwapEntry { device: 0, slot });
+        index.insert(Part { first: 32, pages: 16, place: slot(512) }, &budget).unwrap();
+        index.change(Part { first: 37, pages: 1, place: Place::Memory(Pfn::new(9)) }, true, &budget).unwrap();
+        let place = |at| index.find(at).map(|part: Part| part.place_of(at));
+        assert_eq!(
+            [32, 36, 37, 38, 47].map(place),
+            [512, 516, 0, 518, 527].map(|at| match at {
+                0 => Some(Place::Memory(Pfn::new(9))),
+                at => Some(slot(at)),
+            })
         );
-        assert!(index.pop_from(0, &budget).is_none() && index.is_hole(0, 1));
+        index.change(Part { first: 40, pages: 4, place: slot(520) }, false, &budget).unwrap();
+        assert!(index.is_hole(40, 4) && !index.is_hole(39, 1) && !index.is_hole(44, 1));
+        // Not of one run.
+        assert_eq!(index.change(Part { first: 36, pages: 2, place: slot(1) }, true, &budget), Err(Errno::ENOMEM));
+        assert_eq!(
+            index.iter().map(|part| (part.first, part.pages)).collect::<Vec<_>>(),
+            [(32, 5), (37, 1), (38, 2), (44, 4)]
+        );
+    }
+
+    #[test]
+    fn what_needs_room_that_is_not_there_changes_nothing() {
+        let (mut index, budget) = (Index::new(), Budget::new());
+        (0..CHUNK as u64).for_each(|at| index.insert(part(16 * at, 16), &budget).unwrap());
+        budget.limit_to(CHUNK_ITEMS * ITEM);
+        let before: Vec<Part> = index.iter().collect();
+        assert_eq!(index.change(part(20, 1), false, &budget), Err(Errno::ENOMEM));
+        assert!(index.iter().eq(before));
+        // The whole run, and its beginning, need none.
+        assert_eq!(
+            (index.change(part(16, 16), true, &budget), index.change(part(32, 8), false, &budget)),
+            (Ok(()), Ok(()))
+        );
+        budget.limit_to(2 * CHUNK_ITEMS * ITEM);
+        assert_eq!(index.change(part(100, 1), false, &budget), Ok(()));
+        assert!(index.is_hole(100, 1) && (101..16 * CHUNK as u64).all(|at| index.find(at).is_some()));
     }
 }

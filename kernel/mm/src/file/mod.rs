@@ -1,9 +1,9 @@
-//! Memory files: what `memfd_create` makes, and what a shared anonymous map is behind the scenes. Their pages are nowhere else than in
-//! memory, like those of Linux's shmem, and belong to the file however many areas map them.
+//! Memory files: what `memfd_create` makes, and what a shared anonymous map is behind the scenes. Their pages are in memory or in swap, like
+//! those of Linux's shmem, and belong to the file however many areas map them.
 //!
-//! A file has its folios by page index (`index`), with one reference for each page, and a place among the reverse maps, where the areas
-//! that map it are: so whoever walks from a folio to its entries (reclaim, a split, the audit) finds those of a file as it finds those of
-//! anonymous memory. It lives as long as somebody has it open or an area maps it.
+//! A file has its pages by index (`index`): folios, with one reference for each page, or slots, with one count each (`swap`). It has a place
+//! among the reverse maps, where the areas that map it are: so whoever walks from a folio to its entries (reclaim, the audit) finds those
+//! of a file as it finds those of anonymous memory. It lives as long as somebody has it open or an area maps it.
 //!
 //! Its contents are locked to read by who maps a page of it, and to write by who adds or cuts off pages: what is cut off is taken out of
 //! every table meanwhile, and no fault can map it again before it is gone.
@@ -11,6 +11,7 @@
 mod contents;
 mod index;
 mod open;
+mod swap;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -18,8 +19,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 pub(crate) use contents::Contents;
-pub(crate) use index::Part;
+pub(crate) use index::{Part, Place};
 pub use open::{MAX_SIZE, OpenFile};
+pub(crate) use swap::{Brought, Stays};
 
 use crate::budget::Budget;
 use crate::errno::Errno;
@@ -132,6 +134,7 @@ impl MemoryFile {
 pub struct Files {
     slots: Lock<Vec<Option<Arc<MemoryFile>>>>,
     pages: AtomicI64,
+    swapped: AtomicI64,
     /// What of the heap it may take to know which folios they have.
     pub budget: Budget,
 }
@@ -140,7 +143,12 @@ impl Files {
     /// None yet.
     pub const fn new() -> Self {
         // Only ever held for a look-up, inside any other lock but those of frames.
-        Self { slots: Lock::new(Rank::Lru, Vec::new()), pages: AtomicI64::new(0), budget: Budget::new() }
+        Self {
+            slots: Lock::new(Rank::Lru, Vec::new()),
+            pages: AtomicI64::new(0),
+            swapped: AtomicI64::new(0),
+            budget: Budget::new(),
+        }
     }
 
     /// The file with this id; `None` if it is gone, which it is not as long as an area has it.
@@ -160,9 +168,18 @@ impl Files {
         Ok(all)
     }
 
-    /// Pages that files have (Linux's Shmem).
+    /// Pages that files have in memory (Linux's Shmem).
     pub fn pages(&self) -> i64 {
         self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Pages that files have in swap.
+    pub fn swapped(&self) -> i64 {
+        self.swapped.load(Ordering::Relaxed)
+    }
+
+    fn count_swapped(&self, pages: i64) {
+        self.swapped.fetch_add(pages, Ordering::Relaxed);
     }
 
     fn count_pages(&self, pages: i64) {
@@ -200,8 +217,9 @@ impl Memory {
         let contents = RwLock::new(Rank::File, Contents::new());
         let users = AtomicUsize::new(1);
         let made = self.files.enter(|id| Arc::new(MemoryFile { id, name: own, areas, users, contents }));
-        if made.is_err() {
-            self.anon.give_up(areas);
+        match &made {
+            Ok(file) => self.anon.set_file(areas, file.id),
+            Err(_) => self.anon.give_up(areas),
         }
         made
     }
@@ -211,7 +229,9 @@ impl Memory {
         if file.users.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        file.contents_mut().take_out(self, 0);
+        if file.contents_mut().take_out(self, (0, u64::MAX)).is_err() {
+            self.note_defect("a file keeps pages at its end");
+        }
         self.anon.give_up(file.areas);
         let gone = self.files.slots.lock()[file.id.0 as usize].take();
         drop(gone);

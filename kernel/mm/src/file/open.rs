@@ -6,11 +6,13 @@ use core::ops::Deref;
 use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Operation, PAGE_SHIFT, PAGE_SIZE};
 
-use super::{FileId, MemoryFile};
+use super::contents::Found;
+use super::{Contents, FileId, MemoryFile, Place};
 use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::policy::Advice;
 use crate::rmap::Extent;
+use crate::sync::WriteGuard;
 use crate::tlb::Gather;
 use crate::zap;
 
@@ -60,32 +62,66 @@ impl OpenFile<'_> {
         self.file.contents().size()
     }
 
-    /// Pages that it has: holes have none.
+    /// Pages that it has, in memory or in swap: holes have none.
     pub fn filled_pages(&self) -> usize {
         self.file.contents().parts().map(|part| part.pages).sum()
     }
 
-    /// Reads from `offset` on. Returns how many bytes there were.
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> usize {
+    /// Pages that it has in swap.
+    pub fn swapped_pages(&self) -> usize {
         let contents = self.file.contents();
-        let length = contents.size().saturating_sub(offset).min(buffer.len() as u64) as usize;
+        contents.parts().filter(|part| matches!(part.place, Place::Swap(_))).map(|part| part.pages).sum()
+    }
+
+    /// Reads from `offset` on. Returns how many bytes were read: fewer than asked for at the end of the file, and where a page does not come
+    /// back from swap.
+    ///
+    /// # Errors
+    /// If nothing could be read: `EIO` if the swap device does not give the page back, `ENOMEM` if there is no memory for it.
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         let mut done = 0;
-        while done < length {
-            let at = offset + done as u64;
-            let piece = &mut buffer[done..done + left_in_page(at).min(length - done)];
-            match contents.place(at) {
-                Some(place) => self.memory.door.read_bytes(place, piece),
-                None => piece.fill(0),
+        while done < buffer.len() {
+            let at = offset.saturating_add(done as u64);
+            let most = left_in_page(at).min(buffer.len() - done);
+            match self.read_in_page(at, &mut buffer[done..done + most]) {
+                Ok(0) => break,
+                Ok(length) => done += length,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
             }
-            done += piece.len();
         }
-        length
+        Ok(done)
+    }
+
+    /// Reads inside one page.
+    fn read_in_page(&self, at: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        loop {
+            let contents = self.file.contents();
+            let length = contents.size().saturating_sub(at).min(buffer.len() as u64) as usize;
+            let buffer = &mut buffer[..length];
+            match contents.place(at) {
+                Found::Memory(place) => self.memory.door.read_bytes(place, buffer),
+                Found::Hole => buffer.fill(0),
+                Found::Swap if length > 0 => {
+                    drop(contents);
+                    self.file.bring_in(self.memory, at >> PAGE_SHIFT, self.orders())?;
+                    continue;
+                }
+                Found::Swap => {}
+            }
+            return Ok(length);
+        }
+    }
+
+    /// The orders of the folios that it gets where no area says more.
+    fn orders(&self) -> u16 {
+        self.memory.policy().sizes().orders(Advice::None)
     }
 
     /// Writes from `offset` on; the file grows as need be. Returns how many bytes were written, which are fewer where memory runs out.
     ///
     /// # Errors
-    /// `ENOMEM` if nothing could be written; `EFBIG` beyond [`MAX_SIZE`].
+    /// `ENOMEM` if nothing could be written; `EIO` if the page is in swap and does not come back; `EFBIG` beyond [`MAX_SIZE`].
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         let end = offset.checked_add(bytes.len() as u64).filter(|&end| end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
         let mut done = 0;
@@ -105,14 +141,18 @@ impl OpenFile<'_> {
     fn write_in_page(&self, at: u64, bytes: &[u8], end: u64) -> Result<(), Errno> {
         loop {
             let mut contents = self.file.contents_mut();
-            if let Some(place) = contents.place(at) {
+            let found = contents.place(at);
+            if let Found::Memory(place) = found {
                 self.memory.door.write_bytes(place, bytes);
                 contents.grow_to(at + bytes.len() as u64);
                 return Ok(());
             }
             drop(contents);
-            let orders = self.memory.policy().sizes().orders(Advice::None);
-            self.file.fill_hole(self.memory, at >> PAGE_SHIFT, orders, end)?;
+            let (index, orders) = (at >> PAGE_SHIFT, self.orders());
+            match found {
+                Found::Swap => drop(self.file.bring_in(self.memory, index, orders)?),
+                _ => self.file.fill_hole(self.memory, index, orders, end)?,
+            }
         }
     }
 
@@ -120,18 +160,32 @@ impl OpenFile<'_> {
     /// reads as zeros if the file grows again.
     ///
     /// # Errors
-    /// `EFBIG` for more than [`MAX_SIZE`].
+    /// `EFBIG` for more than [`MAX_SIZE`]; `EIO` or `ENOMEM` where the last page is in swap and does not come back, which is to become zeros in
+    /// part. Nothing has changed then.
     pub fn resize(&self, size: u64) -> Result<(), Errno> {
         if size > MAX_SIZE {
             return Err(Errno::EFBIG);
         }
         let _underway = self.memory.begin(Operation::Unmap);
-        let mut contents = self.file.contents_mut();
+        let mut contents = self.lock_with_border(size)?;
         if contents.set_size(size) {
             self.unmap_from(contents.pages());
             contents.cut_off(self.memory);
         }
         Ok(())
+    }
+
+    /// Locks the contents to write, where a folio that reaches over the byte `at` is in memory: the page with the byte, if it is not the first
+    /// of a page; and any that the swap cache has, whose slots stay together as long as it does.
+    fn lock_with_border(&self, at: u64) -> Result<WriteGuard<'_, Contents>, Errno> {
+        loop {
+            let contents = self.file.contents_mut();
+            if !mutant::or(Mutant::CutSkipsSwapped, contents.is_border_swapped(self.memory, at), false) {
+                return Ok(contents);
+            }
+            drop(contents);
+            self.file.bring_in(self.memory, at >> PAGE_SHIFT, self.orders())?;
+        }
     }
 
     /// Takes the pages from `first` on out of every area. The contents are locked, so no fault brings one back.

@@ -62,7 +62,7 @@ pub(crate) const POISONED: u32 = 1 << 27;
 pub(crate) const NOT_PLAIN: u32 = HUGE | POISONED;
 /// Flags that the parts of a split folio have as the whole had.
 pub(crate) const INHERITED: u32 =
-    DIRTY | SWAP_BACKED | UPTODATE | SWAP_CACHE | REFERENCED | ACTIVE | UNEVICTABLE | MLOCKED;
+    DIRTY | SWAP_BACKED | UPTODATE | SWAP_CACHE | REFERENCED | ACTIVE | UNEVICTABLE | MLOCKED | FILE;
 /// Flags that a folio which is freed can not have.
 pub(crate) const BUSY: u32 = LOCKED | SWAP_CACHE | ON_LRU | WRITEBACK | PARTIALLY_MAPPED | FILE;
 

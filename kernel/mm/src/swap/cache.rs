@@ -136,13 +136,13 @@ impl Swap {
         true
     }
 
-    /// Takes a folio out of the cache that nothing maps and no entry names, unless somebody is at it. Whoever lets go of a mapping, an
+    /// Takes a folio out of the cache that nothing maps, or that is back in its file, and no entry names, unless somebody is at it. Whoever lets go of a mapping, an
     /// entry or the lock of a cached folio, or ends its writeback, calls this afterwards: of two that meet, one finds the folio locked
     /// and leaves it to the other, who looks again once it has unlocked. The caller has a reference.
     pub fn free_unneeded(&self, folio: Folio<'_>) {
         while self.is_unneeded(folio) {
             let Some(locked) = folio.try_lock() else { return };
-            if !locked.is_mapped() {
+            if !is_mapped_only(&locked) {
                 self.free_if_unused(&locked);
             }
         }
@@ -152,7 +152,7 @@ impl Swap {
     fn is_unneeded(&self, folio: Folio<'_>) -> bool {
         let Some(entry) = folio.cached_at().filter(|_| !is_being_written(&folio)) else { return false };
         let (cluster, at) = self.device(entry).clusters.lock(entry.slot as usize);
-        folio.cached_at() == Some(entry) && !folio.is_mapped() && cluster.none_counted(at, folio.pages())
+        folio.cached_at() == Some(entry) && !is_mapped_only(&folio) && cluster.none_counted(at, folio.pages())
     }
 
     fn uncache_if_unused(&self, folio: &Folio<'_>) -> bool {
@@ -176,6 +176,20 @@ impl Swap {
             cluster.cache(at + page, first.order(), first.index() + page as u32);
         }
     }
+}
+
+impl FolioLock<'_> {
+    /// Which of its pages the slot holds; `None` if it is not, or no longer, the one that is cached there.
+    pub(crate) fn page_cached_at(&self, entry: SwapEntry) -> Option<usize> {
+        let first = self.cached_at()?;
+        let page = entry.slot.checked_sub(first.slot)? as usize;
+        (first.device == entry.device && page < self.pages()).then_some(page)
+    }
+}
+
+/// Whether something maps the folio, and no file has it, which needs no slots for it once it is in memory again.
+fn is_mapped_only(folio: &Folio<'_>) -> bool {
+    folio.is_mapped() && !folio.is_file()
 }
 
 /// Whether a device may still look at the folio's pages.

@@ -55,6 +55,11 @@ impl SwapEntry {
         Self { device: self.device, slot: self.slot + count as u32 }
     }
 
+    /// The first of the `pages` aligned slots among which this one is.
+    pub const fn align_down(self, pages: usize) -> Self {
+        Self { device: self.device, slot: self.slot & !(pages as u32 - 1) }
+    }
+
     /// How many slots there are from this one to the end of its cluster, which changes of counts do not cross.
     pub const fn left_in_cluster(self) -> usize {
         SLOTS - self.slot as usize % SLOTS

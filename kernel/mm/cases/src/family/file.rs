@@ -12,8 +12,8 @@ use mmu::{Descriptor, PAGE_SIZE};
 
 use crate::Case;
 use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
-use crate::family::helpers::{flush_of, operations};
+use crate::check::{Outcome, failed, must, same};
+use crate::family::helpers::flush_of;
 use crate::field::{Field, Size, advice, read_write};
 
 /// The cases.
@@ -25,7 +25,6 @@ pub const CASES: &[Case] = &[
     Case { name: "FILE an access beyond the end fails", run: beyond_the_end },
     Case { name: "FILE what is cut off is gone from every table", run: cut_off },
     Case { name: "FILE a folio that reaches over the end keeps zeros there", run: cut_inside_a_folio },
-    Case { name: "FILE-B page-out batches in all ways, and the pages stay in the file", run: page_out },
     Case { name: "FILE-B gather: files and anonymous memory in one flush", run: mixed_batch },
     Case { name: "4.6 fork of a shared map copies no entry", run: fork_shared },
     Case { name: "4.6 fork of a private map shares copies and pages of the file", run: fork_private },
@@ -40,11 +39,12 @@ pub const CASES: &[Case] = &[
     Case { name: "FILE a shared anonymous map ends with its last area", run: unnamed },
 ];
 
-const PAGES: usize = 16;
+/// Pages of a folio.
+pub(super) const PAGES: usize = 16;
 const BYTES: u64 = PAGES as u64 * PAGE_SIZE;
 
 /// A file of `pages` pages and a map of all of it in a new space.
-fn mapped<'b, 'm>(
+pub(super) fn mapped<'b, 'm>(
     bench: &'b Bench<'m>,
     size: Size,
     pages: usize,
@@ -57,7 +57,7 @@ fn mapped<'b, 'm>(
 }
 
 /// A map of the file in another new space.
-fn another<'b, 'm>(
+pub(super) fn another<'b, 'm>(
     bench: &'b Bench<'m>,
     file: &OpenFile<'m>,
     pages: usize,
@@ -67,16 +67,16 @@ fn another<'b, 'm>(
 }
 
 /// The file has what fields at the usual place were filled with.
-fn file_holds(file: &OpenFile<'_>, field: &Field<'_, '_>, first: usize, count: usize) -> Outcome {
+pub(super) fn file_holds(file: &OpenFile<'_>, field: &Field<'_, '_>, first: usize, count: usize) -> Outcome {
     let mut bytes = vec![0; PAGE_SIZE as usize];
     for page in first..first + count {
-        same("bytes read", file.read(page as u64 * PAGE_SIZE, &mut bytes), PAGE_SIZE as usize)?;
+        same("bytes read", file.read(page as u64 * PAGE_SIZE, &mut bytes), Ok(PAGE_SIZE as usize))?;
         must(bytes == field.content(page), &format!("page {page} of the file"))?;
     }
     Ok(())
 }
 
-fn resize(file: &OpenFile<'_>, pages: usize) -> Outcome {
+pub(super) fn resize(file: &OpenFile<'_>, pages: usize) -> Outcome {
     file.resize(pages as u64 * PAGE_SIZE).map_err(failed("ftruncate"))
 }
 
@@ -195,30 +195,6 @@ fn cut_inside_a_folio(bench: &Bench<'_>) -> Outcome {
     same("frame", field.entry(9).frame(), field.folio(0).page(9))
 }
 
-fn page_out(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
-        let (file, field) = mapped(bench, Size(64), 4 * PAGES, MapFlags::SHARED)?;
-        field.fill(0, 4 * PAGES)?;
-        let (folio, slots) = (field.folio(0), bench.memory().swap.free_count());
-        let (done, cost) = bench.measure(|| field.page_out(0, 4 * PAGES));
-        done?;
-        // A table is flushed once where four folios are gathered; else each by itself.
-        let flushes = if way == "gather" { operations(bench, 64) } else { 4 * operations(bench, 16) };
-        let costs = format!("U=0 x=64 s=0 T={flushes} k=0 b=0 f=4 c=4");
-        within(way, cost.must_be(&costs))?;
-        field.must_look(0, 4 * PAGES, "N64")?;
-        same("free slots", bench.memory().swap.free_count(), slots)?;
-        same("accounts", (field.space.file_pages(), field.accounts()), (0, (0, 0)))?;
-        same("mapped, on a list", (folio.is_mapped(), folio.is_on_lru()), (false, true))?;
-        bench.audit()?;
-        field.verify(0, 4 * PAGES)?;
-        same("folio", field.folio(0), folio)?;
-        same("pages of the file", file.filled_pages(), 64)?;
-    }
-    Ok(())
-}
-
 fn mixed_batch(bench: &Bench<'_>) -> Outcome {
     bench.set("unmap=gather")?;
     let (file, shared) = mapped(bench, Size(64), PAGES, MapFlags::SHARED)?;
@@ -291,7 +267,7 @@ fn moved(bench: &Bench<'_>) -> Outcome {
     field.verify_moved(PAGES, 4, 5 * PAGES)
 }
 
-fn mapped_again(bench: &Bench<'_>) -> Outcome {
+pub(super) fn mapped_again(bench: &Bench<'_>) -> Outcome {
     let (_file, field) = mapped(bench, Size(64), 2 * PAGES, MapFlags::SHARED)?;
     field.fill(0, 2 * PAGES)?;
     let to = field.remap((PAGES, 0), PAGES, Some(4 * PAGES), MoveFlags::MAYMOVE | MoveFlags::FIXED);
@@ -337,7 +313,7 @@ fn copies_swapped(bench: &Bench<'_>) -> Outcome {
         field.verify(0, PAGES)?;
         same("accounts", (field.space.file_pages(), field.accounts()), (0, (16, 0)))?;
         let mut byte = [1];
-        same("read", (file.read(0, &mut byte), byte), (1, [0]))?;
+        same("read", (file.read(0, &mut byte), byte), (Ok(1), [0]))?;
     }
     Ok(())
 }
@@ -369,14 +345,14 @@ fn read_and_write(bench: &Bench<'_>) -> Outcome {
     bench.set_size(Size(64));
     let file = bench.memory().open_file(0).map_err(failed("a file"))?;
     let mut bytes = [1; 8];
-    same("read of an empty file", file.read(0, &mut bytes), 0)?;
+    same("read of an empty file", file.read(0, &mut bytes), Ok(0))?;
     same("write", file.write(PAGE_SIZE - 3, b"across"), Ok(6))?;
     same("size, pages", (file.size(), file.filled_pages()), (PAGE_SIZE + 3, 2))?;
-    same("read at the end", file.read(PAGE_SIZE - 3, &mut bytes), 6)?;
+    same("read at the end", file.read(PAGE_SIZE - 3, &mut bytes), Ok(6))?;
     same("bytes", &bytes[..6], b"across")?;
     same("write far away", file.write(100 * PAGE_SIZE, &[9; 2 * PAGE_SIZE as usize]), Ok(8192))?;
     same("pages", file.filled_pages(), 4)?;
-    same("read of a hole", (file.read(50 * PAGE_SIZE, &mut bytes), bytes), (8, [0; 8]))?;
+    same("read of a hole", (file.read(50 * PAGE_SIZE, &mut bytes), bytes), (Ok(8), [0; 8]))?;
     same("size", file.size(), 102 * PAGE_SIZE)?;
     same("write of a block", file.write(BYTES, &[5; BYTES as usize]), Ok(BYTES as usize))?;
     same("pages", file.filled_pages(), 20)?;

@@ -4,6 +4,7 @@ pub mod counts;
 pub mod data;
 pub mod device;
 pub mod file;
+pub mod file_swap;
 pub mod flush;
 pub mod fold;
 pub mod fork;
@@ -46,6 +47,7 @@ pub const FAMILIES: &[&[Case]] = &[
     protect::CASES,
     moving::CASES,
     file::CASES,
+    file_swap::CASES,
     split::CASES,
     swap_full::CASES,
     uffd::CASES,
