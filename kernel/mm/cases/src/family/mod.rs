@@ -4,6 +4,7 @@ pub mod counts;
 pub mod data;
 pub mod device;
 pub mod file;
+pub mod file_device;
 pub mod file_swap;
 pub mod flush;
 pub mod fold;
@@ -48,6 +49,7 @@ pub const FAMILIES: &[&[Case]] = &[
     moving::CASES,
     file::CASES,
     file_swap::CASES,
+    file_device::CASES,
     split::CASES,
     swap_full::CASES,
     uffd::CASES,
