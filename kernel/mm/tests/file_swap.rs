@@ -96,11 +96,8 @@ fn no_write_is_lost_to_reclaim() {
                 bench.memory.shrink(16);
             }
         };
-        let works = vec![
-            (&bench.space, program(call)),
-            (&bench.space, program(store)),
-            (&bench.space, program(reclaim)),
-        ];
+        let works =
+            vec![(&bench.space, program(call)), (&bench.space, program(store)), (&bench.space, program(reclaim))];
         run(&bench, seed, works);
         bench.audit();
         for page in 0..2 * PAGES {
@@ -133,8 +130,7 @@ fn cuts_race_with_pages_that_come_back() {
             }
         };
         let out = || bench.advise(0, 2 * PAGES, PAGEOUT).unwrap();
-        let works =
-            vec![(&bench.space, program(load)), (&bench.space, program(cut)), (&bench.space, program(out))];
+        let works = vec![(&bench.space, program(load)), (&bench.space, program(cut)), (&bench.space, program(out))];
         run(&bench, seed, works);
         bench.audit();
         bench.verify(0, 5);

@@ -216,6 +216,14 @@ static CASES: &[Case] = &[
         "unmap=gather thp=2M=always",
         &["pressure", "together", "140M"],
     ),
+    pressed("short of memory: a file, page", "192M", "unmap=page thp=64K=always", &["pressure", "file", "140M"]),
+    pressed("short of memory: a file, folio, 4K", "192M", "unmap=folio", &["pressure", "file", "140M"]),
+    pressed(
+        "short of memory: a file, gather, asynchronous",
+        "192M,async",
+        "unmap=gather thp=64K=always",
+        &["pressure", "file", "140M"],
+    ),
     Case { swap: "512M,async", ..good("swapoff and swapon, asynchronous", &["pressure", "swapoff"]) },
     good("swapoff and swapon", &["pressure", "swapoff"]),
     Case {

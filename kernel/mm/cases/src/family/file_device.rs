@@ -190,7 +190,8 @@ fn read_fails(bench: &Bench<'_>, drive: &Drive) -> Outcome {
 
 /// Reads every page, of which one must fail: which.
 fn find_bad(bench: &Bench<'_>, field: &Field<'_, '_>) -> Result<usize, String> {
-    let read = |page: &usize| bench.memory().fault(&field.space, field.va(*page), Access::Read) == Err(FaultError::SwapRead);
+    let read =
+        |page: &usize| bench.memory().fault(&field.space, field.va(*page), Access::Read) == Err(FaultError::SwapRead);
     let bad: alloc::vec::Vec<usize> = (0..PAGES).filter(read).collect();
     same("pages that can not be read", bad.len(), 1)?;
     Ok(bad[0])
