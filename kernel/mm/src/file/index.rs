@@ -10,9 +10,9 @@ use crate::errno::Errno;
 use crate::swap::SwapEntry;
 
 /// Runs in a chunk, at most: as many as fit into a page.
-const CHUNK: usize = 4096 / size_of::<Part>();
+const CHUNK: usize = 4096 / size_of::<Packed>();
 /// What the budget has a chunk for.
-const CHUNK_ITEMS: usize = (CHUNK * size_of::<Part>()).div_ceil(ITEM);
+const CHUNK_ITEMS: usize = (CHUNK * size_of::<Packed>()).div_ceil(ITEM);
 
 /// Where a page is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,11 +70,63 @@ impl Part {
     }
 }
 
+/// A run in two words: a file that comes back from swap page by page has one for each page.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    /// The index of its first page, and how many there are.
+    pages: u64,
+    /// Where the first is.
+    place: u64,
+}
+
+/// Where the number of pages begins, above the index of the first.
+const PAGES_SHIFT: u32 = 36;
+/// Of a place: it is in swap.
+const IN_SWAP: u64 = 1 << 63;
+/// Pages of a run, at most.
+const MAX_PAGES: usize = (1 << (u64::BITS - PAGES_SHIFT)) - 1;
+
+impl Packed {
+    const fn of(part: Part) -> Self {
+        debug_assert!(part.first >> PAGES_SHIFT == 0 && part.pages <= MAX_PAGES);
+        let place = match part.place {
+            Place::Memory(frame) => frame.as_u64(),
+            Place::Swap(entry) => IN_SWAP | entry.to_word() as u64,
+        };
+        Self { pages: (part.pages as u64) << PAGES_SHIFT | part.first, place }
+    }
+
+    const fn part(self) -> Part {
+        let place = if self.place & IN_SWAP == 0 {
+            Place::Memory(Pfn::new(self.place))
+        } else {
+            Place::Swap(SwapEntry::from_word(self.place as u32))
+        };
+        Part { first: self.first(), pages: (self.pages >> PAGES_SHIFT) as usize, place }
+    }
+
+    const fn first(self) -> u64 {
+        self.pages & ((1 << PAGES_SHIFT) - 1)
+    }
+
+    const fn end(self) -> u64 {
+        self.first() + (self.pages >> PAGES_SHIFT)
+    }
+
+    /// Both as one run, if `next` goes on where this one ends.
+    fn join(self, next: Self) -> Option<Self> {
+        let (part, next) = (self.part(), next.part());
+        let fits = part.end() == next.first && part.place.advance(part.pages) == next.place;
+        let pages = part.pages + next.pages;
+        (fits && pages <= MAX_PAGES).then(|| Self::of(Part { pages, ..part }))
+    }
+}
+
 /// The runs of a file. None overlap; what lies between them are holes.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Never an empty one; each allocated at full size.
-    chunks: Vec<Vec<Part>>,
+    chunks: Vec<Vec<Packed>>,
 }
 
 impl Index {
@@ -95,14 +147,14 @@ impl Index {
 
     /// All, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Part> {
-        self.chunks.iter().flatten().copied()
+        self.chunks.iter().flatten().map(|part| part.part())
     }
 
     /// The last run that begins before page `index`.
     pub(super) fn last_before(&self, index: u64) -> Option<Part> {
-        let chunk = self.chunks.partition_point(|chunk| chunk.first().is_some_and(|part| part.first < index));
+        let chunk = self.chunks.partition_point(|chunk| chunk.first().is_some_and(|part| part.first() < index));
         let chunk = self.chunks.get(chunk.checked_sub(1)?)?;
-        chunk.get(chunk.partition_point(|part| part.first < index).checked_sub(1)?).copied()
+        chunk.get(chunk.partition_point(|part| part.first() < index).checked_sub(1)?).map(|part| part.part())
     }
 
     /// Adds a run where there is a hole.
@@ -113,7 +165,7 @@ impl Index {
         let at = self.chunk_of(part.first).min(self.chunks.len().saturating_sub(1));
         match self.chunks.get(at) {
             // The last of all: a file that is written from its start on has full chunks.
-            Some(chunk) if chunk.len() == CHUNK && chunk.last().is_some_and(|last| last.first < part.first) => {
+            Some(chunk) if chunk.len() == CHUNK && chunk.last().is_some_and(|last| last.first() < part.first) => {
                 self.add_chunk(at, CHUNK, budget)?;
             }
             Some(chunk) if chunk.len() == CHUNK => self.add_chunk(at, CHUNK / 2, budget)?,
@@ -122,7 +174,9 @@ impl Index {
         }
         let chunk = self.chunk_of(part.first).min(self.chunks.len() - 1);
         let chunk = &mut self.chunks[chunk];
-        chunk.insert(chunk.partition_point(|other| other.first < part.first), part);
+        let at = chunk.partition_point(|other| other.first() < part.first);
+        chunk.insert(at, Packed::of(part));
+        join_around(chunk, at, 1);
         Ok(())
     }
 
@@ -136,15 +190,18 @@ impl Index {
         let count = pieces.iter().flatten().count();
         let mut chunk = self.chunk_of(part.first);
         if self.chunks[chunk].len() + count > CHUNK + 1 {
-            self.add_chunk(chunk, CHUNK / 2, budget)?;
+            if !self.move_to_the_one_before(chunk, part.first) {
+                self.add_chunk(chunk, CHUNK / 2, budget)?;
+            }
             chunk = self.chunk_of(part.first);
         }
         let parts = &mut self.chunks[chunk];
         let at = parts.partition_point(|other| other.end() <= part.first);
         parts.remove(at);
         for piece in pieces.into_iter().rev().flatten() {
-            parts.insert(at, piece);
+            parts.insert(at, Packed::of(piece));
         }
+        join_around(parts, at, count);
         if parts.is_empty() {
             self.chunks.remove(chunk);
             // Less is always granted.
@@ -156,12 +213,22 @@ impl Index {
     /// The first run that ends after page `index`.
     pub(super) fn first_from(&self, index: u64) -> Option<Part> {
         let chunk = self.chunks.get(self.chunk_of(index))?;
-        chunk.get(chunk.partition_point(|part| part.end() <= index)).copied()
+        chunk.get(chunk.partition_point(|part| part.end() <= index)).map(|part| part.part())
     }
 
     /// The first chunk with a folio that ends after `index`; one past the last if there is none.
     fn chunk_of(&self, index: u64) -> usize {
         self.chunks.partition_point(|chunk| chunk.last().is_some_and(|part| part.end() <= index))
+    }
+
+    /// Moves runs that end before page `index` from a full chunk to the one before, as far as there is room. Whether they were enough for one
+    /// that falls into three.
+    fn move_to_the_one_before(&mut self, chunk: usize, index: u64) -> bool {
+        let (before, full) = self.chunks.split_at_mut(chunk);
+        let (Some(before), Some(full)) = (before.last_mut(), full.first_mut()) else { return false };
+        let count = full.partition_point(|part| part.end() <= index).min(CHUNK - before.len());
+        before.extend(full.drain(..count));
+        count > 1
     }
 
     /// A new chunk behind another, with what that has from the place `from` on. Where that is nothing the caller fills it: no chunk stays
@@ -179,12 +246,23 @@ impl Index {
     }
 }
 
+/// Joins runs that go on where the one before ends: `count` from the place `at` on, and their neighbours in the chunk.
+fn join_around(chunk: &mut Vec<Packed>, at: usize, count: usize) {
+    for next in (at..at + count + 1).rev() {
+        let Some(before) = next.checked_sub(1).filter(|_| next < chunk.len()) else { continue };
+        if let Some(both) = chunk[before].join(chunk[next]) {
+            chunk[before] = both;
+            chunk.remove(next);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn part(first: u64, pages: usize) -> Part {
-        Part { first, pages, place: Place::Memory(Pfn::new(first + 1000)) }
+        Part { first, pages, place: Place::Memory(Pfn::new(2 * first + 1000)) }
     }
 
     /// Makes a hole of all from a page on.
@@ -267,6 +345,41 @@ mod tests {
             index.iter().map(|part| (part.first, part.pages)).collect::<Vec<_>>(),
             [(32, 5), (37, 1), (38, 2), (44, 4)]
         );
+    }
+
+    #[test]
+    fn runs_that_go_on_are_one() {
+        let (mut index, budget) = (Index::new(), Budget::new());
+        let at = |first: u64, pages| Part {
+            first,
+            pages,
+            place: Place::Swap(SwapEntry { device: 1, slot: 100 + first as u32 }),
+        };
+        [8, 0, 4].into_iter().for_each(|first| index.insert(at(first, 4), &budget).unwrap());
+        assert!(index.iter().eq([at(0, 12)]));
+        index.change(Part { place: Place::Memory(Pfn::new(7)), ..at(5, 1) }, true, &budget).unwrap();
+        index.change(Part { place: Place::Memory(Pfn::new(8)), ..at(6, 1) }, true, &budget).unwrap();
+        assert!(index.iter().eq([at(0, 5), Part { place: Place::Memory(Pfn::new(7)), ..at(5, 2) }, at(7, 5)]));
+        index.change(at(5, 2), true, &budget).unwrap();
+        assert!(index.iter().eq([at(0, 12)]));
+    }
+
+    #[test]
+    fn a_file_whose_runs_fall_into_pages_from_its_start_has_full_chunks() {
+        let (mut index, budget) = (Index::new(), Budget::new());
+        let runs = 2 * CHUNK as u64;
+        (0..runs).for_each(|at| index.insert(part(16 * at, 16), &budget).unwrap());
+        for at in 0..16 * runs {
+            index
+                .change(
+                    Part { place: Place::Swap(SwapEntry { device: 0, slot: 1 + 2 * at as u32 }), ..part(at, 1) },
+                    true,
+                    &budget,
+                )
+                .unwrap();
+        }
+        assert_eq!(index.iter().count() as u64, 16 * runs);
+        assert!(budget.used() <= 34 * CHUNK_ITEMS, "{} chunks", budget.used() / CHUNK_ITEMS);
     }
 
     #[test]
