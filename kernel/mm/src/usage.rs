@@ -184,9 +184,8 @@ impl Memory {
         });
     }
 
-    /// Whether each page from `start` on is mapped, as mincore tells of anonymous memory.
-    pub fn resident(&self, space: &Space, start: VirtAddr, pages: &mut [u8]) {
-        pages.fill(0);
+    /// Says of each page from `start` on for which the table has something whether it is in memory.
+    pub(crate) fn mark_resident(&self, space: &Space, start: VirtAddr, pages: &mut [u8]) {
         let end = start.add_pages(pages.len());
         self.look(space, start, end, |address, look| {
             let index = (address.page_number() - start.page_number()) as usize;

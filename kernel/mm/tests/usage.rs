@@ -5,8 +5,10 @@ mod common;
 use common::{BASE, Bench, RW, swapped};
 use mm::count::SizeCounters;
 use mm::inject::Point;
+use mm::map::{MapFlags, MapRequest};
 use mm::space::advice;
 use mm::usage::Usage;
+use mm::vma::Area;
 use mmu::VirtAddr;
 
 fn usage(bench: &Bench, page: u64, pages: u64) -> Usage {
@@ -92,6 +94,41 @@ fn pagemap_words() {
     assert_eq!(words(&bench, 0, 1024), [0; 1024]);
     bench.read(0).unwrap();
     assert_eq!(words(&bench, 0, 1), [1 << 63 | bench.memory.zero_frame().as_u64()]);
+}
+
+/// smaps of a memory file: what is in swap counts wherever it is shared, and where no copy hides it; mincore sees what nothing maps.
+#[test]
+fn pages_of_files_are_seen_where_they_are() {
+    let bench = Bench::new("64K=always");
+    let file = bench.memory.open_file(64 * 4096).unwrap();
+    let map = |page: u64, kind: MapFlags| {
+        let address = BASE + page * 4096;
+        let request = MapRequest { address, length: 64 * 4096, prot: RW, flags: kind | MapFlags::FIXED };
+        bench.memory.mmap_file(&bench.space, request, &file, 0).unwrap();
+        *bench.space.layout().read().areas.find(VirtAddr::new(address)).unwrap()
+    };
+    let (shared, private) = (map(0, MapFlags::SHARED), map(512, MapFlags::PRIVATE));
+    bench.fill(0, 48);
+    bench.advise(0, 32, advice::PAGEOUT).unwrap();
+    bench.advise(32, 16, advice::DONTNEED).unwrap();
+    bench.write(512 + 33, 1).unwrap();
+    let resident = |area: &Area, page: u64| {
+        let mut pages = [9; 64];
+        bench.memory.resident_of(&bench.space, area, bench.at(page), &mut pages);
+        pages
+    };
+    let wanted: [u8; 64] = std::array::from_fn(|page| u8::from((32..48).contains(&page)));
+    assert_eq!((resident(&shared, 0), resident(&private, 512)), (wanted, wanted));
+    assert_eq!(words(&bench, 0, 32), [0; 32], "pagemap does not know where a file has its pages");
+    // A copy of a page that the file has in swap afterwards.
+    bench.write(512 + 3, 1).unwrap();
+    bench.verify(0, 1);
+    bench.advise(0, 32, advice::PAGEOUT).unwrap();
+    let of = |area| bench.memory.usage_of(&bench.space, &area);
+    let (of_shared, of_private) = (of(shared), of(private));
+    assert_eq!((of_shared.swapped, of_shared.swapped_proportional, of_shared.resident), (32, 0, 0));
+    assert_eq!((of_private.swapped, of_private.anonymous), (31, 2));
+    assert_eq!((bench.space.swap_entries(), bench.memory.files.swapped()), (0, 32));
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn mincore(process: &mut Process, &[address, length, to, ..]: &Arguments) -> Out
         let count = ((end.min(area.end.as_u64()) - from) / PAGE).min(AT_ONCE);
         let mut pages = [0; AT_ONCE as usize];
         let pages = &mut pages[..count as usize];
-        process.space.resident(from, pages);
+        process.space.resident(&area, from, pages);
         user::write_bytes(to.wrapping_add((from - address) / PAGE), pages)?;
         from += count * PAGE;
     }

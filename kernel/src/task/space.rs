@@ -212,9 +212,9 @@ impl UserSpace {
         crate::memory().munlockall(&self.0)
     }
 
-    /// Whether each page from an address on is in memory.
-    pub fn resident(&self, address: u64, pages: &mut [u8]) {
-        crate::memory().resident(&self.0, VirtAddr::new(address), pages);
+    /// Whether each page of an area from an address on is in memory.
+    pub fn resident(&self, area: &Area, address: u64, pages: &mut [u8]) {
+        crate::memory().resident_of(&self.0, area, VirtAddr::new(address), pages);
     }
 
     /// Moves the end of the heap, if it can; where it is then.
@@ -238,9 +238,9 @@ impl UserSpace {
         (layout.brk_start, layout.brk)
     }
 
-    /// What the tables have of an area.
+    /// What the tables, and swap, have of an area.
     pub fn usage(&self, area: &Area) -> Usage {
-        crate::memory().usage(&self.0, area.start, area.end)
+        crate::memory().usage_of(&self.0, area)
     }
 
     /// The words of pagemap from an address on.

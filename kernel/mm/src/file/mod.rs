@@ -11,6 +11,7 @@
 mod contents;
 mod index;
 mod open;
+mod seen;
 mod swap;
 
 use alloc::string::String;
