@@ -210,6 +210,10 @@ mutants! {
         "A folio leaves its file without a look whether somebody has mapped it again.";
     SwapoffSkipsFiles = "swapoff-skips-files", "", "", "T-P-9 swapoff of memory files",
         "swapoff does not look for slots of memory files.";
+    PunchTakesCopies = "punch-takes-copies", "", "", "FILE a hole is punched",
+        "A hole that is made in a file takes the copies of private areas out too.";
+    SealedIsWritten = "sealed-is-written", "", "", "FILE seals",
+        "A file that is sealed against writes can be written by a call.";
     PrivateWritesFile = "private-writes-file", "", "", "FILE a private map reads",
         "A page of a file is mapped writable in a private area.";
     HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",

@@ -11,6 +11,15 @@ pub const PRIVATE: u64 = 2;
 /// MAP_ANONYMOUS.
 const ANONYMOUS: u64 = 0x20;
 
+/// SEEK_DATA.
+pub const DATA: u64 = 3;
+/// SEEK_HOLE.
+pub const HOLE: u64 = 4;
+/// FALLOC_FL_KEEP_SIZE.
+pub const KEEP_SIZE: u64 = 1;
+/// FALLOC_FL_PUNCH_HOLE.
+pub const PUNCH_HOLE: u64 = 2;
+
 /// A memory file that is open. Dropping it leaves it open.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryFile(pub i32);
@@ -18,8 +27,18 @@ pub struct MemoryFile(pub i32);
 impl MemoryFile {
     /// A new one of so many bytes.
     pub fn new(name: &CStr, size: u64) -> Result<Self, Error> {
+        Self::create(name, 0, size)
+    }
+
+    /// The same for one that can be sealed.
+    pub fn sealable(name: &CStr, size: u64) -> Result<Self, Error> {
+        const ALLOW_SEALING: u64 = 2;
+        Self::create(name, ALLOW_SEALING, size)
+    }
+
+    fn create(name: &CStr, flags: u64, size: u64) -> Result<Self, Error> {
         // SAFETY: the kernel only reads the name.
-        let descriptor = unsafe { call(number::MEMFD_CREATE, [name.as_ptr().addr() as u64, 0, 0, 0, 0, 0]) }?;
+        let descriptor = unsafe { call(number::MEMFD_CREATE, [name.as_ptr().addr() as u64, flags, 0, 0, 0, 0]) }?;
         let file = Self(descriptor as i32);
         file.resize(size)?;
         Ok(file)
@@ -34,8 +53,31 @@ impl MemoryFile {
     /// lseek to `offset` from the end: where that is.
     pub fn seek_end(self, offset: u64) -> Result<u64, Error> {
         const SEEK_END: u64 = 2;
+        self.seek(offset, SEEK_END)
+    }
+
+    /// lseek.
+    pub fn seek(self, offset: u64, whence: u64) -> Result<u64, Error> {
         // SAFETY: touches no memory.
-        unsafe { call(number::LSEEK, [self.0 as u64, offset, SEEK_END, 0, 0, 0]) }
+        unsafe { call(number::LSEEK, [self.0 as u64, offset, whence, 0, 0, 0]) }
+    }
+
+    /// fallocate.
+    pub fn allocate(self, mode: u64, offset: u64, length: u64) -> Result<(), Error> {
+        // SAFETY: touches no memory but maps of the file, of which raw bytes alone are read.
+        unsafe { call(number::FALLOCATE, [self.0 as u64, mode, offset, length, 0, 0]) }.map(|_| ())
+    }
+
+    /// fcntl with F_ADD_SEALS.
+    pub fn seal(self, seals: u64) -> Result<(), Error> {
+        // SAFETY: touches no memory.
+        unsafe { call(number::FCNTL, [self.0 as u64, 1033, seals, 0, 0, 0]) }.map(|_| ())
+    }
+
+    /// fcntl with F_GET_SEALS.
+    pub fn seals(self) -> Result<u64, Error> {
+        // SAFETY: touches no memory.
+        unsafe { call(number::FCNTL, [self.0 as u64, 1034, 0, 0, 0, 0]) }
     }
 
     /// `st_size`.

@@ -10,6 +10,7 @@ pub mod number {
     pub const FCNTL: u64 = 25;
     pub const IOCTL: u64 = 29;
     pub const FTRUNCATE: u64 = 46;
+    pub const FALLOCATE: u64 = 47;
     pub const CHDIR: u64 = 49;
     pub const OPENAT: u64 = 56;
     pub const CLOSE: u64 = 57;

@@ -46,6 +46,8 @@ errnos! {
     EINTR = 4,
     /// Input or output failed.
     EIO = 5,
+    /// No such device or address.
+    ENXIO = 6,
     /// Argument list too long.
     E2BIG = 7,
     /// Not an executable that can be run here.

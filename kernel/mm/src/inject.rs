@@ -33,11 +33,13 @@ pub enum Point {
     Extent,
     /// Unmapping a huge page of bad memory.
     HugeUnmap,
+    /// Raising the swap counts of a folio that leaves its file.
+    FileDup,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -52,6 +54,7 @@ impl Point {
         Self::AnonVma,
         Self::Extent,
         Self::HugeUnmap,
+        Self::FileDup,
     ];
 
     const fn bit(self) -> u32 {

@@ -103,7 +103,8 @@ impl Memory {
     /// Maps a file from the byte at `offset` on. An access beyond its end is an error of the access, not of the map.
     ///
     /// # Errors
-    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EOVERFLOW` for a range that
+    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EPERM` where a sealed file could be
+    /// written; `EOVERFLOW` for a range that
     /// no file can have.
     pub fn mmap_file(
         &self,
@@ -124,6 +125,8 @@ impl Memory {
             Kind::Shared => Backing::Shared(file.id()),
             Kind::Droppable => return Err(Errno::EINVAL),
         };
+        let _underway =
+            if backing.is_shared() { file.begin_shared_map(request.prot.contains(Prot::WRITE))? } else { None };
         self.map_area(space, request, length, (backing, offset))
     }
 

@@ -28,7 +28,7 @@ impl Memory {
     ///
     /// # Errors
     /// As Linux: `EINVAL` for an unaligned address; `ENOMEM` for a range that is not all mapped, after what lies before the hole was
-    /// changed, or when an area can not be split.
+    /// changed, or when an area can not be split; `EACCES` where a file that is sealed could be written.
     pub fn mprotect(&self, space: &Arc<Space>, address: u64, length: u64, prot: Prot) -> Result<(), Errno> {
         if address % PAGE_SIZE != 0 {
             return Err(Errno::EINVAL);
@@ -56,6 +56,7 @@ impl Memory {
         while from < end {
             let area = *layout.areas.find(from).ok_or(Errno::ENOMEM)?;
             let stop = area.end.min(end);
+            self.check_seals(&area, prot)?;
             layout.check_borders(from, stop)?;
             let change = layout.areas.plan_change(&area, from, stop, |area| area.prot = prot);
             if !change.is_empty() {

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::sync::Arc;
 
 use mm::Errno;
+use mm::file::Seals;
 
 use super::io::open_file;
 use super::{Arguments, Call, Outcome, call, missing_part, user};
@@ -45,6 +46,8 @@ fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments
     const F_GETFL: u32 = 3;
     const F_SETFL: u32 = 4;
     const F_DUPFD_CLOEXEC: u32 = 1030;
+    const F_ADD_SEALS: u32 = 1033;
+    const F_GET_SEALS: u32 = 1034;
     const FD_CLOEXEC: u64 = 1;
     let Open { file, close_on_exec } = process.files.get(descriptor).ok_or(Errno::EBADF)?.clone();
     let command = command as u32;
@@ -62,6 +65,13 @@ fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments
             file.set_flags(argument as u32);
             Ok(0)
         }
+        F_ADD_SEALS if !file.is_written() => Err(Errno::EPERM),
+        F_ADD_SEALS => {
+            let memory = file.file.memory().ok_or(Errno::EINVAL)?;
+            memory.seal(Seals::from_bits(argument as u32).ok_or(Errno::EINVAL)?)?;
+            Ok(0)
+        }
+        F_GET_SEALS => Ok(file.file.memory().ok_or(Errno::EINVAL)?.seals().bits().into()),
         _ => Err(missing_part(process, &format!("fcntl {command}"))),
     }
 }

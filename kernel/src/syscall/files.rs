@@ -17,6 +17,7 @@ use crate::task::file::Stat;
 pub const CALLS: &[Call] = &[
     call(17, getcwd),
     call(46, ftruncate),
+    call(47, fallocate),
     call(48, faccessat),
     call(49, chdir),
     call(50, fchdir),
@@ -187,6 +188,25 @@ fn ftruncate(process: &mut Process, &[descriptor, size, ..]: &Arguments) -> Outc
         return Err(Errno::EINVAL);
     }
     open.file.truncate(size).map(|()| 0)
+}
+
+fn fallocate(process: &mut Process, &[descriptor, mode, offset, length, ..]: &Arguments) -> Outcome {
+    const KEEP_SIZE: u32 = 1;
+    const PUNCH_HOLE: u32 = 2;
+    let open = open_file(process, descriptor)?;
+    let mode = mode as u32;
+    if offset > i64::MAX as u64 || length == 0 || length > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    if mode & !(KEEP_SIZE | PUNCH_HOLE) != 0 || mode == PUNCH_HOLE {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if !open.is_written() {
+        return Err(Errno::EBADF);
+    }
+    let file = open.file.memory().ok_or(if open.file.end().is_none() { Errno::ESPIPE } else { Errno::EOPNOTSUPP })?;
+    if mode & PUNCH_HOLE != 0 { file.punch(offset, length) } else { file.fill(offset, length, mode == KEEP_SIZE) }?;
+    Ok(0)
 }
 
 fn getcwd(process: &mut Process, &[to, size, ..]: &Arguments) -> Outcome {

@@ -288,6 +288,8 @@ fn lseek(process: &mut Process, &[descriptor, offset, whence, ..]: &Arguments) -
     const SET: u32 = 0;
     const CURRENT: u32 = 1;
     const END: u32 = 2;
+    const DATA: u32 = 3;
+    const HOLE: u32 = 4;
     let open = open_file(process, descriptor)?;
     let end = open.file.end().ok_or(Errno::ESPIPE)?;
     let base = match whence as u32 {
@@ -295,6 +297,12 @@ fn lseek(process: &mut Process, &[descriptor, offset, whence, ..]: &Arguments) -
         CURRENT => open.position(),
         END if open.file.stat().kind == Kind::Directory => return Err(Errno::EINVAL),
         END => end,
+        DATA | HOLE => {
+            let file = open.file.memory().ok_or(Errno::EINVAL)?;
+            let position = file.seek(offset, whence as u32 == DATA)?;
+            open.set_position(position);
+            return Ok(position);
+        }
         _ => return Err(Errno::EINVAL),
     };
     let position = base.checked_add_signed(offset as i64).filter(|&at| at <= i64::MAX as u64).ok_or(Errno::EINVAL)?;

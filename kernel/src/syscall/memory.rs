@@ -4,6 +4,7 @@
 use alloc::string::String;
 
 use mm::Errno;
+use mm::file::Seals;
 
 use super::descriptors::give;
 use super::io::open_file;
@@ -94,7 +95,12 @@ fn memfd_create(process: &mut Process, &[name, flags, ..]: &Arguments) -> Outcom
         return Err(Errno::EINVAL);
     }
     let opened = file::flags::BOTH | if flags & CLOEXEC != 0 { file::flags::CLOEXEC } else { 0 };
-    let file = MemoryFile::new(&name)?;
+    let seals = match flags & (ALLOW_SEALING | NOEXEC_SEAL) {
+        0 => Seals::SEAL,
+        ALLOW_SEALING => Seals::empty(),
+        _ => Seals::EXEC,
+    };
+    let file = MemoryFile::new(&name, seals)?;
     let path = String::from(file.path());
     let open = file::OpenFile::new(file, &path, opened);
     give(process, open, opened)

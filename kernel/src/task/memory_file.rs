@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use mm::file::Seals;
 use mm::{Errno, OpenFile};
 
 use super::file::{File, Kind, Stat};
@@ -10,12 +11,14 @@ use super::file::{File, Kind, Stat};
 pub struct MemoryFile(OpenFile<'static>);
 
 impl MemoryFile {
-    /// A new one, without a byte.
+    /// A new one, without a byte, sealed from the beginning as `seals` says.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn new(name: &str) -> Result<Self, Errno> {
-        Ok(Self(crate::memory().open_named_file(&format!("/memfd:{name} (deleted)"), 0)?))
+    pub fn new(name: &str, seals: Seals) -> Result<Self, Errno> {
+        let file = crate::memory().open_named_file(&format!("/memfd:{name} (deleted)"), 0)?;
+        file.set_seals(seals);
+        Ok(Self(file))
     }
 
     /// What `/proc` calls it.

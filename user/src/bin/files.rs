@@ -12,14 +12,16 @@ fn main() {}
 #[cfg(target_os = "none")]
 mod program {
     use user::args::Args;
-    use user::memory_file::{MemoryFile, PRIVATE, SHARED, map_shared, sync};
+    use user::memory_file::{DATA, HOLE, KEEP_SIZE, MemoryFile, PRIVATE, PUNCH_HOLE, SHARED, map_shared, sync};
     use user::process::{self, End, spawn, wait_for};
-    use user::sys::{self, Error, PAGE, advice, error};
+    use user::sys::{self, Error, PAGE, advice, error, number};
     use user::{eprintln, println, sigbus};
 
     const PAGES: u64 = 32;
     const SIZE: u64 = PAGES * PAGE;
     const ENODEV: i32 = 19;
+    const ENXIO: i32 = 6;
+    const EOPNOTSUPP: i32 = 95;
     /// BUS_ADRERR.
     const NO_SUCH_PAGE: u64 = 2;
 
@@ -27,7 +29,7 @@ mod program {
     type Check = fn() -> Result<bool, Error>;
 
     pub fn main(_: &Args) -> u8 {
-        let checks: [(&str, Check); 12] = [
+        let checks: [(&str, Check); 16] = [
             ("a file has the size that it was told, and is zero", sizes),
             ("a shared map and its file are one", shared),
             ("a private map reads the file and keeps what it writes", private),
@@ -39,6 +41,10 @@ mod program {
             ("protection changes, and mremap moves, what was mapped", changed),
             ("mremap of length 0 maps a shared map once more", twice),
             ("a map outlives its descriptor", outlives),
+            ("what was paged out is in swap, and counted there", swapped),
+            ("a range is filled, a hole is made, and found", ranges),
+            ("MADV_REMOVE makes a hole, in a file alone", removed),
+            ("a sealed file stays what it is", sealed),
             ("what can not be is refused", refused),
         ];
         let mut failed = 0;
@@ -270,6 +276,97 @@ mod program {
     fn advise_half(map: u64) -> Result<u64, Error> {
         // SAFETY: the contents stay.
         unsafe { sys::advise(map, SIZE / 2, advice::PAGEOUT) }
+    }
+
+    /// mincore of a map's pages.
+    fn resident(map: u64) -> Result<u64, Error> {
+        let mut pages = [0u8; PAGES as usize];
+        // SAFETY: the vector has a byte for each page.
+        unsafe { sys::call(number::MINCORE, [map, SIZE, pages.as_mut_ptr().addr() as u64, 0, 0, 0]) }?;
+        Ok(pages.iter().map(|page| u64::from(page & 1)).sum())
+    }
+
+    fn swapped() -> Result<bool, Error> {
+        let (file, map) = mapped()?;
+        let nothing = resident(map)? == 0;
+        fill(map, PAGES);
+        let all = resident(map)? == PAGES;
+        advise(map, advice::PAGEOUT)?;
+        let out = resident(map)? == 0;
+        // A call brings back what it reads, and nothing maps it then.
+        let read = file.word(3 * PAGE)? == 1003 && resident(map)? > 0;
+        let back = holds(map, PAGES) && resident(map)? == PAGES;
+        advise(map, advice::DONTNEED)?;
+        let unmapped = resident(map)? == PAGES;
+        unmap(map)?;
+        process::close(file.0)?;
+        Ok(nothing && all && out && read && back && unmapped)
+    }
+
+    fn ranges() -> Result<bool, Error> {
+        let (file, map) = mapped()?;
+        let empty = (file.seek(0, DATA), file.seek(0, HOLE)) == (Err(Error(ENXIO)), Ok(0));
+        file.allocate(0, 2 * PAGE, 3 * PAGE)?;
+        // A large folio has more than was asked for.
+        let found = file.seek(0, DATA)? <= 2 * PAGE && file.seek(2 * PAGE, HOLE)? >= 5 * PAGE;
+        file.allocate(KEEP_SIZE, SIZE, PAGE)?;
+        let kept = file.size()? == SIZE;
+        file.allocate(0, SIZE, PAGE)?;
+        let grown = file.size()? == SIZE + PAGE;
+        fill(map, PAGES);
+        file.allocate(PUNCH_HOLE | KEEP_SIZE, 4 * PAGE + 8, 3 * PAGE)?;
+        let punched = get(map, 4) == 1004 && (5..8).all(|page| get(map, page) == 0) && get(map, 8) == 1008;
+        let no_data = file.seek(SIZE + 2 * PAGE, DATA) == Err(Error(ENXIO));
+        let refused = file.allocate(PUNCH_HOLE, 0, PAGE) == Err(Error(EOPNOTSUPP))
+            && file.allocate(0, 0, 0) == Err(Error(error::EINVAL));
+        unmap(map)?;
+        process::close(file.0)?;
+        Ok(empty && found && kept && grown && punched && no_data && refused)
+    }
+
+    fn removed() -> Result<bool, Error> {
+        const REMOVE: u64 = 9;
+        const EACCES: i32 = 13;
+        let (file, map) = mapped()?;
+        let own = file.map(SIZE, PRIVATE, 0)?;
+        fill(map, PAGES);
+        set(own, 3, 33);
+        let refused = advise(own, REMOVE) == Err(Error(EACCES));
+        advise(map, REMOVE)?;
+        let zero = (0..PAGES).all(|page| get(map, page) == 0) && get(own, 4) == 0 && get(own, 3) == 33;
+        unmap(map)?;
+        unmap(own)?;
+        process::close(file.0)?;
+        Ok(refused && zero)
+    }
+
+    fn sealed() -> Result<bool, Error> {
+        const SHRINK: u64 = 2;
+        const WRITE: u64 = 8;
+        const EPERM: i32 = 1;
+        const EBUSY: i32 = 16;
+        let plain = MemoryFile::new(c"plain", PAGE)?;
+        let refused = plain.seals() == Ok(1) && plain.seal(SHRINK) == Err(Error(EPERM));
+        process::close(plain.0)?;
+        let file = MemoryFile::sealable(c"sealed", SIZE)?;
+        let map = file.map(SIZE, SHARED, 0)?;
+        fill(map, PAGES);
+        let busy = file.seal(WRITE) == Err(Error(EBUSY));
+        unmap(map)?;
+        file.seal(SHRINK | WRITE)?;
+        let no = Err(Error(EPERM));
+        let stays = file.seals() == Ok(SHRINK | WRITE)
+            && file.resize(PAGE) == Err(Error(EPERM))
+            && file.set_word(0, 1) == no
+            && file.map(SIZE, SHARED, 0) == no
+            && file.allocate(PUNCH_HOLE | KEEP_SIZE, 0, PAGE) == Err(Error(EPERM));
+        let own = file.map(SIZE, PRIVATE, 0)?;
+        let read = holds(own, PAGES);
+        set(own, 0, 5);
+        let kept = file.word(0)? == 1000;
+        unmap(own)?;
+        process::close(file.0)?;
+        Ok(refused && busy && stays && read && kept)
     }
 
     fn refused() -> Result<bool, Error> {

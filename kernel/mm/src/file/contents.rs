@@ -4,8 +4,8 @@
 use mmu::mutant::{self, Mutant};
 use mmu::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 
-use super::MemoryFile;
 use super::index::{Index, Part, Place};
+use super::{MemoryFile, Seals};
 use crate::errno::Errno;
 use crate::fault::descending;
 use crate::folio::Folio;
@@ -30,11 +30,12 @@ pub(super) enum Found {
 pub(crate) struct Contents {
     size: u64,
     index: Index,
+    pub(super) seals: Seals,
 }
 
 impl Contents {
     pub(super) const fn new() -> Self {
-        Self { size: 0, index: Index::new() }
+        Self { size: 0, index: Index::new(), seals: Seals::SEAL }
     }
 
     /// Its bytes.

@@ -11,17 +11,20 @@
 mod contents;
 mod index;
 mod open;
+mod range;
+mod seals;
 mod seen;
 mod swap;
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicI64, AtomicUsize, Ordering};
 
 pub(crate) use contents::Contents;
 pub(crate) use index::{Part, Place};
 pub use open::{MAX_SIZE, OpenFile};
+pub use seals::Seals;
 pub(crate) use swap::{Brought, Stays};
 
 use crate::budget::Budget;
@@ -94,6 +97,8 @@ pub struct MemoryFile {
     areas: AnonVmaId,
     /// Areas that map it, and those who have it open.
     users: AtomicUsize,
+    /// Shared maps that are being made; below 0 once the file is sealed against writes.
+    maps_underway: AtomicI32,
     contents: RwLock<Contents>,
 }
 
@@ -216,8 +221,8 @@ impl Memory {
         own.push_str(name);
         let areas = self.anon.create_for_file()?;
         let contents = RwLock::new(Rank::File, Contents::new());
-        let users = AtomicUsize::new(1);
-        let made = self.files.enter(|id| Arc::new(MemoryFile { id, name: own, areas, users, contents }));
+        let (users, maps_underway) = (AtomicUsize::new(1), AtomicI32::new(0));
+        let made = self.files.enter(|id| Arc::new(MemoryFile { id, name: own, areas, users, maps_underway, contents }));
         match &made {
             Ok(file) => self.anon.set_file(areas, file.id),
             Err(_) => self.anon.give_up(areas),

@@ -113,15 +113,20 @@ impl OpenFile<'_> {
         }
     }
 
+    /// Whose memory it is.
+    pub(super) fn memory(&self) -> &Memory {
+        self.memory
+    }
+
     /// The orders of the folios that it gets where no area says more.
-    fn orders(&self) -> u16 {
+    pub(super) fn orders(&self) -> u16 {
         self.memory.policy().sizes().orders(Advice::None)
     }
 
     /// Writes from `offset` on; the file grows as need be. Returns how many bytes were written, which are fewer where memory runs out.
     ///
     /// # Errors
-    /// `ENOMEM` if nothing could be written; `EIO` if the page is in swap and does not come back; `EFBIG` beyond [`MAX_SIZE`].
+    /// `EPERM` if the file is sealed against it; `ENOMEM` if nothing could be written; `EIO` if the page is in swap and does not come back; `EFBIG` beyond [`MAX_SIZE`].
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         let end = offset.checked_add(bytes.len() as u64).filter(|&end| end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
         let mut done = 0;
@@ -141,6 +146,7 @@ impl OpenFile<'_> {
     fn write_in_page(&self, at: u64, bytes: &[u8], end: u64) -> Result<(), Errno> {
         loop {
             let mut contents = self.file.contents_mut();
+            contents.check_write(at + bytes.len() as u64)?;
             let found = contents.place(at);
             if let Found::Memory(place) = found {
                 self.memory.door.write_bytes(place, bytes);
@@ -160,14 +166,15 @@ impl OpenFile<'_> {
     /// reads as zeros if the file grows again.
     ///
     /// # Errors
-    /// `EFBIG` for more than [`MAX_SIZE`]; `EIO` or `ENOMEM` where the last page is in swap and does not come back, which is to become zeros in
+    /// `EFBIG` for more than [`MAX_SIZE`]; `EPERM` if the file is sealed against it; `EIO` or `ENOMEM` where the last page is in swap and does not come back, which is to become zeros in
     /// part. Nothing has changed then.
     pub fn resize(&self, size: u64) -> Result<(), Errno> {
         if size > MAX_SIZE {
             return Err(Errno::EFBIG);
         }
         let _underway = self.memory.begin(Operation::Unmap);
-        let mut contents = self.lock_with_border(size)?;
+        let mut contents = self.lock_with_borders(&[size])?;
+        contents.check_size(size)?;
         if contents.set_size(size) {
             self.unmap_from(contents.pages());
             contents.cut_off(self.memory);
@@ -175,14 +182,14 @@ impl OpenFile<'_> {
         Ok(())
     }
 
-    /// Locks the contents to write, where a folio that reaches over the byte `at` is in memory: the page with the byte, if it is not the first
-    /// of a page; and any that the swap cache has, whose slots stay together as long as it does.
-    fn lock_with_border(&self, at: u64) -> Result<WriteGuard<'_, Contents>, Errno> {
+    /// Locks the contents to write, where folios that reach over one of these bytes are in memory: the page with the byte, if it is not the
+    /// first of a page; and any that the swap cache has, whose slots stay together as long as it does.
+    pub(super) fn lock_with_borders(&self, borders: &[u64]) -> Result<WriteGuard<'_, Contents>, Errno> {
         loop {
             let contents = self.file.contents_mut();
-            if !mutant::or(Mutant::CutSkipsSwapped, contents.is_border_swapped(self.memory, at), false) {
-                return Ok(contents);
-            }
+            let is_swapped = |at: u64| contents.is_border_swapped(self.memory, at);
+            let found = borders.iter().copied().find(|&at| mutant::or(Mutant::CutSkipsSwapped, is_swapped(at), false));
+            let Some(at) = found else { return Ok(contents) };
             drop(contents);
             self.file.bring_in(self.memory, at >> PAGE_SHIFT, self.orders())?;
         }

@@ -81,7 +81,7 @@ impl Memory {
     fn put_slots_in_place(&self, contents: &mut Contents, folio: &FolioLock<'_>, first: u64) -> bool {
         let pages = folio.pages();
         self.count().swap_dups.add(1);
-        if self.inject.strikes(Point::SwapDup, pages) || self.swap.dup(folio, 0, pages).is_err() {
+        if self.inject.strikes(Point::FileDup, pages) || self.swap.dup(folio, 0, pages).is_err() {
             return false;
         }
         let place = Place::Swap(folio.swap_entry(0));

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Cause, Operation, PAGE_SIZE, USER_END, VirtAddr};
+use mmu::{Cause, Operation, PAGE_SHIFT, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
 use crate::fault::{Access, FaultError};
@@ -21,6 +21,8 @@ use crate::{cold, lazyfree};
 pub mod advice {
     /// Drop the pages.
     pub const DONTNEED: u32 = 4;
+    /// Make a hole of it in the file that is mapped there.
+    pub const REMOVE: u32 = 9;
     /// A child gets nothing of it.
     pub const DONTFORK: u32 = 10;
     /// A child gets it again.
@@ -58,6 +60,7 @@ impl Memory {
     pub fn madvise(&self, space: &Arc<Space>, address: u64, length: u64, advice: u32) -> Result<(), Errno> {
         let known = [
             advice::DONTNEED,
+            advice::REMOVE,
             advice::DONTFORK,
             advice::DOFORK,
             advice::FREE,
@@ -86,6 +89,7 @@ impl Memory {
         let range = (VirtAddr::new(address), VirtAddr::new(end));
         match advice {
             advice::DONTNEED => self.drop_pages(space, range),
+            advice::REMOVE => self.remove_from_files(space, range),
             advice::FREE => self.take_away(
                 space,
                 range,
@@ -149,6 +153,21 @@ impl Memory {
             };
             gather.finish();
             dropped
+        })
+    }
+
+    /// MADV_REMOVE: the part of a file that a shared area maps becomes a hole.
+    fn remove_from_files(&self, space: &Space, range: Range) -> Result<(), Errno> {
+        for_areas(&space.layout().read(), range, |area, start, end| {
+            if area.flags.contains(AreaFlags::LOCKED) {
+                return Err(Errno::EINVAL);
+            }
+            let file = area.backing.file().ok_or(Errno::EINVAL)?;
+            if !area.backing.is_shared() || !self.may_be_written(file) {
+                return Err(Errno::EACCES);
+            }
+            let file = self.reopen_file(file).ok_or(Errno::EINVAL)?;
+            file.punch(area.index_of(start) << PAGE_SHIFT, end.as_u64() - start.as_u64())
         })
     }
 

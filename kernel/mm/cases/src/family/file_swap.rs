@@ -294,7 +294,7 @@ fn no_counts(bench: &Bench<'_>) -> Outcome {
         bench.set(&format!("unmap={way}"))?;
         let (file, field) = filled(bench, Size(64), PAGES)?;
         let (before, folio) = (free(bench), field.folio(0));
-        bench.memory().inject.fail(Point::SwapDup, 7);
+        bench.memory().inject.fail(Point::FileDup, 7);
         field.page_out(0, PAGES)?;
         field.must_look(0, PAGES, "N16")?;
         same("free frames and slots", free(bench), before)?;

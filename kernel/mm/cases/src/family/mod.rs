@@ -5,6 +5,7 @@ pub mod data;
 pub mod device;
 pub mod file;
 pub mod file_device;
+pub mod file_range;
 pub mod file_swap;
 pub mod flush;
 pub mod fold;
@@ -50,6 +51,7 @@ pub const FAMILIES: &[&[Case]] = &[
     file::CASES,
     file_swap::CASES,
     file_device::CASES,
+    file_range::CASES,
     split::CASES,
     swap_full::CASES,
     uffd::CASES,
