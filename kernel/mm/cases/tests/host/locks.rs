@@ -1,6 +1,7 @@
 //! How often the lock of a swap cluster is taken. The kernel has no counter for it, so it is asserted here only.
 
-use cases::{Bench, Outcome, Size, WAYS};
+use cases::{Bench, Field, Outcome, Size, WAYS};
+use mm::map::MapFlags;
 use mm::sync::{Rank, locks_taken};
 
 use super::one_on_max;
@@ -32,6 +33,27 @@ fn a_run_of_slots_is_counted_under_one_lock() {
         let [(page, _), (folio, _), (gather, _)] = locks;
         let right = page == folio + 15 && folio == gather && locks.iter().all(|&(_, down)| down == 1);
         if right { Ok(()) } else { Err(format!("{WAYS:?} take {locks:?}")) }
+    })
+    .unwrap();
+}
+
+/// The same for shared memory, the second caller of both: a folio that leaves its file is counted under one lock, in every way, and
+/// ftruncate gives a run of slots back under one.
+#[test]
+fn the_slots_of_a_file_are_counted_under_one_lock() {
+    one_on_max(|bench| {
+        let mut locks = [(0, 0); 3];
+        for (way, locks) in WAYS.iter().zip(&mut locks) {
+            bench.set(&format!("unmap={way}"))?;
+            bench.set_size(Size(64));
+            let file = bench.memory().open_file(1 << 16).map_err(|error| format!("{error:?}"))?;
+            let field = Field::of_file(bench, bench.space()?, (Field::BASE, 16), (&file, 0), MapFlags::SHARED)?;
+            field.fill(0, 16)?;
+            let out = cluster_locks(|| field.page_out(0, 16))?;
+            *locks = (out, cluster_locks(|| file.resize(0).map_err(|error| format!("{error:?}")))?);
+        }
+        // Slots taken, counted, marked as not zero, and left by the cache, each once; those of ftruncate counted.
+        if locks == [(4, 1); 3] { Ok(()) } else { Err(format!("{WAYS:?} take {locks:?}")) }
     })
     .unwrap();
 }
