@@ -35,11 +35,13 @@ pub enum Point {
     HugeUnmap,
     /// Raising the swap counts of a folio that leaves its file.
     FileDup,
+    /// Getting swap slots for a folio of a file.
+    FileSlots,
 }
 
 impl Point {
     /// How many there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// All, in order.
     pub const ALL: [Self; Self::COUNT] = [
         Self::SwapDup,
@@ -55,6 +57,7 @@ impl Point {
         Self::Extent,
         Self::HugeUnmap,
         Self::FileDup,
+        Self::FileSlots,
     ];
 
     const fn bit(self) -> u32 {

@@ -183,7 +183,9 @@ impl Swap {
     /// If no device has such a run: the folio can be split, and smaller ones tried.
     pub fn alloc(&self, memory: &Memory, folio: &FolioLock<'_>) -> Result<(), SwapFull> {
         debug_assert!(folio.is_uptodate() && !folio.is_swap_cache());
-        if memory.inject.strikes(Point::SwapAlloc, folio.pages()) {
+        // Apart, since a batch asks for those of files later, whatever its order.
+        let point = if folio.is_file() { Point::FileSlots } else { Point::SwapAlloc };
+        if memory.inject.strikes(point, folio.pages()) {
             return Err(SwapFull);
         }
         let folio = folio.folio();

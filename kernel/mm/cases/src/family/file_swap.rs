@@ -35,6 +35,7 @@ pub const CASES: &[Case] = &[
     Case { name: "FILE a file that ends gives its slots back", run: ends },
     Case { name: "FILE single pages come back from a folio's slots", run: by_page },
     Case { name: "FILE no room for the counts", run: no_counts },
+    Case { name: "FILE no slots for a whole folio", run: no_slots },
     Case { name: "FILE no slot is free", run: full },
     Case { name: "FILE every other slot is free", run: in_pieces },
     Case { name: "FILE pinned pages stay", run: pinned },
@@ -302,6 +303,25 @@ fn no_counts(bench: &Bench<'_>) -> Outcome {
         bench.audit()?;
         field.verify(0, PAGES)?;
         same("folio", field.folio(0), folio)?;
+        field.exit();
+    }
+    Ok(())
+}
+
+fn no_slots(bench: &Bench<'_>) -> Outcome {
+    for way in WAYS {
+        bench.set(&format!("unmap={way}"))?;
+        let (file, field) = filled(bench, Size(64), 2 * PAGES)?;
+        let fallbacks = bench.memory().count().swap_fallbacks.get();
+        bench.memory().inject.fail(Point::FileSlots, 0);
+        let (done, cost) = bench.measure(|| field.page_out(0, 2 * PAGES));
+        done?;
+        // The first goes page by page, the other as a whole.
+        within(way, cost.must_be("U=0 x=32 s=0 k=17 b=0 f=2 c=2"))?;
+        same("fallbacks", bench.memory().count().swap_fallbacks.get() - fallbacks, 1)?;
+        same("in swap", file.swapped_pages(), 2 * PAGES)?;
+        bench.audit()?;
+        field.verify(0, 2 * PAGES)?;
         field.exit();
     }
     Ok(())
