@@ -97,6 +97,7 @@ impl<'b> Three<'b> {
     /// False if the three have become so different, as they may, that the rest of a sequence can not be compared.
     fn step(&mut self, operation: &Operation) -> Result<bool, String> {
         let running = self.worlds[0].running;
+        let out = self.swapped_out();
         let mut results = Vec::new();
         for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             results.push(world.step(operation).map_err(|error| format!("{way}: {error}"))?);
@@ -122,7 +123,16 @@ impl<'b> Three<'b> {
         }
         exactly.map_err(differ(WAYS[2]))?;
         self.view = page;
-        Ok(true)
+        // `gather` gives slots to anonymous folios before those of the file, whatever their order, so both have others than in `page` where
+        // they went together, and may come back as folios of other sizes.
+        let now = self.swapped_out();
+        Ok(now.0 <= out.0 || now.1 <= out.1)
+    }
+
+    /// Pages of spaces and pages of files that are in swap.
+    fn swapped_out(&self) -> (i64, i64) {
+        let entries = self.view.spaces.iter().map(|space| space.swap_entries).sum();
+        (entries, self.worlds[0].world.memory.files.swapped())
     }
 
     /// Counts everything again, and looks at all three.
