@@ -123,17 +123,28 @@ fn checked((start, length): (u64, u64)) -> Result<(u64, u64), Errno> {
     if fits { Ok((start, length)) } else { Err(Errno::EINVAL) }
 }
 
-/// Agrees on the version, and on features: that write protection is told apart.
+/// Features, with Linux's numbers.
+mod feature {
+    /// Messages tell a write to what is protected from a first touch.
+    const PAGEFAULT_FLAG_WP: u64 = 1 << 0;
+    /// First touches of memory files are watched.
+    const MISSING_SHMEM: u64 = 1 << 5;
+    /// Writes to memory files are watched. Those to huge pages are not, as on a Linux without them.
+    const WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
+
+    pub const ALL: u64 = PAGEFAULT_FLAG_WP | MISSING_SHMEM | WP_HUGETLBFS_SHMEM;
+}
+
+/// Agrees on the version, and on features.
 fn agree(monitor: &Monitor, at: u64) -> Outcome {
     const VERSION: u64 = 0xAA;
-    const FEATURES: u64 = 1;
     const REQUESTS: u64 = request::bit(request::REGISTER) | request::bit(request::UNREGISTER) | 1 << 0x3F;
     let [version, features, _] = user::read_words(at)?;
-    if version != VERSION || features & !FEATURES != 0 || !monitor.make_ready() {
+    if version != VERSION || features & !feature::ALL != 0 || !monitor.make_ready() {
         user::write_words(at, [0; 3])?;
         return Err(Errno::EINVAL);
     }
-    user::write_words(at, [VERSION, FEATURES, REQUESTS])?;
+    user::write_words(at, [VERSION, feature::ALL, REQUESTS])?;
     Ok(0)
 }
 

@@ -131,13 +131,46 @@ impl MemoryFile {
             // Somebody was faster, or has cut the file.
             return Ok(());
         }
-        let part = Part { first: aligned(index, order), pages, head: folio.head() };
-        contents.index.insert(part, &memory.files.budget)?;
-        memory.files.count_pages(pages as i64);
-        let folio = folio.publish();
-        folio.enter_file(self.areas, part.first);
-        memory.lru.add(folio);
+        self.enter(memory, &mut contents, aligned(index, order), folio).map(drop)
+    }
+
+    /// Makes a page, whose contents are ready, that of page `index`, and has `map` map it before anybody else can.
+    ///
+    /// # Errors
+    /// `EFAULT` beyond the end, `EEXIST` if there is a page, `ENOMEM`.
+    pub(crate) fn add_page<'m>(
+        &self,
+        memory: &'m Memory,
+        index: u64,
+        folio: FreshFolio<'m>,
+        map: impl FnOnce(Folio<'m>),
+    ) -> Result<(), Errno> {
+        let mut contents = self.contents_mut();
+        if index >= contents.pages() {
+            return Err(Errno::EFAULT);
+        }
+        if contents.find(index).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        map(self.enter(memory, &mut contents, index, folio)?);
         Ok(())
+    }
+
+    /// Enters a new folio, whose contents are ready, from page `first` on, where there is a hole.
+    fn enter<'m>(
+        &self,
+        memory: &'m Memory,
+        contents: &mut Contents,
+        first: u64,
+        folio: FreshFolio<'m>,
+    ) -> Result<Folio<'m>, Errno> {
+        let part = Part { first, pages: folio.pages(), head: folio.head() };
+        contents.index.insert(part, &memory.files.budget)?;
+        memory.files.count_pages(part.pages as i64);
+        let folio = folio.publish();
+        folio.enter_file(self.areas, first);
+        memory.lru.add(folio);
+        Ok(folio)
     }
 }
 
