@@ -12,6 +12,7 @@ pub mod helpers;
 pub mod huge;
 pub mod lazyfree;
 pub mod locked;
+pub mod marker;
 pub mod moving;
 pub mod pin;
 pub mod poison;
@@ -24,6 +25,8 @@ pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
 pub mod uffd;
+pub mod watched_file;
+pub mod watching;
 pub mod zap;
 
 use crate::Case;
@@ -49,6 +52,8 @@ pub const FAMILIES: &[&[Case]] = &[
     split::CASES,
     swap_full::CASES,
     uffd::CASES,
+    watched_file::CASES,
+    marker::CASES,
     pressure::CASES,
     flush::CASES,
     huge::CASES,
