@@ -102,9 +102,9 @@ fn by_zap(bench: &Bench<'_>) -> Outcome {
             let (_file, field) = protected(bench, kind, PAGES)?;
             let (done, cost) = bench.measure(|| field.advise(0, PAGES, advice::DONTNEED));
             done.map_err(failed("MADV_DONTNEED"))?;
+            field.must_look(0, PAGES, "M16")?;
             let flush = flush_of(bench, PAGES);
             within(batch, cost.must_be(&format!("g={} x=16 s=16 U=0 {flush}", 1 + looks)))?;
-            field.must_look(0, PAGES, "M16")?;
             same("pages of files", field.space.file_pages(), 0)?;
             bench.audit()?;
             // What is a marker already stays one.
@@ -134,13 +134,13 @@ fn by_unmap(bench: &Bench<'_>) -> Outcome {
             field.rest();
             let out = discard_folio(bench, field.folio(0))?;
             must(out.whole, "a mapping is left")?;
+            field.must_look(0, PAGES, "M16")?;
             within(batch, out.cost.must_be(cost))?;
             match (batch, way) {
                 ("on", _) => within(batch, out.cost.must_be(&whole))?,
                 (_, "gather") => {}
                 _ => within(batch, out.cost.must_be(&single))?,
             }
-            field.must_look(0, PAGES, "M16")?;
             bench.audit()?;
             field.verify(0, PAGES)?;
             field.must_be_marked(0, PAGES, PAGES)?;
@@ -295,8 +295,8 @@ fn protect_absent(bench: &Bench<'_>) -> Outcome {
     let (file, field) = hole(bench, 528)?;
     let (done, cost) = bench.measure(|| field.write_protect(504, 16, true));
     done?;
-    cost.must_be("g=16 r=32 s=16 x=0 T=0")?;
     field.must_look(500, 28, "N4 M16 N8")?;
+    cost.must_be("g=16 r=32 s=16 x=0 T=0")?;
     same("pages of the file", file.filled_pages(), 0)?;
     bench.audit()?;
     field.must_be_told(511, Access::Write, true)?;
