@@ -292,7 +292,8 @@ impl<'a> Fault<'a> {
     fn ask_monitor(&self, is_protected: bool) -> Handled {
         let monitor = self.area.monitor.ok_or(FaultError::Denied)?;
         self.memory.count().faults_watched.add(1);
-        let (address, access) = (self.address, self.access);
+        let address = self.area.huge().map_or(self.address, |size| self.address.align_down(size.bytes()));
+        let access = self.access;
         Err(FaultError::Watched(Notice { monitor, address, access, is_protected }))
     }
 

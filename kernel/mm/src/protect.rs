@@ -246,7 +246,7 @@ impl<'a> Protect<'a> {
 
 impl Mark {
     /// Whether an entry is marked as it shall be, with all that this implies.
-    const fn is_on(self, entry: Descriptor) -> bool {
+    pub(crate) const fn is_on(self, entry: Descriptor) -> bool {
         match self {
             Self::Keep => false,
             Self::Set => entry.is_uffd(),
@@ -254,7 +254,8 @@ impl Mark {
         }
     }
 
-    const fn on(self, entry: Descriptor) -> Descriptor {
+    /// The entry with the mark as it shall be.
+    pub(crate) const fn on(self, entry: Descriptor) -> Descriptor {
         match self {
             Self::Keep => entry,
             Self::Set => entry.make_uffd(),

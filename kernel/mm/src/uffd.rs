@@ -6,6 +6,7 @@
 //! by nobody and have no marks.
 
 mod fill;
+mod fill_huge;
 
 use alloc::sync::Arc;
 
@@ -13,6 +14,8 @@ use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
+use crate::frame::HugeSize;
+use crate::hugetlb;
 use crate::map::MIN_ADDRESS;
 use crate::memory::Memory;
 use crate::protect::{Mark, Protect};
@@ -37,7 +40,7 @@ impl Memory {
     /// Has `monitor` watch a range from now on, in these `modes` alone.
     ///
     /// # Errors
-    /// As Linux: `EINVAL` for a range that is not in whole pages, or begins where nothing is mapped; `EBUSY` if somebody else watches a part
+    /// As Linux: `EINVAL` for a range that is not in whole pages, huge ones where they are, or begins where nothing is mapped; `EBUSY` if somebody else watches a part
     /// of it; `ENOMEM` if an area can not be split.
     pub fn uffd_register(
         &self,
@@ -53,14 +56,17 @@ impl Memory {
         if layout.areas.find(start).is_none() || modes.is_empty() {
             return Err(Errno::EINVAL);
         }
-        // Entries of huge pages have no marks.
-        if areas_in(&layout, (start, end)).any(|area| area.huge().is_some()) {
-            return Err(Errno::EINVAL);
-        }
+        layout.check_borders(start, end)?;
         if areas_in(&layout, (start, end)).any(is_others) {
             return Err(Errno::EBUSY);
         }
         self.change_watch(space, &mut layout, (start, end), |_| Some(Watch { monitor: Some(monitor), modes }))
+    }
+
+    /// Whether any pages of a range are huge.
+    pub fn uffd_meets_huge(&self, space: &Space, (address, length): (u64, u64)) -> bool {
+        let range = (VirtAddr::new(address), VirtAddr::new(address.saturating_add(length)));
+        areas_in(&space.layout().read(), range).any(|area| area.huge().is_some())
     }
 
     /// Has `monitor` watch a range no longer.
@@ -76,6 +82,7 @@ impl Memory {
         let range = whole_pages(address, length)?;
         let _underway = self.begin(Operation::Protect);
         let mut layout = space.layout().write();
+        layout.check_borders(range.0, range.1)?;
         if areas_in(&layout, range).any(|area| area.monitor.is_some_and(|other| other != monitor)) {
             return Err(Errno::EINVAL);
         }
@@ -128,7 +135,10 @@ impl Memory {
 
     fn uffd_mark(&self, space: &Space, area: &Area, (start, end): Range, mark: Mark) {
         let mut gather = Gather::new(self, space, Cause::Protect);
-        Protect::new(self, space, area, mark).range(start, end, &mut gather);
+        match area.huge() {
+            Some(size) => hugetlb::mark_range(self, space, area, size, ((start, end), mark), &mut gather),
+            None => Protect::new(self, space, area, mark).range(start, end, &mut gather),
+        }
         gather.finish();
     }
 
@@ -136,15 +146,18 @@ impl Memory {
     fn make_room_for_markers(&self, space: &Space, area: &Area, (start, end): Range) -> Result<(), Errno> {
         let tables = core::iter::successors(Some(start), |address| Some(address.table_end()));
         let mut tables = tables.take_while(|&address| area.keeps_markers() && address < end);
-        tables.try_for_each(|address| space.tables.ensure(self, address).map(drop))
+        tables.try_for_each(|address| match area.huge() {
+            Some(HugeSize::Block) => space.tables.ensure_above(self, address),
+            _ => space.tables.ensure(self, address).map(drop),
+        })
     }
 
     /// Protects the pages of a range, or no longer: those that are there, and in areas with a file the others too. Pages of a folio are
     /// done together, and folded blocks stay folded.
     ///
     /// # Errors
-    /// `EINVAL` for a range that is not in whole pages; `ENOENT` if it is not all watched for writes, and `ENOMEM` if there is no memory for
-    /// markers, after what lies before was done.
+    /// `EINVAL` for a range that is not in whole pages, huge ones where they are; `ENOENT` if it is not all watched for writes, and
+    /// `ENOMEM` if there is no memory for markers, after what lies before was done.
     pub fn uffd_protect(&self, space: &Arc<Space>, (address, length): (u64, u64), on: bool) -> Result<(), Errno> {
         let range = whole_pages(address, length)?;
         let _underway = self.begin(Operation::Protect);
@@ -156,6 +169,7 @@ impl Memory {
                 return Err(Errno::ENOENT);
             }
             let part = (area.start.max(range.0), area.end.min(range.1));
+            layout.check_borders(part.0, part.1)?;
             if on {
                 self.make_room_for_markers(space, area, part)?;
             }

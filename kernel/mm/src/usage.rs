@@ -152,11 +152,14 @@ impl Memory {
             let next = block.add_bytes(TABLE_SPAN);
             let slot = HugeSlot::lock(self, space, HugeSize::Block, block);
             let entry = slot.as_ref().map_or(Descriptor::NONE, HugeSlot::get);
-            if entry.is_present() && !entry.is_table() {
-                let folio = self.frames.folio_of(entry.frame());
-                for page in start.max(block).page_number()..end.min(next).page_number() {
-                    let inside = (page - block.page_number()) as usize;
+            let is_block = entry.is_present() && !entry.is_table();
+            for page in start.max(block).page_number()..end.min(next).page_number() {
+                let inside = (page - block.page_number()) as usize;
+                if is_block {
+                    let folio = self.frames.folio_of(entry.frame());
                     see(block.add_pages(inside), Look::Huge(entry.advance(inside), folio));
+                } else if entry.is_marker() {
+                    see(block.add_pages(inside), Look::Marker(entry));
                 }
             }
             block = next;
@@ -222,7 +225,10 @@ fn pagemap_word(look: Look<'_>) -> u64 {
             let flags = flag(alone, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
             bit::PRESENT | flags | flag(folio.is_file(), bit::FILE) | entry.frame().as_u64()
         }
-        Look::Huge(entry, folio) => bit::PRESENT | flag(folio.mapcount() == 1, bit::EXCLUSIVE) | entry.frame().as_u64(),
+        Look::Huge(entry, folio) => {
+            let flags = flag(folio.mapcount() == 1, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
+            bit::PRESENT | flags | entry.frame().as_u64()
+        }
         Look::Zero(entry) => bit::PRESENT | entry.frame().as_u64(),
         Look::Swapped(Swapped { entry, uffd, .. }) => {
             bit::SWAPPED | flag(uffd, bit::UFFD_WP) | u64::from(entry.slot) << bit::SLOT | u64::from(entry.device)

@@ -119,6 +119,6 @@ impl<'a> Fault<'a> {
 }
 
 /// Whether the page that takes the place of `found` is to be protected.
-fn is_protected(found: Descriptor) -> bool {
+pub(super) fn is_protected(found: Descriptor) -> bool {
     mutant::or(Mutant::MarkerForgotten, found.is_marker(), false)
 }

@@ -1,5 +1,6 @@
 //! Filling pages that are missing (UFFDIO_COPY, UFFDIO_ZEROPAGE): with a page of the area's own, or, where a file is mapped shared, with a
-//! page of the file, which it gets and maps in one step, so that nobody can write it first.
+//! page of the file, which it gets and maps in one step, so that nobody can write it first. Huge pages
+//! have a way of their own (`fill_huge`).
 
 use alloc::sync::Arc;
 
@@ -42,15 +43,16 @@ impl Memory {
     /// Fills a missing page of a watched area.
     ///
     /// # Errors
-    /// As Linux: `ENOENT` if nobody watches it; `EEXIST` if it is not missing; `EINVAL` if it is to be protected where writes are not
-    /// watched; `EFAULT` if the area's file ends before it; `ENOMEM`.
+    /// As Linux: `ENOENT` if nobody watches it; `EEXIST` if it is not missing; `EINVAL` if it is a huge one, or to be protected where
+    /// writes are not watched; `EFAULT` if the area's file ends before it; `ENOMEM`.
     pub fn uffd_fill(&self, space: &Arc<Space>, address: u64, contents: Contents<'_>) -> Result<(), Errno> {
         let _underway = self.begin(Operation::Fault);
         let address = VirtAddr::new(address).page();
         loop {
             let layout = space.layout().read();
             let area = layout.areas.find(address).filter(|area| area.monitor.is_some()).ok_or(Errno::ENOENT)?;
-            if matches!(contents, Contents::Protected(_)) && !area.flags.contains(AreaFlags::UFFD_WP) {
+            let may_protect = area.flags.contains(AreaFlags::UFFD_WP);
+            if area.huge().is_some() || (matches!(contents, Contents::Protected(_)) && !may_protect) {
                 return Err(Errno::EINVAL);
             }
             // Allocated before the file or the table is locked.

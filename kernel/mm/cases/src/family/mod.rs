@@ -26,6 +26,7 @@ pub mod swap_out;
 pub mod totals;
 pub mod uffd;
 pub mod watched_file;
+pub mod watched_huge;
 pub mod watching;
 pub mod zap;
 
@@ -54,6 +55,7 @@ pub const FAMILIES: &[&[Case]] = &[
     uffd::CASES,
     watched_file::CASES,
     marker::CASES,
+    watched_huge::CASES,
     pressure::CASES,
     flush::CASES,
     huge::CASES,
