@@ -47,6 +47,29 @@ impl Budget {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Errno::ENOMEM)?;
         Ok(())
     }
+
+    /// Keeps room for `items`, for who must take something away before they can be made.
+    ///
+    /// # Errors
+    /// `ENOMEM` if there is no room for them.
+    pub(crate) fn keep(&self, items: usize) -> Result<Kept<'_>, Errno> {
+        self.change(0, items)?;
+        Ok(Kept { budget: self, items })
+    }
+}
+
+/// Room for items that are to be made. Dropped just before they are.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Kept<'a> {
+    budget: &'a Budget,
+    items: usize,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        let _ = self.budget.change(self.items, 0);
+    }
 }
 
 #[cfg(test)]
@@ -59,5 +82,15 @@ mod tests {
         budget.limit_to(3 * ITEM);
         assert_eq!((budget.change(0, 3), budget.change(3, 4), budget.used()), (Ok(()), Err(Errno::ENOMEM), 3));
         assert_eq!((budget.change(2, 1), budget.change(1, 2), budget.used()), (Ok(()), Ok(()), 3));
+    }
+
+    #[test]
+    fn what_is_kept_is_there_when_it_is_wanted() {
+        let budget = Budget::new();
+        budget.limit_to(3 * ITEM);
+        let kept = budget.keep(2).unwrap();
+        assert_eq!((budget.change(0, 2), budget.keep(2).is_err()), (Err(Errno::ENOMEM), true));
+        drop(kept);
+        assert_eq!((budget.change(0, 2), budget.used()), (Ok(()), 2));
     }
 }

@@ -170,7 +170,10 @@ impl Memory {
     /// Enters an area, in place of what is there or where nothing is.
     fn put_area(&self, space: &Arc<Space>, layout: &mut Layout, area: Area, replaces: bool) -> Result<(), Errno> {
         if replaces {
+            // An area and its extent: what is there goes only if they fit.
+            let kept = self.anon.budget.keep(2)?;
             self.unmap_locked(space, layout, area.start, area.end)?;
+            drop(kept);
         }
         let change = layout.areas.plan_insert(area);
         self.apply(space, layout, &change)

@@ -114,7 +114,7 @@ impl Memory {
     /// # Errors
     /// As Linux: `EINVAL` for unaligned addresses, unknown flags or such as do not go together, a length of 0, or ranges that overlap;
     /// `EFAULT` for a range that is not all in one area; `EPERM` below the lowest address; `ENOMEM` where addresses, areas or
-    /// tables run out. What lay at a fixed address may be gone then, and what was cut off; all else is as before.
+    /// tables run out. Where tables do, what lay at a fixed address may be gone, and what was cut off; all else is as before.
     pub fn mremap(&self, space: &Arc<Space>, request: MoveRequest) -> Result<u64, Errno> {
         let request = request.checked()?;
         let _underway = self.begin(Operation::Move);
@@ -148,7 +148,7 @@ impl Memory {
             return Err(Errno::EFAULT);
         }
         if request.names_place() {
-            return self.move_to_place(space, layout, request);
+            return self.move_to_place(space, layout, &area, request);
         }
         if self.grow(space, layout, &area, request).is_ok() {
             return Ok(request.start());
@@ -184,7 +184,13 @@ impl Memory {
     }
 
     /// Moves to the address that is named, or for MREMAP_DONTUNMAP alone to one that is found.
-    fn move_to_place(&self, space: &Arc<Space>, layout: &mut Layout, request: &MoveRequest) -> Result<VirtAddr, Errno> {
+    fn move_to_place(
+        &self,
+        space: &Arc<Space>,
+        layout: &mut Layout,
+        area: &Area,
+        request: &MoveRequest,
+    ) -> Result<VirtAddr, Errno> {
         has_room(&layout.areas)?;
         let is_fixed = request.flags.contains(MoveFlags::FIXED);
         if is_fixed {
@@ -192,7 +198,10 @@ impl Memory {
                 return Err(Errno::EPERM);
             }
             let to = VirtAddr::new(request.new_address);
+            let extents = self.anon.family(area, &self.files)?.len();
+            let kept = self.anon.budget.keep(GROWTH * (1 + extents))?;
             self.unmap_locked(space, layout, to, to.add_bytes(request.new_length))?;
+            drop(kept);
         }
         self.cut(space, layout, request)?;
         let to = if is_fixed { Some(VirtAddr::new(request.new_address)) } else { place(&layout.areas, request) };

@@ -46,6 +46,7 @@ pub struct Space {
     layout: RwLock<Layout>,
     anon_pages: AtomicI64,
     file_pages: AtomicI64,
+    peak: AtomicI64,
     swap_entries: AtomicI64,
     huge_pages: AtomicI64,
     on_swap_list: AtomicBool,
@@ -117,6 +118,7 @@ impl Space {
     /// Changes the count of present pages of memory files.
     #[inline]
     pub fn add_file(&self, pages: i64) {
+        self.note_peak(pages);
         self.file_pages.fetch_add(pages, Ordering::Relaxed);
     }
 
@@ -129,7 +131,24 @@ impl Space {
     /// Changes the count of present pages of anonymous memory.
     #[inline]
     pub fn add_anon(&self, pages: i64) {
+        self.note_peak(pages);
         self.anon_pages.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// The most pages of anonymous memory and memory files that were present at a time (VmHWM).
+    pub fn peak(&self) -> i64 {
+        self.peak.load(Ordering::Relaxed).max(self.anon_pages() + self.file_pages())
+    }
+
+    /// The mark is brought up to date where pages go, not where they come, which is where costs matter (reference 4.25).
+    #[inline]
+    fn note_peak(&self, pages: i64) {
+        if pages < 0 {
+            let present = self.anon_pages() + self.file_pages();
+            if present > self.peak.load(Ordering::Relaxed) {
+                self.peak.fetch_max(present, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Changes the count of swap entries.
@@ -171,6 +190,7 @@ impl Memory {
             layout: RwLock::new(Rank::Areas, layout),
             anon_pages: AtomicI64::new(0),
             file_pages: AtomicI64::new(0),
+            peak: AtomicI64::new(0),
             swap_entries: AtomicI64::new(0),
             huge_pages: AtomicI64::new(0),
             on_swap_list: AtomicBool::new(false),

@@ -6,6 +6,7 @@ use common::{BASE, Bench, FIXED, PRIVATE, RW};
 use mm::Errno;
 use mm::fault::FaultError;
 use mm::map::{MAP_TOP, MIN_ADDRESS, MapFlags, MapRequest};
+use mm::remap::{MoveFlags, MoveRequest};
 use mm::vma::Prot;
 use mmu::{TABLE_SPAN, VirtAddr};
 
@@ -116,6 +117,30 @@ fn an_area_that_can_not_be_split_loses_nothing() {
     bench.verify(0, 3);
     bench.unmap(0, 1);
     bench.verify(1, 2);
+}
+
+#[test]
+fn what_is_replaced_goes_only_if_there_is_room_for_what_comes() {
+    let bench = Bench::new("64K=never");
+    bench.map(0, 8, RW);
+    bench.map(16, 8, Prot::READ);
+    bench.fill(0, 8);
+    let budget = &bench.memory.anon.budget;
+    budget.limit_to((budget.used() + 1) * 128);
+    let anywhere = |flags| bench.memory.mmap(&bench.space, request(BASE, 8, flags));
+    assert_eq!(anywhere(FIXED | MapFlags::NORESERVE), Err(Errno::ENOMEM));
+    let to = MoveRequest {
+        old: BASE + (16 << 12),
+        old_length: 4096,
+        new_length: 4096,
+        flags: MoveFlags::MAYMOVE | MoveFlags::FIXED,
+        new_address: BASE,
+    };
+    assert_eq!(bench.memory.mremap(&bench.space, to), Err(Errno::ENOMEM));
+    bench.verify(0, 8);
+    budget.limit_to(1 << 20);
+    assert_eq!(bench.memory.mremap(&bench.space, to), Ok(BASE));
+    assert_eq!(anywhere(FIXED | MapFlags::NORESERVE), Ok(BASE));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use mm::count::{Counters, SizeCounters};
+use mm::frame::{HugeCounts, HugeSize};
 use mm::lru::LruList;
 use mm::policy::{Enabled, KEYS};
 use mm::vma::MAX_AREAS;
@@ -41,6 +42,10 @@ pub fn content(file: SystemFile) -> Vec<u8> {
             out.push_str("rootfs / ramfs ro 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\n");
         }
         SystemFile::Meminfo => system::meminfo(&mut out, &totals(memory)),
+        SystemFile::Stat => {
+            let (now, idle) = (timer::now_ns(), schedule::idle_time());
+            system::stat(&mut out, now.saturating_sub(idle), idle);
+        }
         SystemFile::Swaps => system::swaps(&mut out, &totals(memory)),
         SystemFile::Uptime => system::uptime(&mut out, timer::now_ns(), schedule::idle_time()),
         SystemFile::Vmstat => vmstat(&mut out, memory),
@@ -65,6 +70,7 @@ pub fn content(file: SystemFile) -> Vec<u8> {
             system::enabled(&mut out, &Enabled::ALL, memory.policy().sizes().get(order));
         }
         SystemFile::SizeStat(order, index) => number(&mut out, size_stat(memory, order as usize, index)),
+        SystemFile::Pool(size, index) => number(&mut out, pool(memory, size)[index]),
     }
     out.into_bytes()
 }
@@ -93,6 +99,12 @@ pub fn take(file: SystemFile) -> Option<Take> {
                 policy.sizes().set(order, state);
                 Ok(())
             }
+            // As Linux: as many as can be had.
+            SystemFile::Pool(size, _) => {
+                let total = word.parse().map_err(|_| Errno::EINVAL)?;
+                crate::memory().frames.resize_huge(size, total);
+                Ok(())
+            }
             _ => Err(Errno::EINVAL),
         }
     }))
@@ -106,6 +118,12 @@ fn size_stat(memory: &Memory, order: usize, index: usize) -> u64 {
         0 => memory.lru.census(&memory.frames).folios[order] as u64,
         _ => memory.deferred.of_order(&memory.frames, order) as u64,
     }
+}
+
+/// The numbers of [`POOL`](super::tree::POOL): no page is had beyond those set aside.
+fn pool(memory: &Memory, size: HugeSize) -> [u64; 5] {
+    let HugeCounts { total, free, reserved } = memory.frames.huge_counts(size);
+    [total as u64, free as u64, reserved as u64, 0, 0]
 }
 
 fn totals(memory: &Memory) -> system::Memory {
@@ -126,6 +144,9 @@ fn totals(memory: &Memory) -> system::Memory {
         swap_cached: census.swap_cached as u64,
         swap_total,
         swap_free: memory.swap.free_count() as u64,
+        bad: memory.frames.bad_count() as u64,
+        huge: memory.frames.huge_counts(HugeSize::DEFAULT),
+        all_huge: HugeSize::ALL.map(|size| (memory.frames.huge_counts(size).total * size.pages()) as u64).iter().sum(),
     }
 }
 

@@ -73,8 +73,8 @@ fn told(handle: &Handle, write: fn(&mut String, &Told<'_>)) -> Vec<u8> {
 
 fn sizes(handle: &Handle) -> Sizes {
     let Some(space) = handle.space().upgrade() else { return Sizes::default() };
-    let [resident, of_files, swapped] = space.accounts();
-    let mut sizes = Sizes { resident, of_files, swapped, tables: space.table_pages(), ..Sizes::default() };
+    let [resident, peak, of_files, swapped] = space.accounts();
+    let mut sizes = Sizes { resident, peak, of_files, swapped, tables: space.table_pages(), ..Sizes::default() };
     for area in areas(&space) {
         sizes.mapped += area.pages();
         let is_locked = area.flags.contains(AreaFlags::LOCKED);

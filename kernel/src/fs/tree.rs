@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use mm::Errno;
 use mm::count::SizeCounters;
+use mm::frame::HugeSize;
 use mm::policy::{KEYS, MAX_ORDER, MIN_ORDER};
 
 use crate::task::family::Pid;
@@ -30,6 +31,7 @@ pub enum SystemFile {
     Filesystems,
     Meminfo,
     Mounts,
+    Stat,
     Swaps,
     Uptime,
     Vmstat,
@@ -46,6 +48,8 @@ pub enum SystemFile {
     EnabledSize(u32),
     /// A counter of an order, by its place among those counted, with [`LOOKED_AT`] behind them.
     SizeStat(u32, usize),
+    /// A number of a pool of huge pages, by its place among [`POOL`].
+    Pool(HugeSize, usize),
 }
 
 /// A file about one process.
@@ -68,6 +72,10 @@ const COUNTED: &[&str] = SizeCounters::NAMES;
 /// The counters of a folio size that a look at the lists tells: folios there are, and those mapped in part.
 pub const LOOKED_AT: [&str; 2] = ["nr_anon", "nr_anon_partially_mapped"];
 
+/// The numbers of a pool of huge pages.
+pub const POOL: [&str; 5] =
+    ["nr_hugepages", "free_hugepages", "resv_hugepages", "surplus_hugepages", "nr_overcommit_hugepages"];
+
 /// What a path leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Node {
@@ -79,6 +87,8 @@ pub enum Node {
     Size(u32),
     /// The directory of its counters.
     SizeStats(u32),
+    /// The directory of a pool of huge pages.
+    Pool(HugeSize),
     /// A file about the system.
     System(SystemFile),
     /// A file about a process.
@@ -119,6 +129,7 @@ enum More {
     Processes,
     Policies,
     Sizes,
+    Pools,
 }
 
 const fn fixed(names: &'static [(&'static str, Fixed)]) -> Directory {
@@ -152,6 +163,7 @@ static PROC: Directory = Directory {
         ("meminfo", Fixed::File(SystemFile::Meminfo)),
         ("mounts", Fixed::File(SystemFile::Mounts)),
         ("self", Fixed::LinkToOwn),
+        ("stat", Fixed::File(SystemFile::Stat)),
         ("swaps", Fixed::File(SystemFile::Swaps)),
         ("sys", Fixed::Directory(&PROC_SYS)),
         ("uptime", Fixed::File(SystemFile::Uptime)),
@@ -172,7 +184,9 @@ static SYS: Directory = fixed(&[("kernel", Fixed::Directory(&SYS_KERNEL))]);
 static SYS_KERNEL: Directory = fixed(&[("mm", Fixed::Directory(&SYS_MM)), ("unfold", Fixed::Directory(&UNFOLD))]);
 
 static SYS_MM: Directory =
-    fixed(&[("hugepages", Fixed::Directory(&EMPTY)), ("transparent_hugepage", Fixed::Directory(&THP))]);
+    fixed(&[("hugepages", Fixed::Directory(&POOLS)), ("transparent_hugepage", Fixed::Directory(&THP))]);
+
+static POOLS: Directory = Directory { names: &[], more: More::Pools };
 
 static THP: Directory = Directory {
     names: &[("enabled", Fixed::File(SystemFile::Enabled)), ("hpage_pmd_size", Fixed::File(SystemFile::HpagePmdSize))],
@@ -214,7 +228,7 @@ pub trait World {
 impl SystemFile {
     /// Whether programs may write to it.
     pub const fn is_writable(self) -> bool {
-        matches!(self, Self::Policy(_) | Self::Enabled | Self::EnabledSize(_))
+        matches!(self, Self::Policy(_) | Self::Enabled | Self::EnabledSize(_) | Self::Pool(_, 0))
     }
 }
 
@@ -226,7 +240,7 @@ impl Node {
 
     /// Whether it has names in it.
     pub const fn is_directory(&self) -> bool {
-        matches!(self, Self::Directory(_) | Self::Process(_) | Self::Size(_) | Self::SizeStats(_))
+        matches!(self, Self::Directory(_) | Self::Process(_) | Self::Size(_) | Self::SizeStats(_) | Self::Pool(_))
     }
 
     /// What `name` is in it.
@@ -255,6 +269,10 @@ impl Node {
                 names
                     .map(|(index, &name)| (name.to_owned(), Self::System(SystemFile::SizeStat(order, index))))
                     .collect()
+            }
+            &Self::Pool(size) => {
+                let number = |(at, name): (usize, &str)| (name.to_owned(), Self::System(SystemFile::Pool(size, at)));
+                POOL.into_iter().enumerate().map(number).collect()
             }
             _ => Vec::new(),
         }
@@ -289,6 +307,10 @@ impl More {
             Self::Sizes => {
                 let size = |order: u32| (format!("hugepages-{}kB", 4 << order), Node::Size(order));
                 (MIN_ORDER..=MAX_ORDER).map(size).collect()
+            }
+            Self::Pools => {
+                let pool = |size: HugeSize| (format!("hugepages-{}kB", size.bytes() >> 10), Node::Pool(size));
+                HugeSize::ALL.into_iter().map(pool).collect()
             }
         }
     }

@@ -267,10 +267,10 @@ impl UserSpace {
         Some((inode(&file), name.replace('\n', "\\012")))
     }
 
-    /// Pages present, those of them that are memory files', and those swapped out.
-    pub fn accounts(&self) -> [u64; 3] {
+    /// Pages present, the most there were, those of them that are memory files', and those swapped out.
+    pub fn accounts(&self) -> [u64; 4] {
         let (anonymous, of_files) = (self.0.anon_pages(), self.0.file_pages());
-        [anonymous + of_files, of_files, self.0.swap_entries()].map(|pages| pages.max(0) as u64)
+        [anonymous + of_files, self.0.peak(), of_files, self.0.swap_entries()].map(|pages| pages.max(0) as u64)
     }
 
     /// Pages that its translation tables take.

@@ -33,6 +33,8 @@ mod program {
         ("another process's files can be read, until it ends", other),
         ("relative paths start from where chdir went", relative),
         ("a folio size can be switched, and its counters count", sizes),
+        ("huge pages can be set aside, and given back", pools),
+        ("status says how much memory was present at most", peak),
         ("what can not be read, written or found is refused", refusals),
     ];
 
@@ -325,6 +327,44 @@ mod program {
         let file = go(c"/proc/meminfo") == Err(Error(error::ENOTDIR));
         go(c"/")?;
         Ok(nowhere && file)
+    }
+
+    /// The memory of this process: how much is there, and the most that was, in KiB.
+    fn present() -> Result<(u64, u64), Error> {
+        let status = Text::of(c"/proc/self/status")?;
+        let line = |name| value(status.as_str(), name).unwrap_or(0);
+        Ok((line("VmRSS:"), line("VmHWM:")))
+    }
+
+    fn peak() -> Result<bool, Error> {
+        const BYTES: u64 = 64 * PAGE;
+        let address = sys::map(BYTES, sys::PROT_READ | sys::PROT_WRITE)?;
+        (0..BYTES / PAGE / PAGES).for_each(|part| write(address + part * PAGES * PAGE, 1));
+        let (full, _) = present()?;
+        // SAFETY: the map is not used again.
+        unsafe { sys::unmap(address, BYTES) }?;
+        let (after, peak) = present()?;
+        Ok(after < full && peak >= full)
+    }
+
+    const POOL: &CStr = c"/sys/kernel/mm/hugepages/hugepages-64kB/nr_hugepages";
+    const FREE: &CStr = c"/sys/kernel/mm/hugepages/hugepages-64kB/free_hugepages";
+
+    /// Sets the pool's size. Returns the memory that all pools have then, in KiB.
+    fn set_aside(count: &[u8]) -> Result<u64, Error> {
+        let file = process::open(POOL, 1)?;
+        let written = sys::write(file, count);
+        process::close(file)?;
+        written?;
+        Ok(value(Text::of(c"/proc/meminfo")?.as_str(), "Hugetlb:").unwrap_or(0))
+    }
+
+    fn pools() -> Result<bool, Error> {
+        let before = set_aside(b"0")?;
+        let with = set_aside(b"3\n")?;
+        let free = Text::of(FREE)?.as_str() == "3\n";
+        let refused = set_aside(b"many") == Err(Error(error::EINVAL));
+        Ok(with == before + 3 * 64 && free && refused && set_aside(b"0")? == before)
     }
 
     const SIZE: &CStr = c"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled";

@@ -134,10 +134,10 @@ impl Frames {
         self.huge.of(size).lock().counts
     }
 
-    /// Sets pages aside until the pool has `total`, or none is left to be had, or gives back what is free beyond that and not
-    /// reserved (Linux's nr_hugepages). Returns how many there are.
+    /// Sets pages aside until the pool has `total`, or no more can be had without making memory short, or gives back what is free beyond
+    /// that and not reserved (Linux's nr_hugepages). Returns how many there are.
     pub fn resize_huge(&self, size: HugeSize, total: usize) -> usize {
-        while self.huge_counts(size).total < total {
+        while self.huge_counts(size).total < total && self.free_count() >= self.marks.high + size.pages() {
             let Some(index) = self.take(size.order()) else { break };
             let mut pool = self.huge.of(size).lock();
             pool.counts.total += 1;

@@ -10,6 +10,8 @@ use super::put;
 pub struct Sizes {
     pub mapped: u64,
     pub resident: u64,
+    /// The most that were resident at a time.
+    pub peak: u64,
     /// Of those resident, pages of memory files.
     pub of_files: u64,
     pub swapped: u64,
@@ -45,6 +47,7 @@ pub fn status(out: &mut String, told: &Told<'_>) {
     for (name, pages) in [
         ("VmSize", sizes.mapped),
         ("VmLck", sizes.locked),
+        ("VmHWM", sizes.peak),
         ("VmRSS", sizes.resident),
         ("RssAnon", sizes.resident - sizes.of_files),
         ("RssFile", 0),

@@ -1,7 +1,8 @@
-//! Files about the whole system: `meminfo`, `swaps`, `vmstat`, `uptime`, and the switches of folio sizes.
+//! Files about the whole system: `meminfo`, `stat`, `swaps`, `vmstat`, `uptime`, and the switches of folio sizes.
 
 use alloc::string::String;
 
+use mm::frame::{HugeCounts, HugeSize};
 use mm::policy::Enabled;
 use mm::swap::RamDevice;
 
@@ -25,6 +26,12 @@ pub struct Memory {
     pub swap_cached: u64,
     pub swap_total: u64,
     pub swap_free: u64,
+    /// Frames of bad memory.
+    pub bad: u64,
+    /// The pool of the size that a program gets which names none.
+    pub huge: HugeCounts,
+    /// What the pools of all sizes have.
+    pub all_huge: u64,
 }
 
 /// `meminfo`. There is no page cache and no slab: what can be had is what is free or was given up.
@@ -49,9 +56,18 @@ pub fn meminfo(out: &mut String, memory: &Memory) {
         ("AnonPages:", memory.anonymous),
         ("Shmem:", memory.of_files),
         ("SReclaimable:", 0),
+        ("HardwareCorrupted:", memory.bad),
     ] {
         kilobytes(out, name, pages << 2);
     }
+    let HugeCounts { total, free, reserved } = memory.huge;
+    for (name, count) in
+        [("HugePages_Total:", total), ("HugePages_Free:", free), ("HugePages_Rsvd:", reserved), ("HugePages_Surp:", 0)]
+    {
+        put(out, format_args!("{name:<16}{count:>8}\n"));
+    }
+    kilobytes(out, "Hugepagesize:", HugeSize::DEFAULT.bytes() >> 10);
+    kilobytes(out, "Hugetlb:", memory.all_huge << 2);
 }
 
 /// `swaps`: the device in memory, if there is one.
@@ -75,6 +91,14 @@ pub fn uptime(out: &mut String, nanoseconds: u64, idle: u64) {
     put(out, format_args!("{seconds}.{part:02} {idle}.{idle_part:02}\n"));
 }
 
+/// `stat`: hundredths of a second of the one CPU that runs programs. What the kernel did for a program counts as the program's.
+pub fn stat(out: &mut String, busy: u64, idle: u64) {
+    let [busy, idle] = [busy, idle].map(|nanoseconds| nanoseconds / 10_000_000);
+    for name in ["cpu ", "cpu0"] {
+        put(out, format_args!("{name} {busy} 0 0 {idle} 0 0 0 0 0 0\n"));
+    }
+}
+
 /// All states of a switch, the one that it is in in brackets.
 pub fn enabled(out: &mut String, states: &[Enabled], now: Enabled) {
     let mut between = "";
@@ -96,14 +120,22 @@ pub fn cpuinfo(out: &mut String, midr: u64) {
 
 #[cfg(test)]
 mod tests {
+    use alloc::borrow::ToOwned;
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
     fn meminfo_lines_are_aligned() {
         let mut out = String::new();
-        meminfo(&mut out, &Memory { total: 131_072, ..Memory::default() });
+        let huge = HugeCounts { total: 3, free: 2, reserved: 1 };
+        meminfo(&mut out, &Memory { total: 131_072, huge, ..Memory::default() });
         assert!(out.starts_with("MemTotal:         524288 kB\nMemFree:               0 kB\n"));
-        assert!(out.lines().all(|line| line.len() == "MemTotal:         524288 kB".len()));
+        let sizes: Vec<_> = out.lines().filter(|line| line.ends_with(" kB")).collect();
+        assert!(sizes.iter().all(|line| line.len() == "MemTotal:         524288 kB".len()) && sizes.len() > 20);
+        let huge =
+            "HugePages_Total:       3\nHugePages_Free:        2\nHugePages_Rsvd:        1\nHugePages_Surp:        0\n";
+        assert!(out.contains(&(huge.to_owned() + "Hugepagesize:       2048 kB\n")), "{out}");
     }
 
     #[test]
@@ -122,6 +154,9 @@ mod tests {
         enabled(&mut out, &Enabled::ALL, Enabled::Madvise);
         numbers(&mut out, [("pgfault", 3)]);
         assert_eq!(out, "61.23 0.00\nalways inherit [madvise] never\npgfault 3\n");
+        out.clear();
+        stat(&mut out, 1_230_000_000, 45_000_000_000);
+        assert_eq!(out, "cpu  123 0 0 4500 0 0 0 0 0 0\ncpu0 123 0 0 4500 0 0 0 0 0 0\n");
         out.clear();
         cpuinfo(&mut out, 0x000f_0510);
         assert!(out.contains("CPU implementer\t: 0x00\n") && out.contains("CPU part\t: 0x051\n"));
