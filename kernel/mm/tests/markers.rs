@@ -1,5 +1,5 @@
-//! Memory files that a program watches, under several CPUs: whatever takes entries out meanwhile, each first write to a protected page comes
-//! to the monitor, and each missing page is filled once.
+//! Memory files that a program watches, under several CPUs: whatever takes entries out meanwhile, each first write to a protected page
+//! comes to the monitor, and each missing page is filled once.
 
 mod common;
 
@@ -21,11 +21,13 @@ const PAGES: u64 = 16;
 const BYTES: u64 = PAGES * 4096;
 const MONITOR: Monitor = Monitor(NonZeroU32::MIN);
 
-/// A bench with CPUs of one kind or the other.
+/// A bench with CPUs of one kind or the other, and files of large folios or of single pages: these are unmapped whatever their neighbours
+/// are.
 fn bench(cpus: usize, seed: u64) -> Bench {
     let simple = Features { asid_bits: 8, ..Features::default() };
     let features = if seed % 4 == 3 { simple } else { Config::default().features };
-    Bench::on(Config { cpus, seed, features, adversary: true, ..Config::default() }, "64K=always")
+    let sizes = if seed / 6 % 2 == 0 { "64K=always" } else { "64K=never" };
+    Bench::on(Config { cpus, seed, features, adversary: true, ..Config::default() }, sizes)
 }
 
 /// A file, mapped at the usual place and watched.

@@ -149,7 +149,7 @@ impl MemoryFile {
         if index >= contents.pages() {
             return Err(Errno::EFAULT);
         }
-        if contents.find(index).is_some() {
+        if mutant::or(Mutant::HoleFilledTwice, contents.find(index).is_some(), false) {
             return Err(Errno::EEXIST);
         }
         map(self.enter(memory, &mut contents, index, folio)?);
