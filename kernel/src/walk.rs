@@ -154,7 +154,11 @@ impl Run {
 
     /// What the descriptor behind the run would have to be.
     fn expected_bits(&self) -> Option<u64> {
-        let step = if self.first.is_present() { 1 << level_shift(self.level) } else { mmu::NEXT_PAGE };
+        let step = match self.first {
+            first if first.is_present() => 1 << level_shift(self.level),
+            first if first.is_marker() => 0,
+            _ => mmu::NEXT_PAGE,
+        };
         self.first.bits().checked_add(step * self.count as u64)
     }
 }
@@ -181,6 +185,9 @@ impl fmt::Display for Entry {
         let Self(entry) = *self;
         if entry.is_none() {
             return write!(out, "none");
+        }
+        if entry.is_marker() {
+            return write!(out, "marker of userfaultfd");
         }
         if !entry.is_present() {
             return write!(out, "swap entry {:#x}", entry.bits());

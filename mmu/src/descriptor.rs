@@ -58,8 +58,10 @@ const ACCESS: u64 = mask(STAGE1::ACCESS);
 const NOT_GLOBAL: u64 = mask(STAGE1::NOT_GLOBAL);
 /// In an entry that is not valid, bit 11 says "present, but no access": Linux's PTE_PRESENT_INVALID.
 const PRESENT_INVALID: u64 = NOT_GLOBAL;
-/// Of an entry that is not present: which swap device, or, with all bits set, that another device has the page.
+/// Of an entry that is not present: which swap device has the page, or what else the entry says, with Linux's numbers.
 const KIND: u64 = 0x1f << 6;
+const DEVICE_EXCLUSIVE: u64 = 30 << 6;
+const MARKER: u64 = 31 << 6;
 const ADDRESS: u64 = mask(STAGE1::ADDRESS);
 const WRITE: u64 = mask(STAGE1::WRITE);
 const CONTIGUOUS: u64 = mask(STAGE1::CONTIGUOUS);
@@ -94,6 +96,8 @@ pub struct Descriptor(u64);
 impl Descriptor {
     /// Nothing: the entry of an address that was never touched.
     pub const NONE: Self = Self(0);
+    /// No page is there, and userfaultfd write-protects it all the same (Linux's PTE_MARKER_UFFD_WP).
+    pub const MARKER: Self = Self(MARKER | NEXT_PAGE);
 
     /// The descriptor with these bits.
     pub const fn from_bits(bits: u64) -> Self {
@@ -156,6 +160,16 @@ impl Descriptor {
         self.0 & VALID != 0 || self.0 & PRESENT_INVALID != 0
     }
 
+    /// Whether it says that no page is there, and that userfaultfd write-protects it all the same.
+    pub const fn is_marker(self) -> bool {
+        self.0 == Self::MARKER.0
+    }
+
+    /// Whether no page is there, on a swap device either: none or a marker (Linux's pte_none_mostly).
+    pub const fn is_absent(self) -> bool {
+        self.is_none() || self.is_marker()
+    }
+
     /// Whether it is neither none nor present: a swap entry of some kind.
     pub const fn is_swap(self) -> bool {
         !self.is_none() && !self.is_present()
@@ -163,12 +177,12 @@ impl Descriptor {
 
     /// Whether a device has the page to itself for a while (Linux's device-exclusive entry): no CPU may use it, but it is mapped here.
     pub const fn is_device_exclusive(self) -> bool {
-        self.is_swap() && self.0 & KIND == KIND
+        self.is_swap() && self.0 & KIND == DEVICE_EXCLUSIVE
     }
 
     /// The entry of a page that a device has to itself.
     pub const fn device_exclusive(frame: Pfn) -> Self {
-        Self((frame.as_u64() << PAGE_SHIFT) | KIND)
+        Self((frame.as_u64() << PAGE_SHIFT) | DEVICE_EXCLUSIVE)
     }
 
     /// Whether it maps the page of its frame: present, or lent to a device.
@@ -343,6 +357,9 @@ impl fmt::Display for Descriptor {
         if self.is_none() {
             return write!(out, "none");
         }
+        if self.is_marker() {
+            return write!(out, "marker");
+        }
         if !self.is_present() {
             return write!(out, "swap({:#x})", self.0);
         }
@@ -419,6 +436,16 @@ mod tests {
         assert!(block.is_valid() && !block.is_table() && block.is_dirty() && block.is_young() && block.is_writable());
         let none = page(RW).with_protection(Protection::default()).into_block();
         assert!(none.is_present() && !none.is_valid() && !none.is_swap() && !none.is_table());
+    }
+
+    #[test]
+    fn kinds_of_entries_that_are_not_present() {
+        let (lent, marker) = (Descriptor::device_exclusive(Pfn::new(0x45678)), Descriptor::MARKER);
+        assert!(lent.is_device_exclusive() && lent.maps_page() && !lent.is_marker() && !lent.is_absent());
+        assert!(
+            marker.is_marker() && marker.is_absent() && marker.is_swap() && !marker.maps_page() && !marker.is_none()
+        );
+        assert!(Descriptor::NONE.is_absent() && !page(RW).is_absent());
     }
 
     #[test]

@@ -250,6 +250,20 @@ mutants! {
         "A child's entries keep the marks of its parent's userfaultfd.";
     MarksKeptOnMove = "marks-kept-on-move", "", "", "4.17 nobody watches what has moved",
         "Entries that mremap has moved keep the marks of userfaultfd.";
+    MarkerNotLeftByZap = "marker-not-left-by-zap", "", "", "1.5 a zap leaves markers",
+        "MADV_DONTNEED and ftruncate forget which pages of a file userfaultfd protects.";
+    MarkerNotLeftByUnmap = "marker-not-left-by-unmap", "", "", "1.5 an unmap leaves markers",
+        "Reclaim forgets which pages of a file userfaultfd protects.";
+    MarkerUnasked = "marker-unasked", "", "", "1.5 half of a block is protected",
+        "Markers are left in a watched area for pages that were not protected.";
+    MarkerOfFirstAlone = "marker-of-first-alone", "", "", "1.5 a zap leaves markers",
+        "Of a batch only the first page leaves a marker.";
+    MarkerOutlivesArea = "marker-outlives-area", "", "", "4.18 markers go with their area",
+        "munmap leaves markers.";
+    MarkerForgotten = "marker-forgotten", "", "", "4.18 a fault on a marker",
+        "A fault on a marker maps the page without protection.";
+    AbsentNotMarked = "absent-not-marked", "", "", "4.18 pages of a file that are not there",
+        "userfaultfd's protection passes over pages of a file that are not mapped.";
     NotListed = "not-listed-for-swapoff", "M43", "", "T-P-9",
         "A space with swap entries is not listed for swapoff.";
     NoWholeAsid = "no-whole-asid-fallback", "M40", "", "T-S-13",

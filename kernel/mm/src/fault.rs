@@ -24,6 +24,7 @@ use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::rmap;
 use crate::space::{Layout, Space};
+use crate::swap::SwapEntry;
 use crate::tlb;
 use crate::vma::{Area, AreaFlags, Prot};
 use crate::watch::Notice;
@@ -156,7 +157,7 @@ impl Memory {
         let Some(entry) = space.lock_table(self, address).map(|table| table.get(table.slot(address))) else {
             return Ok(());
         };
-        if !entry.is_swap() {
+        if SwapEntry::from_descriptor(entry).is_none() {
             return Ok(());
         }
         match fault.swap_in(entry) {
@@ -222,11 +223,13 @@ impl<'a> Fault<'a> {
         if let Some(size) = self.area.huge() {
             return self.huge(size);
         }
-        let Some(table) = self.space.lock_table(self.memory, self.address) else { return self.first_touch() };
+        let Some(table) = self.space.lock_table(self.memory, self.address) else {
+            return self.first_touch(Descriptor::NONE);
+        };
         let entry = table.get(table.slot(self.address));
-        if entry.is_none() {
+        if entry.is_absent() {
             drop(table);
-            self.first_touch()
+            self.first_touch(entry)
         } else if entry.is_device_exclusive() {
             self.take_back(&table, entry)
         } else if !entry.is_present() {
@@ -247,12 +250,12 @@ impl<'a> Fault<'a> {
         }
     }
 
-    /// Nothing is there.
-    fn first_touch(&self) -> Handled {
+    /// No page is there, as `found` says.
+    fn first_touch(&self, found: Descriptor) -> Handled {
         match self.area.backing.file() {
-            _ if self.area.flags.contains(AreaFlags::UFFD_MISSING) => self.ask_monitor(false),
+            Some(file) => self.file(file, found),
+            None if self.area.flags.contains(AreaFlags::UFFD_MISSING) => self.ask_monitor(false),
             None => self.anonymous(),
-            Some(file) => self.file(file),
         }
     }
 
@@ -289,7 +292,8 @@ impl<'a> Fault<'a> {
     fn ask_monitor(&self, is_protected: bool) -> Handled {
         let monitor = self.area.monitor.ok_or(FaultError::Denied)?;
         self.memory.count().faults_watched.add(1);
-        let (address, access) = (self.address, self.access);
+        let address = self.area.huge().map_or(self.address, |size| self.address.align_down(size.bytes()));
+        let access = self.access;
         Err(FaultError::Watched(Notice { monitor, address, access, is_protected }))
     }
 

@@ -171,7 +171,8 @@ impl<'a> Copy<'a> {
             let slot = tables.parent.slot(*address);
             let entry = tables.parent.get(slot);
             let left = (stop.page_number() - address.page_number()) as usize;
-            let copied = if entry.is_none() {
+            // Nobody watches the child, so it has no markers.
+            let copied = if mutant::or(Mutant::MarksKeptByChild, entry.is_absent(), entry.is_none()) {
                 Ok(1)
             } else if !entry.is_present() {
                 self.swapped(&tables, slot, entry, left)

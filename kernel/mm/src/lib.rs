@@ -32,6 +32,7 @@ pub mod inject;
 mod lazyfree;
 pub mod lru;
 pub mod map;
+mod marker;
 pub mod memory;
 pub mod mlock;
 mod moving;

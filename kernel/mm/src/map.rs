@@ -3,11 +3,13 @@
 use alloc::sync::Arc;
 
 use bitflags::bitflags;
+use mmu::mutant::{self, Mutant};
 use mmu::{CONT_PTES, Cause, Operation, PAGE_SHIFT, PAGE_SIZE, TABLE_SPAN, USER_END, VirtAddr};
 
 use crate::errno::Errno;
 use crate::file::{Backing, MAX_SIZE, OpenFile};
 use crate::hugetlb::{self, Fate};
+use crate::marker::Rest;
 use crate::memory::Memory;
 use crate::rmap;
 use crate::space::{Layout, Space};
@@ -303,7 +305,10 @@ impl Memory {
             }
             match area.huge() {
                 Some(_) => hugetlb::zap_area(self, space, &area, (first, last), Fate::Unmapped, gather),
-                None => zap::zap_range(self, space, zap::Areas::Alone, (first, last), gather),
+                None => {
+                    let rest = mutant::or(Mutant::MarkerOutlivesArea, Rest::Nothing, area.rest());
+                    zap::zap_range(self, space, (zap::Areas::Alone, rest), (first, last), gather);
+                }
             }
             let change = layout.areas.plan_remove(&area, first, last);
             if self.apply(space, layout, &change).is_err() {

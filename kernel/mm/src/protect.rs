@@ -61,13 +61,10 @@ impl Memory {
             let change = layout.areas.plan_change(&area, from, stop, |area| area.prot = prot);
             if !change.is_empty() {
                 self.apply(space, layout, &change)?;
-                let allowed = Area { prot, ..area }.protection();
-                let shared = area.backing.is_shared();
+                let area = Area { prot, ..area };
                 match area.huge() {
-                    Some(size) => hugetlb::protect_range(self, space, size, (from, stop), allowed, gather),
-                    None => {
-                        Protect { memory: self, space, allowed, shared, mark: Mark::Keep }.range(from, stop, gather);
-                    }
+                    Some(size) => hugetlb::protect_range(self, space, size, (from, stop), area.protection(), gather),
+                    None => Protect::new(self, space, &area, Mark::Keep).range(from, stop, gather),
                 }
             }
             from = stop;
@@ -89,15 +86,23 @@ pub(crate) enum Mark {
 
 /// A change of protection in progress. The areas are locked for writing.
 pub(crate) struct Protect<'a> {
-    pub(crate) memory: &'a Memory,
-    pub(crate) space: &'a Space,
-    pub(crate) allowed: Protection,
+    memory: &'a Memory,
+    space: &'a Space,
+    allowed: Protection,
     /// Whether the pages are those of a file, to be written by whoever maps it.
-    pub(crate) shared: bool,
-    pub(crate) mark: Mark,
+    shared: bool,
+    /// Whether markers stand for pages that are not there.
+    markers: bool,
+    mark: Mark,
 }
 
 impl<'a> Protect<'a> {
+    /// What makes entries of `area` as it allows, and marks them.
+    pub(crate) fn new(memory: &'a Memory, space: &'a Space, area: &Area, mark: Mark) -> Self {
+        let (shared, markers) = (area.backing.is_shared(), area.keeps_markers());
+        Self { memory, space, allowed: area.protection(), shared, markers, mark }
+    }
+
     pub(crate) fn range(&self, start: VirtAddr, end: VirtAddr, gather: &mut Gather<'_>) {
         for_each_table(self.memory, self.space, (start, end), |table, start, stop| {
             self.table(&table, start, stop, gather);
@@ -113,11 +118,25 @@ impl<'a> Protect<'a> {
             let left = (stop.page_number() - address.page_number()) as usize;
             let count = if entry.is_present() {
                 self.run(table, slot, entry, left, gather)
+            } else if entry.is_absent() {
+                self.mark_absent(table, slot, entry);
+                1
             } else {
                 self.mark_swapped(table, slot, entry);
                 1
             };
             address = address.add_pages(count);
+        }
+    }
+
+    /// Where no page is, and the area keeps markers, one has the mark.
+    fn mark_absent(&self, table: &TableGuard<'_>, slot: Slot, entry: Descriptor) {
+        match self.mark {
+            Mark::Set if mutant::or(Mutant::AbsentNotMarked, self.markers, false) && entry.is_none() => {
+                table.set(slot, Descriptor::MARKER);
+            }
+            Mark::Clear if entry.is_marker() => table.set(slot, Descriptor::NONE),
+            _ => {}
         }
     }
 
@@ -228,7 +247,7 @@ impl<'a> Protect<'a> {
 
 impl Mark {
     /// Whether an entry is marked as it shall be, with all that this implies.
-    const fn is_on(self, entry: Descriptor) -> bool {
+    pub(crate) const fn is_on(self, entry: Descriptor) -> bool {
         match self {
             Self::Keep => false,
             Self::Set => entry.is_uffd(),
@@ -236,7 +255,8 @@ impl Mark {
         }
     }
 
-    const fn on(self, entry: Descriptor) -> Descriptor {
+    /// The entry with the mark as it shall be.
+    pub(crate) const fn on(self, entry: Descriptor) -> Descriptor {
         match self {
             Self::Keep => entry,
             Self::Set => entry.make_uffd(),

@@ -262,7 +262,7 @@ impl Memory {
     ) -> Result<VirtAddr, Errno> {
         let area = *layout.areas.find(request.start()).ok_or(Errno::EFAULT)?;
         let pgoff = area.index_of(request.start());
-        let again = Area { start: to, end: to.add_bytes(request.new_length), pgoff, anon: None, ..area };
+        let again = Area { start: to, end: to.add_bytes(request.new_length), pgoff, anon: None, ..area }.unwatched();
         let change = layout.areas.plan_insert(again);
         self.apply(space, layout, &change)?;
         Ok(to)

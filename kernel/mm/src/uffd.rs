@@ -1,35 +1,29 @@
 //! userfaultfd: memory that a program watches itself (reference 1.6, 4.18). The first touch of a page, or a write to one that is
-//! protected, is not resolved but told to the area's monitor, who fills the page, or takes the protection away.
+//! protected, is not resolved but told to the area's monitor, who fills the page (`fill`), or takes the protection away.
 //!
 //! A protected page is read-only and has a mark: bit 58 of its entry, bit 3 of a swap entry. The mark goes with the page to swap and
-//! back. A child, and a range that mremap has moved, are watched by nobody and have no marks.
+//! back; where a page of a file is not mapped, a [marker](crate::marker) keeps it. A child, and a range that mremap has moved, are watched
+//! by nobody and have no marks.
+
+mod fill;
+mod fill_huge;
 
 use alloc::sync::Arc;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Cause, Descriptor, Operation, PAGE_SIZE, Protection, USER_END, VirtAddr};
+use mmu::{Cause, Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
-use crate::fault::map_fresh;
+use crate::frame::HugeSize;
+use crate::hugetlb;
 use crate::map::MIN_ADDRESS;
 use crate::memory::Memory;
-use crate::pgtable::TableGuard;
 use crate::protect::{Mark, Protect};
 use crate::space::{Layout, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags};
 pub use crate::watch::{Monitor, Notice};
-
-/// What a page begins with that was missing.
-#[derive(Clone, Copy, Debug)]
-pub enum Contents<'a> {
-    /// Zeros, which take no memory before they are written.
-    Zero,
-    /// These bytes.
-    Bytes(&'a [u8; PAGE_SIZE as usize]),
-    /// These bytes, and it is protected at once.
-    Protected(&'a [u8; PAGE_SIZE as usize]),
-}
+pub use fill::Contents;
 
 type Range = (VirtAddr, VirtAddr);
 
@@ -46,7 +40,7 @@ impl Memory {
     /// Has `monitor` watch a range from now on, in these `modes` alone.
     ///
     /// # Errors
-    /// As Linux: `EINVAL` for a range that is not in whole pages, or begins where nothing is mapped; `EBUSY` if somebody else watches a part
+    /// As Linux: `EINVAL` for a range that is not in whole pages, huge ones where they are, or begins where nothing is mapped; `EBUSY` if somebody else watches a part
     /// of it; `ENOMEM` if an area can not be split.
     pub fn uffd_register(
         &self,
@@ -62,14 +56,17 @@ impl Memory {
         if layout.areas.find(start).is_none() || modes.is_empty() {
             return Err(Errno::EINVAL);
         }
-        // Anonymous memory alone: markers for what is not there are missing.
-        if areas_in(&layout, (start, end)).any(|area| !area.backing.is_anonymous()) {
-            return Err(Errno::EINVAL);
-        }
+        layout.check_borders(start, end)?;
         if areas_in(&layout, (start, end)).any(is_others) {
             return Err(Errno::EBUSY);
         }
         self.change_watch(space, &mut layout, (start, end), |_| Some(Watch { monitor: Some(monitor), modes }))
+    }
+
+    /// Whether any pages of a range are huge.
+    pub fn uffd_meets_huge(&self, space: &Space, (address, length): (u64, u64)) -> bool {
+        let range = (VirtAddr::new(address), VirtAddr::new(address.saturating_add(length)));
+        areas_in(&space.layout().read(), range).any(|area| area.huge().is_some())
     }
 
     /// Has `monitor` watch a range no longer.
@@ -85,6 +82,7 @@ impl Memory {
         let range = whole_pages(address, length)?;
         let _underway = self.begin(Operation::Protect);
         let mut layout = space.layout().write();
+        layout.check_borders(range.0, range.1)?;
         if areas_in(&layout, range).any(|area| area.monitor.is_some_and(|other| other != monitor)) {
             return Err(Errno::EINVAL);
         }
@@ -137,14 +135,29 @@ impl Memory {
 
     fn uffd_mark(&self, space: &Space, area: &Area, (start, end): Range, mark: Mark) {
         let mut gather = Gather::new(self, space, Cause::Protect);
-        Protect { memory: self, space, allowed: area.protection(), shared: false, mark }.range(start, end, &mut gather);
+        match area.huge() {
+            Some(size) => hugetlb::mark_range(self, space, area, size, ((start, end), mark), &mut gather),
+            None => Protect::new(self, space, area, mark).range(start, end, &mut gather),
+        }
         gather.finish();
     }
 
-    /// Protects the pages of a range that are there, or no longer. Pages of a folio are done together, and folded blocks stay folded.
+    /// The tables in which markers will be.
+    fn make_room_for_markers(&self, space: &Space, area: &Area, (start, end): Range) -> Result<(), Errno> {
+        let tables = core::iter::successors(Some(start), |address| Some(address.table_end()));
+        let mut tables = tables.take_while(|&address| area.keeps_markers() && address < end);
+        tables.try_for_each(|address| match area.huge() {
+            Some(HugeSize::Block) => space.tables.ensure_above(self, address),
+            _ => space.tables.ensure(self, address).map(drop),
+        })
+    }
+
+    /// Protects the pages of a range, or no longer: those that are there, and in areas with a file the others too. Pages of a folio are
+    /// done together, and folded blocks stay folded.
     ///
     /// # Errors
-    /// `EINVAL` for a range that is not in whole pages; `ENOENT` if it is not all watched for writes, after what lies before was done.
+    /// `EINVAL` for a range that is not in whole pages, huge ones where they are; `ENOENT` if it is not all watched for writes, and
+    /// `ENOMEM` if there is no memory for markers, after what lies before was done.
     pub fn uffd_protect(&self, space: &Arc<Space>, (address, length): (u64, u64), on: bool) -> Result<(), Errno> {
         let range = whole_pages(address, length)?;
         let _underway = self.begin(Operation::Protect);
@@ -156,67 +169,14 @@ impl Memory {
                 return Err(Errno::ENOENT);
             }
             let part = (area.start.max(range.0), area.end.min(range.1));
+            layout.check_borders(part.0, part.1)?;
+            if on {
+                self.make_room_for_markers(space, area, part)?;
+            }
             self.uffd_mark(space, area, part, if on { Mark::Set } else { Mark::Clear });
             result = Ok(());
         }
         result
-    }
-
-    /// Fills a missing page of a watched area.
-    ///
-    /// # Errors
-    /// As Linux: `ENOENT` if nobody watches it; `EEXIST` if it is not missing; `EINVAL` if it is to be protected where writes are not
-    /// watched; `ENOMEM`.
-    pub fn uffd_fill(&self, space: &Arc<Space>, address: u64, contents: Contents<'_>) -> Result<(), Errno> {
-        let _underway = self.begin(Operation::Fault);
-        let address = VirtAddr::new(address).page();
-        loop {
-            let layout = space.layout().read();
-            let area = layout.areas.find(address).filter(|area| area.monitor.is_some()).ok_or(Errno::ENOENT)?;
-            if matches!(contents, Contents::Protected(_)) && !area.flags.contains(AreaFlags::UFFD_WP) {
-                return Err(Errno::EINVAL);
-            }
-            if area.anon.is_some() {
-                return self.fill(space, area, address, contents);
-            }
-            drop(layout);
-            self.give_anon_vma(space, &mut space.layout().write(), address).map_err(|_| Errno::ENOMEM)?;
-        }
-    }
-
-    fn fill(&self, space: &Space, area: &Area, address: VirtAddr, contents: Contents<'_>) -> Result<(), Errno> {
-        let (bytes, is_protected) = match contents {
-            Contents::Zero => return self.fill_zero(&self.lock_missing(space, address)?, area, address),
-            Contents::Bytes(bytes) => (bytes, false),
-            Contents::Protected(bytes) => (bytes, true),
-        };
-        let folio = self.alloc_folio(0).ok_or(Errno::ENOMEM)?;
-        self.count().folios_allocated.add(1);
-        self.door.write_bytes(folio.head().start(), bytes);
-        let table = self.lock_missing(space, address)?;
-        let entry = Descriptor::user_page(folio.head(), area.protection()).make_young().make_dirty();
-        let entry = if is_protected { entry.write_protect().make_uffd() } else { entry };
-        let anon = area.anon.ok_or(Errno::ENOMEM)?;
-        map_fresh(self, &table, table.slot(address), folio, entry, (anon, area));
-        space.add_anon(1);
-        Ok(())
-    }
-
-    fn fill_zero(&self, table: &TableGuard<'_>, area: &Area, address: VirtAddr) -> Result<(), Errno> {
-        let protection = Protection { write: false, ..area.protection() };
-        let zero = Descriptor::user_page(self.zero_frame(), protection).make_special().make_young();
-        table.set(table.slot(address), zero);
-        Ok(())
-    }
-
-    /// The table of a page that is missing, locked, and with nothing of the page in any TLB.
-    fn lock_missing<'a>(&'a self, space: &'a Space, address: VirtAddr) -> Result<TableGuard<'a>, Errno> {
-        let table = space.lock_new_table(self, address)?;
-        if !table.get(table.slot(address)).is_none() {
-            return Err(Errno::EEXIST);
-        }
-        space.complete_discards(self);
-        Ok(table)
     }
 }
 

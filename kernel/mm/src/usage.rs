@@ -24,6 +24,8 @@ pub enum Look<'m> {
     Zero(Descriptor),
     /// Its page is swapped out.
     Swapped(Swapped),
+    /// No page is there, and userfaultfd protects it.
+    Marker(Descriptor),
 }
 
 /// Sums over a range: in pages, but for those in proportion.
@@ -66,7 +68,7 @@ impl Usage {
     fn add(&mut self, memory: &Memory, look: Look<'_>) {
         match look {
             // As on Linux, the page of zeros is nobody's.
-            Look::Zero(_) => {}
+            Look::Zero(_) | Look::Marker(_) => {}
             Look::Page(entry, folio) => self.add_page(entry, folio),
             Look::Huge(_, folio) if folio.mapcount() > 1 => self.huge_shared += 1,
             Look::Huge(..) => self.huge_private += 1,
@@ -150,11 +152,14 @@ impl Memory {
             let next = block.add_bytes(TABLE_SPAN);
             let slot = HugeSlot::lock(self, space, HugeSize::Block, block);
             let entry = slot.as_ref().map_or(Descriptor::NONE, HugeSlot::get);
-            if entry.is_present() && !entry.is_table() {
-                let folio = self.frames.folio_of(entry.frame());
-                for page in start.max(block).page_number()..end.min(next).page_number() {
-                    let inside = (page - block.page_number()) as usize;
+            let is_block = entry.is_present() && !entry.is_table();
+            for page in start.max(block).page_number()..end.min(next).page_number() {
+                let inside = (page - block.page_number()) as usize;
+                if is_block {
+                    let folio = self.frames.folio_of(entry.frame());
                     see(block.add_pages(inside), Look::Huge(entry.advance(inside), folio));
+                } else if entry.is_marker() {
+                    see(block.add_pages(inside), Look::Marker(entry));
                 }
             }
             block = next;
@@ -164,6 +169,8 @@ impl Memory {
     fn look_at(&self, entry: Descriptor) -> Option<Look<'_>> {
         if entry.is_none() {
             None
+        } else if entry.is_marker() {
+            Some(Look::Marker(entry))
         } else if !entry.is_present() {
             SwapEntry::from_descriptor(entry).map(Look::Swapped)
         } else if entry.is_special() {
@@ -192,6 +199,7 @@ impl Memory {
             pages[index] = match look {
                 Look::Swapped(Swapped { entry, .. }) => u8::from(self.swap.is_cached(entry, 1)),
                 Look::Page(..) | Look::Huge(..) | Look::Zero(_) => 1,
+                Look::Marker(_) => 0,
             };
         });
     }
@@ -216,10 +224,18 @@ fn pagemap_word(look: Look<'_>) -> u64 {
             let flags = flag(alone, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
             bit::PRESENT | flags | flag(folio.is_file(), bit::FILE) | entry.frame().as_u64()
         }
-        Look::Huge(entry, folio) => bit::PRESENT | flag(folio.mapcount() == 1, bit::EXCLUSIVE) | entry.frame().as_u64(),
+        Look::Huge(entry, folio) => {
+            let flags = flag(folio.mapcount() == 1, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
+            bit::PRESENT | flags | entry.frame().as_u64()
+        }
         Look::Zero(entry) => bit::PRESENT | entry.frame().as_u64(),
         Look::Swapped(Swapped { entry, uffd, .. }) => {
             bit::SWAPPED | flag(uffd, bit::UFFD_WP) | u64::from(entry.slot) << bit::SLOT | u64::from(entry.device)
+        }
+        // Linux too calls it swapped out, to a device and a slot that stand for markers.
+        Look::Marker(entry) => {
+            let (kind, offset) = (entry.bits() >> 6 & 0x1f, entry.bits() >> 12);
+            bit::SWAPPED | bit::UFFD_WP | offset << bit::SLOT | kind
         }
     }
 }

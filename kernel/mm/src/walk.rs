@@ -107,7 +107,7 @@ fn step<'m>(
     visitor: &mut impl Visitor<'m>,
 ) -> Step {
     let entry = table.get(slot);
-    if entry.is_none() || entry.is_special() || entry.is_device_exclusive() {
+    if entry.is_absent() || entry.is_special() || entry.is_device_exclusive() {
         return Step::On(1);
     }
     if !entry.is_present() {

@@ -6,6 +6,7 @@ use mmu::{Descriptor, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::Folio;
+use crate::marker::Rest;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
 use crate::space::Space;
@@ -22,11 +23,11 @@ pub(crate) enum Areas {
     Alone,
 }
 
-/// Clears all entries of a range of small pages.
+/// Clears all entries of a range of small pages, but for the `rest` that protected ones leave.
 pub(crate) fn zap_range<'m>(
     memory: &'m Memory,
     space: &Space,
-    areas: Areas,
+    (areas, rest): (Areas, Rest),
     range: (VirtAddr, VirtAddr),
     gather: &mut Gather<'m>,
 ) {
@@ -35,7 +36,7 @@ pub(crate) fn zap_range<'m>(
         let next = end.min(address.table_end());
         gather.make_room((next.page_number() - address.page_number()) as usize);
         address = for_each_table(memory, space, (address, next), |table, start, stop| {
-            zap_table(memory, &table, start, stop, gather);
+            zap_table(memory, &table, (start, stop), rest, gather);
             if areas == Areas::Shared {
                 gather.flush_now();
             }
@@ -44,14 +45,21 @@ pub(crate) fn zap_range<'m>(
     }
 }
 
-fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, stop: VirtAddr, gather: &mut Gather<'m>) {
+fn zap_table<'m>(
+    memory: &'m Memory,
+    table: &TableGuard<'_>,
+    (start, stop): (VirtAddr, VirtAddr),
+    rest: Rest,
+    gather: &mut Gather<'m>,
+) {
     let mut address = start;
     while address < stop {
         let slot = table.slot(address);
         let entry = table.get(slot);
         let left = (stop.page_number() - address.page_number()) as usize;
-        let count = if entry.is_none() {
-            1
+        let count = if entry.is_none() || (entry.is_marker() && rest.keeps()) {
+            address = address.add_pages(1);
+            continue;
         } else if entry.is_special() {
             table.clear(slot, 1);
             gather.add(address, 1);
@@ -61,6 +69,7 @@ fn zap_table<'m>(memory: &'m Memory, table: &TableGuard<'_>, start: VirtAddr, st
         } else {
             zap_swapped(memory, table, slot, entry, left, gather)
         };
+        table.leave_rest(slot, entry, count, rest);
         address = address.add_pages(count);
     }
 }

@@ -123,24 +123,37 @@ fn checked((start, length): (u64, u64)) -> Result<(u64, u64), Errno> {
     if fits { Ok((start, length)) } else { Err(Errno::EINVAL) }
 }
 
-/// Agrees on the version, and on features: that write protection is told apart.
+/// Features, with Linux's numbers.
+mod feature {
+    /// Messages tell a write to what is protected from a first touch.
+    const PAGEFAULT_FLAG_WP: u64 = 1 << 0;
+    /// First touches of huge pages are watched.
+    const MISSING_HUGETLBFS: u64 = 1 << 4;
+    /// First touches of memory files are watched.
+    const MISSING_SHMEM: u64 = 1 << 5;
+    /// Writes to either are watched.
+    const WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
+
+    pub const ALL: u64 = PAGEFAULT_FLAG_WP | MISSING_HUGETLBFS | MISSING_SHMEM | WP_HUGETLBFS_SHMEM;
+}
+
+/// Agrees on the version, and on features.
 fn agree(monitor: &Monitor, at: u64) -> Outcome {
     const VERSION: u64 = 0xAA;
-    const FEATURES: u64 = 1;
     const REQUESTS: u64 = request::bit(request::REGISTER) | request::bit(request::UNREGISTER) | 1 << 0x3F;
     let [version, features, _] = user::read_words(at)?;
-    if version != VERSION || features & !FEATURES != 0 || !monitor.make_ready() {
+    if version != VERSION || features & !feature::ALL != 0 || !monitor.make_ready() {
         user::write_words(at, [0; 3])?;
         return Err(Errno::EINVAL);
     }
-    user::write_words(at, [VERSION, FEATURES, REQUESTS])?;
+    user::write_words(at, [VERSION, feature::ALL, REQUESTS])?;
     Ok(0)
 }
 
 fn register(monitor: &Monitor, at: u64) -> Outcome {
     const MISSING: u64 = 1;
     const PROTECTED: u64 = 2;
-    const REQUESTS: u64 = request::bit(request::WAKE) | request::bit(request::COPY) | request::bit(request::ZEROPAGE);
+    const REQUESTS: u64 = request::bit(request::WAKE) | request::bit(request::COPY);
     let [start, length, mode, _] = user::read_words(at)?;
     if mode == 0 || mode & !(MISSING | PROTECTED) != 0 {
         return Err(Errno::EINVAL);
@@ -150,7 +163,10 @@ fn register(monitor: &Monitor, at: u64) -> Outcome {
     modes.set(AreaFlags::UFFD_WP, mode & PROTECTED != 0);
     monitor.register((start, length), modes)?;
     let protects = if mode & PROTECTED != 0 { request::bit(request::WRITEPROTECT) } else { 0 };
-    user::write_words(at.wrapping_add(24), [REQUESTS | protects])?;
+    // There is no huge page of zeros.
+    let is_huge = crate::memory().uffd_meets_huge(monitor.space()?.inner(), (start, length));
+    let zeros = if is_huge { 0 } else { request::bit(request::ZEROPAGE) };
+    user::write_words(at.wrapping_add(24), [REQUESTS | protects | zeros])?;
     Ok(0)
 }
 
@@ -165,9 +181,21 @@ fn copy(monitor: &Monitor, at: u64) -> Outcome {
     }
     let mut page = Box::new([0; PAGE as usize]);
     fill(monitor, (to, length), mode & DONT_WAKE == 0, at.wrapping_add(32), |space, done| {
+        let is_protected = mode & PROTECT != 0;
+        let unit = crate::memory().uffd_unit(space, to + done);
+        if unit > PAGE {
+            if length - done < unit {
+                return Err(Errno::EINVAL);
+            }
+            let read = |page, bytes: &mut [u8; PAGE as usize]| {
+                user::read_bytes(&mut bytes[..], from + done + page as u64 * PAGE)
+            };
+            crate::memory().uffd_fill_huge(space, to + done, is_protected, read)?;
+            return Ok(unit);
+        }
         user::read_bytes(&mut page[..], from + done)?;
-        let contents = if mode & PROTECT != 0 { Contents::Protected(&page) } else { Contents::Bytes(&page) };
-        crate::memory().uffd_fill(space, to + done, contents)
+        let contents = if is_protected { Contents::Protected(&page) } else { Contents::Bytes(&page) };
+        crate::memory().uffd_fill(space, to + done, contents).map(|()| PAGE)
     })
 }
 
@@ -177,25 +205,26 @@ fn zeropage(monitor: &Monitor, at: u64) -> Outcome {
         return Err(Errno::EINVAL);
     }
     fill(monitor, (start, length), mode & DONT_WAKE == 0, at.wrapping_add(24), |space, done| {
-        crate::memory().uffd_fill(space, start + done, Contents::Zero)
+        crate::memory().uffd_fill(space, start + done, Contents::Zero).map(|()| PAGE)
     })
 }
 
-/// Fills a range page by page, wakes who sleeps for what was filled, and says at `answer_at` how far it came: `EAGAIN` if not to the end.
+/// Fills a range page by page, as large as `fill_page` says, wakes who sleeps for what was filled, and says at `answer_at` how far it came: `EAGAIN` if not to the end.
 fn fill(
     monitor: &Monitor,
     range: (u64, u64),
     wakes: bool,
     answer_at: u64,
-    mut fill_page: impl FnMut(&Arc<mm::Space>, u64) -> Result<(), Errno>,
+    mut fill_page: impl FnMut(&Arc<mm::Space>, u64) -> Result<u64, Errno>,
 ) -> Outcome {
     let (start, length) = checked(range)?;
     let space = monitor.space()?;
     let mut done = 0;
     let mut result = Ok(());
     while done < length && result.is_ok() {
-        result = fill_page(space.inner(), done);
-        done += if result.is_ok() { PAGE } else { 0 };
+        let filled = fill_page(space.inner(), done);
+        done += filled.unwrap_or(0);
+        result = filled.map(drop);
     }
     let answer = match result {
         Err(error) if done == 0 => (-i64::from(error.number())) as u64,

@@ -253,6 +253,12 @@ static CASES: &[Case] = &[
         words: "thp=64K=always unmap=gather uffd_batch=off",
         ..good("userfaultfd, a child as the monitor, on cortex-a72", &["uffd"])
     },
+    Case { words: "hugepages=64K:2,2M:2", ..good("userfaultfd of huge pages", &["uffd", "huge"]) },
+    Case {
+        machine: A72,
+        words: "hugepages=64K:2,2M:2",
+        ..good("userfaultfd of huge pages, on cortex-a72", &["uffd", "huge"])
+    },
     // A swap device with bad slots: the first 64K folio has slots 16 to 31.
     Case {
         swap: "512M,unreadable=19-19",

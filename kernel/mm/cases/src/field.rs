@@ -259,7 +259,7 @@ impl<'b, 'm> Field<'b, 'm> {
     }
 
     /// What the entries are, runs counted: `C` folded, `P` plain, `Z` special, `I` present without access, `N` none, `E` a swap entry
-    /// of an exclusive page, `S` any other swap entry. Entries that map no consecutive pages or slots end a run.
+    /// of an exclusive page, `S` any other swap entry, `M` a marker. Entries that map no consecutive pages or slots end a run.
     pub fn shape(&self, first: usize, count: usize) -> String {
         let kind = |entry: Descriptor| match entry {
             entry if entry.is_none() => 'N',
@@ -268,6 +268,7 @@ impl<'b, 'm> Field<'b, 'm> {
             entry if entry.is_valid() => 'P',
             entry if entry.is_present() => 'I',
             entry if entry.is_device_exclusive() => 'D',
+            entry if entry.is_marker() => 'M',
             entry if entry.bits() & 4 != 0 => 'E',
             _ => 'S',
         };
@@ -276,7 +277,7 @@ impl<'b, 'm> Field<'b, 'm> {
             let (before, now) = (entries[index - 1], entries[index]);
             kind(before) == kind(now)
                 && match kind(now) {
-                    'N' | 'Z' => true,
+                    'N' | 'Z' | 'M' => true,
                     'E' | 'S' => now == before.advance(1),
                     _ => now.frame() == before.frame().add(1),
                 }

@@ -4,11 +4,32 @@
 use alloc::string::String;
 
 use mm::folio::Folio;
+use mm::swap::SwapEntry;
 use mm::tlb;
-use mmu::{Cause, Descriptor, TABLE_SPAN};
+use mmu::{CONT_PTES, Cause, Descriptor, TABLE_SPAN};
 
+use crate::bench::Bench;
 use crate::check::{Outcome, failed};
 use crate::field::Field;
+
+/// Swaps pages of another space out, one by one, until the next slot is the first of sixteen: sixteen single pages that go out then can
+/// come back as one folio.
+///
+/// # Errors
+/// If there is no memory, or no slot comes where one should.
+pub fn next_slot_starts_a_block(bench: &Bench<'_>) -> Outcome {
+    let filler = Field::new(bench, bench.space()?, Field::BASE, CONT_PTES)?;
+    filler.advise(0, CONT_PTES, Field::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
+    for page in 0..CONT_PTES {
+        filler.fill(page, 1)?;
+        filler.page_out(page, 1)?;
+        let slot = SwapEntry::from_descriptor(filler.entry(page)).map_or(0, |swapped| swapped.entry.slot as usize);
+        if slot % CONT_PTES == CONT_PTES - 1 {
+            return Ok(());
+        }
+    }
+    Err(String::from("sixteen pages went to no sixteen slots in a row"))
+}
 
 impl Field<'_, '_> {
     /// Exchanges the pages, each a folio of its own, that two places map.

@@ -43,6 +43,9 @@ impl Walk<'_> {
 
     fn huge_page(&mut self, area: &Area, size: HugeSize, address: VirtAddr, entry: Descriptor) -> Result<(), Finding> {
         let place = self.place(address);
+        if entry.is_marker() {
+            return is(Rule::Entry, "a marker where an area keeps such", place, area.keeps_markers(), true);
+        }
         self.seen.huge_filled[size as usize] += u64::from(area.reserves());
         if !entry.is_present() {
             return is(Rule::Entry, "an entry of bad memory", place, bad_frame(entry).is_some(), true);

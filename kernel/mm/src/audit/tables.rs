@@ -95,6 +95,9 @@ impl Walk<'_> {
         let place = self.place(address);
         let outside = Finding { rule: Rule::Entry, what: "outside of any area", place, found: entry.bits(), right: 0 };
         let area = self.areas.find(address).ok_or(outside)?;
+        if entry.is_marker() {
+            return is(Rule::Entry, "a marker where an area keeps such", place, area.keeps_markers(), true);
+        }
         if let Some(frame) = bad_frame(entry) {
             let known = self.memory.frames.contains(frame);
             return is(Rule::Entry, "a frame of bad memory under management", place, known, true);

@@ -31,7 +31,7 @@ impl<'a> Fault<'a> {
         }
         self.space.complete_discards(self.memory);
         self.memory.count_size(folio.order()).anon_fault_alloc.add(1);
-        self.map_fresh(&table, slot, folio, anon);
+        self.map_fresh(&table, slot, folio, (anon, false));
         self.note_resolved(&table);
         self.space.add_anon(pages as i64);
         self.memory.count().faults_anonymous.add(1);
@@ -101,10 +101,17 @@ impl<'a> Fault<'a> {
         self.memory.door.find(slot, count, |_, entry| !entry.is_none()).is_none()
     }
 
-    /// Maps a new folio, whose contents are ready, for the access that faulted.
-    pub(super) fn map_fresh(&self, table: &TableGuard<'_>, slot: Slot, folio: FreshFolio<'a>, anon: AnonVmaId) {
+    /// Maps a new folio, whose contents are ready, for the access that faulted, or protected by userfaultfd.
+    pub(super) fn map_fresh(
+        &self,
+        table: &TableGuard<'_>,
+        slot: Slot,
+        folio: FreshFolio<'a>,
+        (anon, is_protected): (AnonVmaId, bool),
+    ) {
         let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young();
         let entry = if self.access == Access::Write { entry.make_dirty() } else { entry.write_protect() };
+        let entry = if is_protected { entry.write_protect().make_uffd() } else { entry };
         map_fresh(self.memory, table, slot, folio, entry, (anon, self.area));
     }
 }

@@ -126,7 +126,8 @@ impl<'a> Fault<'a> {
             table.clear(slot, 1);
             tlb::flush_range(self.memory, self.space, self.address, 1, Depth::Leaf, Cause::Replace);
         }
-        self.map_fresh(&table, slot, fresh, anon);
+        // A page that is only unshared stays protected; one that may be written is not.
+        self.map_fresh(&table, slot, fresh, (anon, entry.is_uffd()));
         self.note_resolved(&table);
         self.memory.count().faults_copy.add(1);
         Ok(Some(table))

@@ -13,9 +13,11 @@ use crate::folio::Folio;
 use crate::frame::FreshFolio;
 use crate::pgtable::TableGuard;
 use crate::rmap::AnonVmaId;
+use crate::vma::AreaFlags;
 
 impl<'a> Fault<'a> {
-    pub(super) fn file(&self, id: FileId) -> Handled {
+    /// `found` is what the entry says: nothing, or that the page is protected by userfaultfd.
+    pub(super) fn file(&self, id: FileId, found: Descriptor) -> Handled {
         let Some(file) = self.memory.files.get(id) else { return Err(FaultError::BeyondEnd) };
         let copies = !self.area.backing.is_shared() && self.access == Access::Write;
         if copies && self.area.anon.is_none() {
@@ -30,15 +32,16 @@ impl<'a> Fault<'a> {
         }
         let Some(part) = contents.find(index) else {
             drop(contents);
-            return self.fill_hole(&file, index);
+            let is_watched = self.area.flags.contains(AreaFlags::UFFD_MISSING);
+            return if is_watched { self.ask_monitor(false) } else { self.fill_hole(&file, index) };
         };
         let Some(frame) = part.frame_of(index) else {
             drop(contents);
             return self.bring_in(&file, index);
         };
         match (fresh, self.area.anon) {
-            (Some(fresh), Some(anon)) => self.copy_of_file(frame, fresh, anon),
-            _ => self.map_file(&contents, index, frame),
+            (Some(fresh), Some(anon)) => self.copy_of_file(frame, fresh, anon, found),
+            _ => self.map_file(&contents, index, frame, found),
         }
     }
 
@@ -65,17 +68,20 @@ impl<'a> Fault<'a> {
         Ok(Outcome::Again)
     }
 
-    /// Maps the whole folio where it fits, else the page: writable in a shared area, also by a read.
-    fn map_file(&self, contents: &Contents, index: u64, frame: Pfn) -> Handled {
+    /// Maps the whole folio where it fits, else the page: writable in a shared area, also by a read. In a watched area a page at a time,
+    /// so that each is protected or not by itself.
+    fn map_file(&self, contents: &Contents, index: u64, frame: Pfn, found: Descriptor) -> Handled {
         let memory = self.memory;
         let folio = memory.frames.folio_of(frame);
         let page = folio.index_of(frame);
         let end = index + (folio.pages() - page) as u64;
         let table = self.lock_table()?;
-        if !self.is_empty(table.slot(self.address), 1) {
+        if memory.door.load(table.slot(self.address)) != found {
             return Ok(Outcome::Again);
         }
-        let whole = if end <= contents.pages() { self.whole(&table, folio, page) } else { None };
+        let is_watched = mutant::or(Mutant::WatchedAreaGetsLarge, self.area.flags.intersects(AreaFlags::UFFD), false);
+        let fits = !is_watched && end <= contents.pages();
+        let whole = if fits { self.whole(&table, folio, page) } else { None };
         let (start, first, count) = whole.map_or((self.address, page, 1), |start| (start, 0, folio.pages()));
         self.space.complete_discards(memory);
         folio.get(count);
@@ -84,15 +90,20 @@ impl<'a> Fault<'a> {
         let writes = mutant::or(Mutant::PrivateWritesFile, self.area.backing.is_shared(), true);
         let protection = Protection { write: allowed.write && writes, ..allowed };
         let entry = Descriptor::user_page(folio.page(first), protection).make_young();
-        let entry = if self.access == Access::Write { entry.make_dirty() } else { entry };
+        let entry = if is_protected(found) {
+            entry.write_protect().make_uffd()
+        } else if self.access == Access::Write {
+            entry.make_dirty()
+        } else {
+            entry
+        };
         if protection.execute {
             memory.door.sync_instructions(folio.page(first), count);
         }
         table.set_run(table.slot(start), entry, count);
-        self.note_resolved(&table);
         self.space.add_file(count as i64);
         memory.count().faults_file.add(1);
-        Ok(Outcome::Resolved)
+        Ok(self.mapped(&table, found))
     }
 
     /// Where the folio begins, if all of it lies in the area and in the table and nothing is mapped there.
@@ -104,19 +115,32 @@ impl<'a> Fault<'a> {
         (fits && self.is_empty(table.slot(start), pages)).then_some(start)
     }
 
+    /// What was mapped may be accessed, unless it is protected: then a write is the monitor's to allow.
+    fn mapped(&self, table: &TableGuard<'_>, found: Descriptor) -> Outcome {
+        if is_protected(found) && self.access == Access::Write {
+            return Outcome::Again;
+        }
+        self.note_resolved(table);
+        Outcome::Resolved
+    }
+
     /// A copy of the file's page, which is the area's own.
-    fn copy_of_file(&self, page: Pfn, fresh: FreshFolio<'a>, anon: AnonVmaId) -> Handled {
+    fn copy_of_file(&self, page: Pfn, fresh: FreshFolio<'a>, anon: AnonVmaId, found: Descriptor) -> Handled {
         self.memory.door.copy_pages(fresh.head(), page, 1);
         let table = self.lock_table()?;
         let slot = table.slot(self.address);
-        if !self.is_empty(slot, 1) {
+        if self.memory.door.load(slot) != found {
             return Ok(Outcome::Again);
         }
         self.space.complete_discards(self.memory);
-        self.map_fresh(&table, slot, fresh, anon);
-        self.note_resolved(&table);
+        self.map_fresh(&table, slot, fresh, (anon, is_protected(found)));
         self.space.add_anon(1);
         self.memory.count().faults_copy.add(1);
-        Ok(Outcome::Resolved)
+        Ok(self.mapped(&table, found))
     }
+}
+
+/// Whether the page that takes the place of `found` is to be protected.
+pub(super) fn is_protected(found: Descriptor) -> bool {
+    mutant::or(Mutant::MarkerForgotten, found.is_marker(), false)
 }

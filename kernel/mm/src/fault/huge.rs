@@ -5,23 +5,28 @@
 
 use mmu::{Cause, Descriptor, Fact};
 
+use super::file::is_protected;
 use super::{Access, Fault, FaultError, Handled, Outcome};
 use crate::folio::Folio;
 use crate::frame::{FreshFolio, HugeSize};
 use crate::hugetlb::{HugeSlot, take_from_others};
 use crate::rmap::AnonVmaId;
+use crate::vma::AreaFlags;
 
 impl<'a> Fault<'a> {
     pub(super) fn huge(&self, size: HugeSize) -> Handled {
         let slot = self.lock_huge(size)?;
         let entry = slot.get();
-        if entry.is_none() {
+        if entry.is_absent() {
             drop(slot);
-            self.first_huge(size)
+            let is_watched = self.area.flags.contains(AreaFlags::UFFD_MISSING);
+            if is_watched { self.ask_monitor(false) } else { self.first_huge(size, entry) }
         } else if !entry.is_present() {
             Err(FaultError::Poisoned(size.shift()))
         } else if !entry.is_valid() {
             Err(FaultError::Denied)
+        } else if self.access == Access::Write && self.is_watched(entry) {
+            self.ask_monitor(true)
         } else if self.access == Access::Write && !entry.is_writable() {
             self.huge_alone(slot, size, entry)
         } else {
@@ -36,8 +41,8 @@ impl<'a> Fault<'a> {
         Ok(HugeSlot::lock_new(self.memory, self.space, size, self.address.align_down(size.bytes()))?)
     }
 
-    /// The first touch, for which a page is reserved perhaps.
-    fn first_huge(&self, size: HugeSize) -> Handled {
+    /// The first touch, for which a page is reserved perhaps. `found` says whether userfaultfd protects it.
+    fn first_huge(&self, size: HugeSize, found: Descriptor) -> Handled {
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         let Some(folio) = self.memory.alloc_huge(size, self.area.reserves()) else {
             if self.area.reserves() {
@@ -49,20 +54,32 @@ impl<'a> Fault<'a> {
         };
         self.memory.door.clear_pages(folio.head(), folio.pages());
         let slot = self.lock_huge(size)?;
-        if !slot.get().is_none() {
+        if slot.get() != found {
             drop(slot);
             return Ok(Outcome::Again);
         }
-        self.map_huge(&slot, size, folio, anon);
+        let outcome = self.map_huge(&slot, size, folio, (anon, is_protected(found)));
         self.memory.count().faults_huge.add(1);
-        Ok(Outcome::Resolved)
+        Ok(outcome)
     }
 
-    fn map_huge(&self, slot: &HugeSlot<'_>, size: HugeSize, folio: FreshFolio<'_>, anon: AnonVmaId) {
+    /// What is protected may be read; a write is the monitor's to allow.
+    fn map_huge(
+        &self,
+        slot: &HugeSlot<'_>,
+        size: HugeSize,
+        folio: FreshFolio<'_>,
+        (anon, is_protected): (AnonVmaId, bool),
+    ) -> Outcome {
         let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young();
         let entry = if self.access == Access::Write { entry.make_dirty() } else { entry.write_protect() };
+        let entry = if is_protected { entry.write_protect().make_uffd() } else { entry };
         slot.map(folio, entry, (anon, self.area.index_of(self.address.align_down(size.bytes()))));
+        if is_protected && self.access == Access::Write {
+            return Outcome::Again;
+        }
         slot.note_resolved(self.access);
+        Outcome::Resolved
     }
 
     /// A write to a page that is mapped read-only: in place, if nobody else maps it, as then nobody can any more.
@@ -103,11 +120,11 @@ impl<'a> Fault<'a> {
         // Break before make, as the address changes.
         slot.clear();
         slot.flush(Cause::Replace);
-        self.map_huge(&slot, size, fresh, anon);
+        let outcome = self.map_huge(&slot, size, fresh, (anon, false));
         slot.count_unmap(folio);
         let last = folio.put(1);
         debug_assert!(last.is_none(), "a huge page that this fault refers to lost its last reference");
         self.memory.count().faults_copy.add(1);
-        Ok(Outcome::Resolved)
+        Ok(outcome)
     }
 }

@@ -174,17 +174,50 @@ impl MemoryFile {
             // Somebody was faster, or has cut the file.
             return Ok(());
         }
-        let part = Part { first: aligned(index, order), pages, place: Place::Memory(folio.head()) };
+        self.enter(memory, &mut contents, aligned(index, order), folio).map(drop)
+    }
+
+    /// Makes a page, whose contents are ready, that of page `index`, and has `map` map it before anybody else can.
+    ///
+    /// # Errors
+    /// `EFAULT` beyond the end, `EEXIST` if there is a page, `ENOMEM`.
+    pub(crate) fn add_page<'m>(
+        &self,
+        memory: &'m Memory,
+        index: u64,
+        folio: FreshFolio<'m>,
+        map: impl FnOnce(Folio<'m>),
+    ) -> Result<(), Errno> {
+        let mut contents = self.contents_mut();
+        if index >= contents.pages() {
+            return Err(Errno::EFAULT);
+        }
+        if mutant::or(Mutant::HoleFilledTwice, contents.find(index).is_some(), false) {
+            return Err(Errno::EEXIST);
+        }
+        map(self.enter(memory, &mut contents, index, folio)?);
+        Ok(())
+    }
+
+    /// Enters a new folio, whose contents are ready, from page `first` on, where there is a hole.
+    fn enter<'m>(
+        &self,
+        memory: &'m Memory,
+        contents: &mut Contents,
+        first: u64,
+        folio: FreshFolio<'m>,
+    ) -> Result<Folio<'m>, Errno> {
+        let part = Part { first, pages: folio.pages(), place: Place::Memory(folio.head()) };
         contents.index.insert(part, &memory.files.budget)?;
-        memory.files.count_pages(pages as i64);
+        memory.files.count_pages(part.pages as i64);
         let folio = folio.publish();
         // The reference it was allocated with is the file's, which has one for each page.
-        if pages > 1 {
-            folio.get(pages - 1);
+        if part.pages > 1 {
+            folio.get(part.pages - 1);
         }
-        folio.enter_file(self.areas, part.first);
+        folio.enter_file(self.areas, first);
         memory.lru.add(folio);
-        Ok(())
+        Ok(folio)
     }
 }
 

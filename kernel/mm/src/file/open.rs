@@ -202,7 +202,7 @@ impl OpenFile<'_> {
         for extent in areas.extents().iter().filter(is_cut) {
             let Some(range) = extent.addresses(first, MAX_PAGES - first as usize) else { continue };
             let mut gather = Gather::new(self.memory, &extent.space, Cause::Zap);
-            zap::zap_range(self.memory, &extent.space, zap::Areas::Shared, range, &mut gather);
+            zap::zap_range(self.memory, &extent.space, (zap::Areas::Shared, extent.rest()), range, &mut gather);
             gather.finish();
         }
     }

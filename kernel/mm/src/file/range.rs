@@ -68,7 +68,7 @@ impl OpenFile<'_> {
             let Some(range) = extent.addresses(first, pages) else { continue };
             let mut gather = Gather::new(memory, &extent.space, Cause::Zap);
             if mutant::or(Mutant::PunchTakesCopies, extent.backing.is_shared(), true) {
-                zap::zap_range(memory, &extent.space, zap::Areas::Shared, range, &mut gather);
+                zap::zap_range(memory, &extent.space, (zap::Areas::Shared, extent.rest()), range, &mut gather);
             } else {
                 zap_but_copies(memory, extent, range, &mut gather);
             }
@@ -135,7 +135,7 @@ fn zap_but_copies<'m>(memory: &'m Memory, extent: &Extent, range: (VirtAddr, Vir
             };
         });
         if let Some(run) = run {
-            zap::zap_range(memory, &extent.space, zap::Areas::Shared, run, gather);
+            zap::zap_range(memory, &extent.space, (zap::Areas::Shared, extent.rest()), run, gather);
         }
         from = run.map_or(stop, |(_, end)| end);
     }

@@ -23,7 +23,7 @@ use crate::space::{Layout, Space};
 use crate::vma::{Area, AreaFlags};
 
 pub(crate) use move_pages::move_pages;
-pub(crate) use range::{Fate, copy_area, protect_range, take_from_others, zap_area};
+pub(crate) use range::{Fate, copy_area, mark_range, protect_range, take_from_others, zap_area};
 pub(crate) use slot::HugeSlot;
 
 /// Where the flags of mmap have log2 of the size of huge pages (MAP_HUGE_SHIFT), and how many bits it may have.

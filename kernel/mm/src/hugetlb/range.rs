@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::folio::Folio;
 use crate::frame::HugeSize;
 use crate::memory::Memory;
+use crate::protect::Mark;
 use crate::space::Space;
 use crate::tlb::Gather;
 use crate::vma::Area;
@@ -72,8 +73,11 @@ impl<'m> Zap<'_, '_, 'm> {
                 return;
             };
             let entry = slot.get();
-            if entry.is_none() {
+            if entry.is_absent() {
                 self.unused += 1;
+                if entry.is_marker() && !self.keeps_markers() {
+                    slot.clear();
+                }
                 return;
             }
             if !entry.is_present() {
@@ -103,8 +107,12 @@ impl<'m> Zap<'_, '_, 'm> {
                 return Step::Shared;
             }
         }
-        if slot.clear().is_valid() {
+        let old = slot.clear();
+        if old.is_valid() {
             self.gather.add_huge(start, self.size);
+        }
+        if old.is_uffd() && mutant::or(Mutant::MarkerNotLeftByZap, self.keeps_markers(), false) {
+            slot.set(Descriptor::MARKER);
         }
         slot.count_unmap(folio);
         self.gather.put(folio, 1);
@@ -112,6 +120,12 @@ impl<'m> Zap<'_, '_, 'm> {
             self.gather.flush_now();
         }
         Step::Done
+    }
+
+    /// Whether what userfaultfd protects stays so. An area of huge pages is never anonymous in this respect, as in Linux.
+    fn keeps_markers(&self) -> bool {
+        let outlives = mutant::is(Mutant::MarkerOutlivesArea);
+        (self.fate == Fate::Emptied || outlives) && self.area.keeps_markers()
     }
 
     /// An entry in place of bad memory, where nothing is reserved. It stays where a page is reserved for each place that is empty, and
@@ -133,8 +147,11 @@ pub(crate) fn take_from_others(memory: &Memory, space: &Space, folio: Folio<'_>,
         let Some((start, _)) = extent.addresses(index, folio.pages()) else { continue };
         let Some(slot) = HugeSlot::lock(memory, &extent.space, size, start) else { continue };
         if slot.maps(&folio) {
-            slot.clear();
+            let old = slot.clear();
             slot.flush(Cause::Replace);
+            if old.is_uffd() && extent.keeps_markers() {
+                slot.set(Descriptor::MARKER);
+            }
             slot.count_unmap(folio);
             let last = folio.put(1);
             debug_assert!(last.is_none(), "a huge page that the caller refers to lost its last reference");
@@ -160,12 +177,46 @@ pub(crate) fn protect_range(
         if allowed.execute && !entry.is_user_executable() {
             memory.door.sync_instructions(entry.frame(), size.pages());
         }
-        let is_alone = slot.folio(entry).is_exclusive(0);
+        // What userfaultfd protects is its monitor's to open.
+        let is_alone = slot.folio(entry).is_exclusive(0) && !entry.is_uffd();
         let plain = |old: Descriptor| old.with_protection(Protection { write: false, ..allowed });
         let writable = allowed.write && is_alone;
         let change = |old| if writable { plain(old).make_writable().make_dirty() } else { plain(old) };
         if slot.change(change).is_valid() {
             gather.add_huge(start, size);
+        }
+    }
+}
+
+/// Puts userfaultfd's mark on the huge pages of a part of an area, or takes it off, whether they are there or not. The tables are there for
+/// a mark that is put on.
+pub(crate) fn mark_range(
+    memory: &Memory,
+    space: &Space,
+    area: &Area,
+    size: HugeSize,
+    (range, mark): (Range, Mark),
+    gather: &mut Gather<'_>,
+) {
+    for start in starts(range, size) {
+        let Some(slot) = HugeSlot::lock(memory, space, size, start) else { continue };
+        let entry = slot.get();
+        match mark {
+            Mark::Set if mutant::or(Mutant::AbsentNotMarked, entry.is_none(), false) => slot.set(Descriptor::MARKER),
+            Mark::Clear if entry.is_marker() => {
+                slot.clear();
+            }
+            _ if !entry.is_present() || mark.is_on(entry) => {}
+            _ => {
+                let is_open = mark == Mark::Clear && area.protection().write && slot.folio(entry).is_exclusive(0);
+                let change = |old| {
+                    let closed = mark.on(old).write_protect();
+                    if is_open { closed.make_writable().make_dirty() } else { closed }
+                };
+                if slot.change(change).is_valid() {
+                    gather.add_huge(start, size);
+                }
+            }
         }
     }
 }
@@ -177,7 +228,8 @@ pub(crate) fn protect_range(
 pub(crate) fn copy_area(memory: &Memory, parent: &Space, child: &Space, area: &Area) -> Result<(), Errno> {
     let Some(size) = area.huge() else { return Ok(()) };
     for start in starts((area.start, area.end), size) {
-        let has_entry = |slot: HugeSlot<'_>| !slot.get().is_none();
+        // Nobody watches the child, so it has no markers.
+        let has_entry = |slot: HugeSlot<'_>| !slot.get().is_absent();
         if !HugeSlot::lock(memory, parent, size, start).is_some_and(has_entry) {
             continue;
         }
@@ -188,7 +240,7 @@ pub(crate) fn copy_area(memory: &Memory, parent: &Space, child: &Space, area: &A
         let entry = from.get();
         if entry.is_present() {
             share(&from, &to, entry);
-        } else if !entry.is_none() {
+        } else if !entry.is_absent() {
             to.set(entry);
         }
     }
@@ -207,5 +259,5 @@ fn share(from: &HugeSlot<'_>, to: &HugeSlot<'_>, entry: Descriptor) {
     };
     folio.get(1);
     to.count_map(folio);
-    to.set(entry);
+    to.set(mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry));
 }

@@ -141,7 +141,7 @@ impl Memory {
             let dropped = match area.huge() {
                 _ if area.flags.contains(AreaFlags::LOCKED) => Err(Errno::EINVAL),
                 None => {
-                    zap::zap_range(self, space, zap::Areas::Shared, (start, end), &mut gather);
+                    zap::zap_range(self, space, (zap::Areas::Shared, area.rest()), (start, end), &mut gather);
                     Ok(())
                 }
                 Some(size) if start.is_aligned(size.bytes()) => {

@@ -307,7 +307,7 @@ impl<'a> Work<'a, '_> {
         extent: &'a Extent,
         run: Entries,
     ) -> usize {
-        let old = self.clear_run(table, folio, extent, run);
+        let old = self.take_run(table, folio, extent, run, TableGuard::clear);
         if discard::discard(self.memory, folio, extent, table, run.slot, (run.page, run.count)) {
             self.discarded = true;
             return run.count;
@@ -317,24 +317,29 @@ impl<'a> Work<'a, '_> {
         0
     }
 
-    /// Clears the entries of a file's folio.
+    /// Clears the entries of a file's folio, or swaps them for markers: old and new value are known in one pass, with no look between.
     fn forget_run(&mut self, table: &TableGuard<'_>, folio: &FolioLock<'_>, extent: &'a Extent, run: Entries) -> usize {
-        self.clear_run(table, folio, extent, run);
+        if mutant::or(Mutant::MarkerNotLeftByUnmap, run.uffd && extent.keeps_markers(), false) {
+            self.take_run(table, folio, extent, run, TableGuard::exchange_for_markers);
+        } else {
+            self.take_run(table, folio, extent, run, TableGuard::clear);
+        }
         forget(folio, table, run.slot, (run.page, run.count));
         self.discarded = true;
         run.count
     }
 
-    /// Takes entries out without another in their place. Returns the first with the flags of all.
-    fn clear_run(
+    /// Takes entries out, by `take`, without a swap entry in their place. Returns the first with the flags of all.
+    fn take_run<'t>(
         &mut self,
-        table: &TableGuard<'_>,
+        table: &TableGuard<'t>,
         folio: &FolioLock<'_>,
         extent: &'a Extent,
         run: Entries,
+        take: impl Fn(&TableGuard<'t>, Slot, usize) -> Descriptor,
     ) -> Descriptor {
         self.memory.door.fact(Fact::Batch(run.slot, run.count));
-        let old = table.clear(run.slot, run.count);
+        let old = take(table, run.slot, run.count);
         self.defer(extent);
         self.flush.add(self.memory, table.space, table.address(run.slot), run.count);
         if old.is_dirty() {

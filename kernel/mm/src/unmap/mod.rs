@@ -116,10 +116,8 @@ fn unmap_run(
     if old.is_dirty() {
         folio.set_dirty(true);
     }
-    if memory.policy().uffd_check() {
-        // Whether a marker must be left is asked once a batch; anonymous areas never need one (reference 1.5).
-        let _ = table.get(slot);
-    }
+    // Before it is known whether a swap entry takes their place, which has the mark itself, or the old ones come back (reference 1.5).
+    table.leave_markers(slot, old, count, mutant::or(Mutant::MarkerNotLeftByUnmap, extent.keeps_markers(), false));
     if folio.is_file() {
         forget(folio, table, slot, (first, count));
         return Ok(count);
@@ -134,7 +132,7 @@ fn unmap_run(
     Ok(count)
 }
 
-/// The entries of pages of a file stay empty (reference A7): a fault finds the pages in the file.
+/// The entries of pages of a file stay empty, or markers (reference A7): a fault finds the pages in the file.
 fn forget(folio: &FolioLock<'_>, table: &TableGuard<'_>, slot: Slot, (first, count): (usize, usize)) {
     table.memory.door.fact(Fact::Discard(slot, count, true));
     table.space.add_file(-(count as i64));

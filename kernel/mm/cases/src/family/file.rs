@@ -15,6 +15,7 @@ use crate::bench::{Bench, WAYS};
 use crate::check::{Outcome, failed, must, same};
 use crate::family::helpers::flush_of;
 use crate::field::{Field, Size, advice, read_write};
+use crate::handwork::next_slot_starts_a_block;
 
 /// The cases.
 pub const CASES: &[Case] = &[
@@ -307,10 +308,12 @@ fn copies_swapped(bench: &Bench<'_>) -> Outcome {
         bench.set(&format!("unmap={way}"))?;
         let (file, field) = mapped(bench, Size(64), PAGES, MapFlags::PRIVATE)?;
         field.fill(0, PAGES)?;
+        next_slot_starts_a_block(bench)?;
         field.page_out(0, PAGES)?;
         same("accounts", (field.space.file_pages(), field.accounts()), (0, (0, 16)))?;
         bench.audit()?;
         field.verify(0, PAGES)?;
+        field.must_look(0, PAGES, if bench.folds() { "C16" } else { "P16" })?;
         same("accounts", (field.space.file_pages(), field.accounts()), (0, (16, 0)))?;
         let mut byte = [1];
         same("read", (file.read(0, &mut byte), byte), (Ok(1), [0]))?;

@@ -43,7 +43,10 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Both sizes, in pages.
-fn each_size(test: impl Fn(HugeSize, usize) -> Outcome) -> Outcome {
+///
+/// # Errors
+/// Those of the test.
+pub fn each_size(test: impl Fn(HugeSize, usize) -> Outcome) -> Outcome {
     HugeSize::ALL.into_iter().try_for_each(|size| {
         test(size, size.pages()).map_err(|error| format!("pages of {} bytes: {error}", size.bytes()))
     })
@@ -54,7 +57,15 @@ fn kind(size: HugeSize) -> MapFlags {
 }
 
 /// An area of `count` huge pages, where the pool has `total`. Before it lies a page that keeps the tables around it.
-fn field<'b, 'm>(bench: &'b Bench<'m>, size: HugeSize, count: usize, total: usize) -> Result<Field<'b, 'm>, String> {
+///
+/// # Errors
+/// If there is no memory for them.
+pub fn field<'b, 'm>(
+    bench: &'b Bench<'m>,
+    size: HugeSize,
+    count: usize,
+    total: usize,
+) -> Result<Field<'b, 'm>, String> {
     same("huge pages", bench.memory().frames.resize_huge(size, total), total)?;
     let space = bench.space()?;
     Field::new(bench, space.clone(), Field::BASE, 1)?.touch(0, 1)?;
@@ -66,13 +77,13 @@ fn field<'b, 'm>(bench: &'b Bench<'m>, size: HugeSize, count: usize, total: usiz
 }
 
 /// Total, free and reserved pages of a pool.
-fn pool(bench: &Bench<'_>, size: HugeSize) -> (usize, usize, usize) {
+pub fn pool(bench: &Bench<'_>, size: HugeSize) -> (usize, usize, usize) {
     let HugeCounts { total, free, reserved } = bench.memory().frames.huge_counts(size);
     (total, free, reserved)
 }
 
 /// What stands for a page, at whatever level.
-fn entry(field: &Field<'_, '_>, page: usize) -> (Descriptor, u8) {
+pub fn entry(field: &Field<'_, '_>, page: usize) -> (Descriptor, u8) {
     field.space.tables.look(field.memory(), field.va(page))
 }
 

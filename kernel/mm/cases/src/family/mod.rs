@@ -15,6 +15,7 @@ pub mod helpers;
 pub mod huge;
 pub mod lazyfree;
 pub mod locked;
+pub mod marker;
 pub mod moving;
 pub mod pin;
 pub mod poison;
@@ -27,6 +28,9 @@ pub mod swap_in;
 pub mod swap_out;
 pub mod totals;
 pub mod uffd;
+pub mod watched_file;
+pub mod watched_huge;
+pub mod watching;
 pub mod zap;
 
 use crate::Case;
@@ -55,6 +59,9 @@ pub const FAMILIES: &[&[Case]] = &[
     split::CASES,
     swap_full::CASES,
     uffd::CASES,
+    watched_file::CASES,
+    marker::CASES,
+    watched_huge::CASES,
     pressure::CASES,
     flush::CASES,
     huge::CASES,

@@ -3,20 +3,19 @@
 
 use alloc::format;
 use alloc::string::String;
-use core::num::NonZeroU32;
 
-use mm::fault::{Access, FaultError};
-use mm::swap::SwapEntry;
-use mm::uffd::{Contents, Monitor, Notice};
+use mm::fault::Access;
+use mm::uffd::Contents;
 use mm::vma::{AreaFlags, Prot};
 use mm::{Errno, uffd};
 use mmu::{Descriptor, PAGE_SIZE};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::counts::row;
 use crate::family::helpers::{flush_of, fresh_block, operations};
+use crate::family::watching::{MONITOR, OTHER, each_way};
 use crate::field::{Field, Size, advice};
 use crate::unmapping::{discard_folio, unmap_folio};
 
@@ -37,48 +36,10 @@ pub const CASES: &[Case] = &[
     Case { name: "4.18 what is refused", run: refused },
     Case { name: "4.6 nobody watches a child", run: child },
     Case { name: "4.6 marks beside a child, through page-out", run: beside_child },
+    Case { name: "4.23 a protected page that is unshared stays protected", run: unshared },
     Case { name: "4.17 nobody watches what has moved", run: moved },
     Case { name: "4.20 a split keeps the marks", run: split },
 ];
-
-/// Who watches here.
-const MONITOR: Monitor = Monitor(NonZeroU32::MIN);
-const OTHER: Monitor = Monitor(NonZeroU32::MAX);
-
-impl Field<'_, '_> {
-    fn bytes(&self, first: usize, count: usize) -> (u64, u64) {
-        (self.va(first).as_u64(), count as u64 * PAGE_SIZE)
-    }
-
-    fn watch(&self, first: usize, count: usize, modes: AreaFlags) -> Outcome {
-        let result = self.memory().uffd_register(&self.space, self.bytes(first, count), MONITOR, modes);
-        result.map_err(failed("register"))
-    }
-
-    fn write_protect(&self, first: usize, count: usize, on: bool) -> Outcome {
-        let result = self.memory().uffd_protect(&self.space, self.bytes(first, count), on);
-        result.map_err(failed("writeprotect"))
-    }
-
-    /// An access must be told to the monitor, and change nothing.
-    fn must_be_told(&self, page: usize, access: Access, is_protected: bool) -> Outcome {
-        let before = self.entry(page);
-        let notice = Notice { monitor: MONITOR, address: self.va(page), access, is_protected };
-        let result = self.memory().fault(&self.space, self.va(page), access);
-        same("fault", result, Err(FaultError::Watched(notice)))?;
-        must(before.is_swap() || self.entry(page) == before, "the entry has changed")
-    }
-
-    fn must_be_marked(&self, first: usize, count: usize, wanted: usize) -> Outcome {
-        let is_marked = |entry: Descriptor| match SwapEntry::from_descriptor(entry) {
-            Some(swapped) => swapped.uffd,
-            None => entry.is_uffd(),
-        };
-        let is_wrong = |entry: Descriptor| entry.is_uffd() && entry.is_writable();
-        same("entries with the mark", self.how_many(first, count, is_marked), wanted)?;
-        same("writable and marked", self.how_many(first, count, is_wrong), 0)
-    }
-}
 
 /// A folded 64K folio whose area is watched for writes, with its first `count` pages protected.
 fn protected_block<'b, 'm>(bench: &'b Bench<'m>, count: usize) -> Result<Field<'b, 'm>, String> {
@@ -86,14 +47,6 @@ fn protected_block<'b, 'm>(bench: &'b Bench<'m>, count: usize) -> Result<Field<'
     field.watch(0, 16, AreaFlags::UFFD_WP)?;
     field.write_protect(0, count, true)?;
     Ok(field)
-}
-
-fn each_way(bench: &Bench<'_>, work: impl Fn(&str) -> Outcome) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
-        within(way, work(way))?;
-    }
-    Ok(())
 }
 
 fn to_swap_and_back(bench: &Bench<'_>) -> Outcome {
@@ -389,6 +342,21 @@ fn beside_child(bench: &Bench<'_>) -> Outcome {
         field.fill(0, 16)?;
         field.verify(0, 16)?;
     }
+    Ok(())
+}
+
+/// A device that reads a page which a child has too gets one for the parent alone: nobody has written it.
+fn unshared(bench: &Bench<'_>) -> Outcome {
+    let field = protected_block(bench, 16)?;
+    let child = field.fork()?;
+    let frame = field.entry(3).frame();
+    let pin = bench.memory().pin_user_pages(&field.space, field.va(3), 1, false).map_err(failed("pin to read"))?;
+    must(pin.frame(0) == field.entry(3).frame() && pin.frame(0) != frame, "the page is shared still")?;
+    field.must_be_marked(0, 16, 16)?;
+    field.must_be_told(3, Access::Write, true)?;
+    field.verify(0, 16)?;
+    child.verify(0, 16)?;
+    pin.unpin();
     Ok(())
 }
 

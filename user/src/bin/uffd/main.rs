@@ -1,6 +1,7 @@
 //! `uffd`: memory that a program watches by userfaultfd, with a child as the monitor, which has inherited the descriptor. Pages that are
-//! missing are copied or zeroed by the monitor; writes to protected pages are told, after page-out and swap-in as before. Prints a line
-//! for each check, and exits with 1 if one failed. It holds on a Linux kernel too.
+//! missing are copied or zeroed by the monitor; writes to protected pages are told, after page-out and swap-in as before. The same of
+//! memory files (`files`), or with the argument `huge` of huge pages. Prints a line for each check, and exits with 1 if one failed. It
+//! holds on a Linux kernel too.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -11,45 +12,55 @@ user::program!(program::main);
 fn main() {}
 
 #[cfg(target_os = "none")]
+mod files;
+#[cfg(target_os = "none")]
+mod huge;
+
+#[cfg(target_os = "none")]
 mod program {
+    use super::{files, huge};
     use user::args::Args;
     use user::process::{self, End, signal};
     use user::sys::{self, Error, PAGE, advice, call, number};
     use user::{eprintln, println};
 
     const API: u64 = 0xC018_AA3F;
-    const REGISTER: u64 = 0xC020_AA00;
+    pub const REGISTER: u64 = 0xC020_AA00;
     const UNREGISTER: u64 = 0x8010_AA01;
-    const COPY: u64 = 0xC028_AA03;
+    pub const COPY: u64 = 0xC028_AA03;
     const ZEROPAGE: u64 = 0xC020_AA04;
-    const WRITEPROTECT: u64 = 0xC018_AA06;
+    pub const WRITEPROTECT: u64 = 0xC018_AA06;
     /// What is watched, by REGISTER.
-    const MISSING: u64 = 1;
-    const PROTECTED: u64 = 2;
+    pub const MISSING: u64 = 1;
+    pub const PROTECTED: u64 = 2;
     /// What WRITEPROTECT does.
-    const PROTECT: u64 = 1;
-    const ALLOW: u64 = 0;
+    pub const PROTECT: u64 = 1;
+    pub const ALLOW: u64 = 0;
     /// The flags of a message about a write to what is protected.
-    const WRITE_PROTECTED: u64 = 1 | 2;
+    pub const WRITE_PROTECTED: u64 = 1 | 2;
     /// A folio of 64K.
-    const PAGES: u64 = 16;
+    pub const PAGES: u64 = 16;
     const EEXIST: i32 = 17;
 
     type Check = fn() -> Result<bool, Error>;
 
-    pub fn main(_: &Args) -> u8 {
-        let checks: [(&str, Check); 4] = [
+    pub fn main(args: &Args) -> u8 {
+        const CHECKS: &[(&str, Check)] = &[
             ("missing pages are copied and zeroed", missing),
             ("protected pages are told, through page-out", protected),
+            ("missing pages of a file are copied and zeroed", files::missing),
+            ("protected pages of a file are told, whatever became of them", files::protected),
             ("watched no longer when nobody has the descriptor", closed),
             ("what is refused", refused),
         ];
+        const OF_HUGE_PAGES: &[(&str, Check)] = &[("huge pages are copied and told as wholes", huge::watched)];
+        let checks = if args.get(1) == Some("huge") { OF_HUGE_PAGES } else { CHECKS };
         let Ok(watchdog) = process::spawn(end_what_hangs) else {
             eprintln!("uffd: no child for its time limit");
             return 1;
         };
         let mut failed = 0;
-        for (name, check) in checks {
+        for &(name, check) in checks {
             let outcome = check();
             println!("{} {name}", if outcome == Ok(true) { "ok    " } else { "FAILED" });
             if outcome != Ok(true) {
@@ -70,29 +81,29 @@ mod program {
     }
 
     /// A request with its structure, in which the kernel answers.
-    fn request<const N: usize>(descriptor: i32, request: u64, words: &mut [u64; N]) -> Result<u64, Error> {
+    pub fn request<const N: usize>(descriptor: i32, request: u64, words: &mut [u64; N]) -> Result<u64, Error> {
         let words = words.as_mut_ptr().addr() as u64;
         // SAFETY: the structures of these requests are words; the memory that a request fills is that which the program watches.
         unsafe { call(number::IOCTL, [descriptor as u64, request, words, 0, 0, 0]) }
     }
 
-    fn open() -> Result<i32, Error> {
+    pub fn open() -> Result<i32, Error> {
         // SAFETY: touches no memory.
         let descriptor = unsafe { call(number::USERFAULTFD, [0; 6]) }? as i32;
         request(descriptor, API, &mut [0xAA, 0, 0])?;
         Ok(descriptor)
     }
 
-    fn watch(descriptor: i32, address: u64, mode: u64) -> Result<u64, Error> {
+    pub fn watch(descriptor: i32, address: u64, mode: u64) -> Result<u64, Error> {
         request(descriptor, REGISTER, &mut [address, PAGES * PAGE, mode, 0])
     }
 
-    fn write_protect(descriptor: i32, address: u64, pages: u64, mode: u64) -> Result<u64, Error> {
+    pub fn write_protect(descriptor: i32, address: u64, pages: u64, mode: u64) -> Result<u64, Error> {
         request(descriptor, WRITEPROTECT, &mut [address, pages * PAGE, mode])
     }
 
     /// Waits for a message by ppoll, and reads it: its flags and address.
-    fn next(descriptor: i32) -> Result<(u64, u64), Error> {
+    pub fn next(descriptor: i32) -> Result<(u64, u64), Error> {
         const IN: u64 = 1 << 32;
         let mut entry = [u64::from(descriptor as u32) | IN];
         // SAFETY: the kernel writes the answer into the entry.
@@ -107,12 +118,12 @@ mod program {
         core::ptr::with_exposed_provenance_mut((base + page * PAGE) as usize)
     }
 
-    fn load(base: u64, page: u64) -> u64 {
+    pub fn load(base: u64, page: u64) -> u64 {
         // SAFETY: inside the map; a monitor that is another process changes it.
         unsafe { address_of(page, base).read_volatile() }
     }
 
-    fn store(base: u64, page: u64, value: u64) {
+    pub fn store(base: u64, page: u64, value: u64) {
         // SAFETY: as `load`.
         unsafe { address_of(page, base).write_volatile(value) }
     }
@@ -121,13 +132,13 @@ mod program {
         sys::map(PAGES * PAGE, sys::PROT_READ | sys::PROT_WRITE)
     }
 
-    fn end(monitor: u64) -> Result<bool, Error> {
+    pub fn end(monitor: u64) -> Result<bool, Error> {
         process::kill(monitor as i64, signal::KILL)?;
         Ok(process::wait_for(monitor)? == End::Killed(signal::KILL))
     }
 
     /// Odd pages are zeroed; even ones are copied, with their numbers in them.
-    fn fill_for_ever(descriptor: i32, base: u64) -> Result<u8, Error> {
+    pub fn fill_for_ever(descriptor: i32, base: u64) -> Result<u8, Error> {
         let mut page = [0u64; PAGE as usize / 8];
         loop {
             let (_, address) = next(descriptor)?;
@@ -158,7 +169,7 @@ mod program {
     }
 
     /// Writes into the pipe which page was to be written, and lets it be written.
-    fn allow_for_ever(descriptor: i32, base: u64, told: i32) -> Result<u8, Error> {
+    pub fn allow_for_ever(descriptor: i32, base: u64, told: i32) -> Result<u8, Error> {
         loop {
             let (flags, address) = next(descriptor)?;
             let page = if flags == WRITE_PROTECTED { ((address - base) / PAGE) as u8 } else { 255 };
