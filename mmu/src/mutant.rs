@@ -208,7 +208,11 @@ mutants! {
         "A shared page that is read back belongs to the anon_vma of whoever came first.";
     LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
         "Pages of a locked area are paged out.";
-    LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 reclaim",
+    DroppableLocked = "droppable-locked", "", "", "4.24 what may be dropped",
+        "mlock keeps pages that were mapped to be dropped.";
+    LockedTakesSlots = "locked-takes-slots", "", "", "T-P-4 reclaim",
+        "A folio that is marked as locked gets swap slots before its areas are asked.";
+    LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 an unmap leaves",
         "Reclaim unmaps a folio from a locked area.";
     BatchOverflowForgotten = "batch-overflow-forgotten", "", "", "reclaim::a_batch_without_room",
         "What a batch of gather has no room to remember is not flushed.";

@@ -218,7 +218,7 @@ fn pagemap_word(look: Look<'_>) -> u64 {
             bit::PRESENT | flags | flag(folio.is_file(), bit::FILE) | entry.frame().as_u64()
         }
         Look::Huge(entry, folio) => bit::PRESENT | flag(folio.mapcount() == 1, bit::EXCLUSIVE) | entry.frame().as_u64(),
-        Look::Zero(entry) => bit::PRESENT | entry.frame().as_u64(),
+        Look::Zero(entry) => bit::PRESENT | flag(entry.is_uffd(), bit::UFFD_WP) | entry.frame().as_u64(),
         Look::Swapped(Swapped { entry, uffd, .. }) => {
             bit::SWAPPED | flag(uffd, bit::UFFD_WP) | u64::from(entry.slot) << bit::SLOT | u64::from(entry.device)
         }

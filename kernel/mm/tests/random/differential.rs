@@ -47,6 +47,9 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::fail(),
         2 => operation::swap_device(),
         2 => operation::pins(NEAR),
+        3 => operation::watching(NEAR),
+        1 => operation::locking(NEAR),
+        1 => operation::mincore(NEAR),
     ];
     let operations = prop_oneof![
         30 => operations.prop_map(|operation| std::vec![operation]),

@@ -93,9 +93,24 @@ pub struct Part {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
     None,
-    ZeroPage { valid: bool },
+    ZeroPage { valid: bool, uffd: bool },
     Present { valid: bool, writable: bool, uffd: bool, exclusive: bool, maps: usize, part: Part },
     Swapped { exclusive: bool, uffd: bool, slot: usize, count: usize, zero: bool, cached: Option<Part> },
+}
+
+impl Entry {
+    /// Whether a write to the page is the monitor's to allow.
+    pub fn is_marked(self) -> bool {
+        match self {
+            Self::None => false,
+            Self::ZeroPage { uffd, .. } | Self::Present { uffd, .. } | Self::Swapped { uffd, .. } => uffd,
+        }
+    }
+
+    /// Whether the page is in memory.
+    pub fn is_present(self) -> bool {
+        matches!(self, Self::ZeroPage { .. } | Self::Present { .. })
+    }
 }
 
 /// A folio that is mapped or cached.
@@ -211,7 +226,7 @@ impl Looker<'_> {
         let words = self.words(entry.frame());
         let valid = entry.is_valid();
         if entry.is_special() {
-            return PageView { entry: Entry::ZeroPage { valid }, words };
+            return PageView { entry: Entry::ZeroPage { valid, uffd: entry.is_uffd() }, words };
         }
         let folio = self.world.memory.frames.folio_of(entry.frame());
         let index = folio.index_of(entry.frame());
