@@ -337,6 +337,13 @@ impl<'b> World<'b> {
         (!injected).then_some(result)
     }
 
+    /// All writes to the swap device complete.
+    pub fn settle(&self) {
+        while self.device.pending() > 0 {
+            self.tick();
+        }
+    }
+
     /// The swap device's time goes on.
     fn tick(&self) {
         self.device.tick();
@@ -360,9 +367,7 @@ impl<'b> World<'b> {
         self.memory.deactivate();
         (0..SPACES).for_each(|space| self.exit(space));
         self.memory.destroy_space(&self.file.1);
-        while self.device.pending() > 0 {
-            self.tick();
-        }
+        self.settle();
         let left = stock(self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }
