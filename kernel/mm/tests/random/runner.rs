@@ -13,7 +13,7 @@ use crate::quiet;
 /// Tests that share the operations of a form: one for each kind of CPU.
 const TESTS: u64 = 3;
 /// Attempts to make a failing case smaller.
-const SHRINKS: u32 = 300;
+const SHRINKS: u32 = 2000;
 
 /// How much is done in a form.
 #[derive(Clone, Copy)]
