@@ -234,6 +234,8 @@ mutants! {
         "Pages stay protected that userfaultfd watches no longer.";
     MarksKeptByChild = "marks-kept-by-child", "", "", "4.6 nobody watches a child",
         "A child's entries keep the marks of its parent's userfaultfd.";
+    MarkLostByUnshare = "mark-lost-by-unshare", "", "", "4.18 a page that is protected and shared",
+        "The copy of a page that is pinned to be read has not the mark of userfaultfd that the page had.";
     MarksKeptOnMove = "marks-kept-on-move", "", "", "4.17 nobody watches what has moved",
         "Entries that mremap has moved keep the marks of userfaultfd.";
     NotListed = "not-listed-for-swapoff", "M43", "", "T-P-9",

@@ -159,7 +159,8 @@ fn meet(program: &Path, test: &str, stage: u64) -> Result<()> {
 
 /// Runs a test program; what it printed, or the error with all of it.
 fn succeed(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    let output =
+        command.output().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     Ok(text.into_owned())

@@ -103,9 +103,14 @@ impl<'a> Fault<'a> {
 
     /// Maps a new folio, whose contents are ready, for the access that faulted.
     pub(super) fn map_fresh(&self, table: &TableGuard<'_>, slot: Slot, folio: FreshFolio<'a>, anon: AnonVmaId) {
-        let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young();
-        let entry = if self.access == Access::Write { entry.make_dirty() } else { entry.write_protect() };
+        let entry = self.fresh_entry(&folio);
         map_fresh(self.memory, table, slot, folio, entry, (anon, self.area));
+    }
+
+    /// The entry of a new folio's first page.
+    pub(super) fn fresh_entry(&self, folio: &FreshFolio<'_>) -> Descriptor {
+        let entry = Descriptor::user_page(folio.head(), self.area.protection()).make_young();
+        if self.access == Access::Write { entry.make_dirty() } else { entry.write_protect() }
     }
 }
 

@@ -4,7 +4,7 @@
 use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Depth, Descriptor, Fact, Slot};
 
-use super::{Access, Fault, FaultError, Handled, Outcome};
+use super::{Access, Fault, FaultError, Handled, Outcome, map_fresh};
 use crate::folio::Folio;
 use crate::frame::FreshFolio;
 use crate::pgtable::TableGuard;
@@ -126,7 +126,11 @@ impl<'a> Fault<'a> {
             table.clear(slot, 1);
             tlb::flush_range(self.memory, self.space, self.address, 1, Depth::Leaf, Cause::Replace);
         }
-        self.map_fresh(&table, slot, fresh, anon);
+        let mapped = self.fresh_entry(&fresh);
+        // Who pins a page to read it has a copy, and userfaultfd protects that too.
+        let keeps_mark = entry.is_uffd() && self.access != Access::Write && !mutant::is(Mutant::MarkLostByUnshare);
+        let mapped = if keeps_mark { mapped.make_uffd() } else { mapped };
+        map_fresh(self.memory, &table, slot, fresh, mapped, (anon, self.area));
         self.note_resolved(&table);
         self.memory.count().faults_copy.add(1);
         Ok(Some(table))

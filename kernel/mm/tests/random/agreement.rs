@@ -88,9 +88,14 @@ fn seen_alone(view: &View, (space, page): Place) -> Option<(Entry, Option<FolioV
         Entry::Present { valid, writable, uffd, exclusive, maps, .. } => {
             Entry::Present { valid, writable, uffd, exclusive, maps, part: Part { folio: 0, page: index } }
         }
-        Entry::Swapped { exclusive, uffd, count, zero, .. } => {
-            Entry::Swapped { exclusive, uffd, slot: 0, count, zero, cached: part.map(|_| Part { folio: 0, page: index }) }
-        }
+        Entry::Swapped { exclusive, uffd, count, zero, .. } => Entry::Swapped {
+            exclusive,
+            uffd,
+            slot: 0,
+            count,
+            zero,
+            cached: part.map(|_| Part { folio: 0, page: index }),
+        },
         other => other,
     };
     Some((alone, folio))
@@ -100,7 +105,8 @@ fn seen_alone(view: &View, (space, page): Place) -> Option<(Entry, Option<FolioV
 /// each way has taken the right part out. Returns the pages of the folio if these parts differ. (A folio that was split
 /// first is single pages by then, of which all ways take out the same.)
 pub fn taken_apart(before: &View, after: &[View; 3]) -> Result<Vec<Place>, String> {
-    let failed = |point: &Point| after[0].sums.counted.failures[*point as usize] > before.sums.counted.failures[*point as usize];
+    let failed =
+        |point: &Point| after[0].sums.counted.failures[*point as usize] > before.sums.counted.failures[*point as usize];
     let Some(point) = [Point::SwapDup, Point::Share].into_iter().find(failed) else { return Ok(Vec::new()) };
     let mut folio = None;
     for (space, view) in before.spaces.iter().enumerate() {

@@ -53,13 +53,16 @@ pub fn cases() -> impl Strategy<Value = Case> {
         3 => operation::watching(NEAR),
         1 => operation::locking(NEAR),
         1 => operation::mincore(NEAR),
-        1 => operation::pressure(),
+        1 => Just(Swapoff),
     ];
     let operations = prop_oneof![
         30 => operations.prop_map(|operation| std::vec![operation]),
         1 => operation::patchwork(NEAR),
     ];
-    vec(operations, 1..=LONGEST).prop_map(|groups| groups.concat())
+    // What memory is got back from the lists differs, and the lists from then on: in the end only.
+    let pressure = (1..256usize).prop_map(Press);
+    (vec(operations, 1..=LONGEST), pressure)
+        .prop_map(|(groups, press)| groups.into_iter().flatten().chain([press]).collect())
 }
 
 /// A machine for each way.
@@ -167,8 +170,9 @@ impl<'b> Three<'b> {
 
     /// Whether a page may be discarded in some way, so that it may have been in one alone.
     fn may_go(&self, (space, page): Place) -> bool {
-        let shadows = self.worlds.iter().filter_map(|world| world.shadows[space].as_ref());
-        shadows.filter_map(|shadow| shadow.page(page)).any(Page::may_go)
+        let mut shadows = self.worlds.iter().filter_map(|world| world.shadows[space].as_ref());
+        // A file has what a program maps of it, mapped or not.
+        shadows.any(|shadow| shadow.is_of_file(page) || shadow.page(page).is_some_and(Page::may_go))
     }
 
     /// All are alike, whatever came of it in which way: only what is counted from now on is compared.
@@ -178,7 +182,8 @@ impl<'b> Three<'b> {
         }
         let [page, folio, gather] = self.views()?;
         for (way, view) in [(WAYS[1], &folio), (WAYS[2], &gather)] {
-            agreement::equal(&page, view).map_err(|difference| format!("{} and {way} differ: {difference}", WAYS[0]))?;
+            agreement::equal(&page, view)
+                .map_err(|difference| format!("{} and {way} differ: {difference}", WAYS[0]))?;
         }
         self.view = page;
         Ok(())

@@ -162,9 +162,26 @@ impl Operation {
             Read(pages) | Unmap(pages) | Reclaim(pages) | Pin(_, pages, _) => pages,
             Watch(pages, _) | Mark(pages, _) | Fill(pages, _) | Lock(pages, _) => pages,
             Unwatch(pages) | Unlock(pages) | Mincore(pages) => pages,
-            Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Press(_) | Swapoff
-            | Set(..) | Forget | Latency(_) | Tick | Unpin(_) | DeviceWrite(..) | DeviceRead(_) | Fail(..)
-            | Operation::Answer(_) | Operation::LockAll(_) | UnlockAll => Pages(0, 1),
+            Fork(_)
+            | Child
+            | Resize(_)
+            | Exit(_)
+            | Enter(_)
+            | Rollover(_)
+            | Shrink(_)
+            | Press(_)
+            | Swapoff
+            | Set(..)
+            | Forget
+            | Latency(_)
+            | Tick
+            | Unpin(_)
+            | DeviceWrite(..)
+            | DeviceRead(_)
+            | Fail(..)
+            | Operation::Answer(_)
+            | Operation::LockAll(_)
+            | UnlockAll => Pages(0, 1),
         }
     }
 }
@@ -362,11 +379,7 @@ pub fn watching(of: Range<usize>) -> impl Strategy<Value = Operation> {
 
 /// What a page is filled with.
 fn answer() -> impl Strategy<Value = Answer> {
-    prop_oneof![
-        Just(Answer::Zero),
-        any::<u64>().prop_map(Answer::Copy),
-        any::<u64>().prop_map(Answer::Protected)
-    ]
+    prop_oneof![Just(Answer::Zero), any::<u64>().prop_map(Answer::Copy), any::<u64>().prop_map(Answer::Protected)]
 }
 
 /// mlock and its kin. What locks all is rare, and does not last: nothing could be taken out any more.

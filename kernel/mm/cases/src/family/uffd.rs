@@ -33,6 +33,10 @@ pub const CASES: &[Case] = &[
     Case { name: "4.18 a page is filled and protected at once", run: filled_protected },
     Case { name: "4.18 a watched area gets single pages", run: single_pages },
     Case { name: "4.18 the zero page is protected", run: zero_page },
+    Case {
+        name: "4.18 a page that is protected and shared is pinned to be read, and stays protected",
+        run: pinned_to_read,
+    },
     Case { name: "4.18 an area is watched no longer", run: unregistered },
     Case { name: "4.18 what is refused", run: refused },
     Case { name: "4.6 nobody watches a child", run: child },
@@ -304,6 +308,22 @@ fn zero_page(bench: &Bench<'_>) -> Outcome {
     child.exit();
     field.write_protect(0, 1, false)?;
     field.fill(0, 1)?;
+    field.verify(0, 2)
+}
+
+/// The pin gets a copy, as the page is a child's too (reference 4.5, unshare).
+fn pinned_to_read(bench: &Bench<'_>) -> Outcome {
+    let field = bench.filled(Size(4), 2)?;
+    let child = field.fork()?;
+    field.watch(0, 2, AreaFlags::UFFD_WP)?;
+    field.write_protect(0, 2, true)?;
+    let pinned = bench.memory().pin_user_pages(&field.space, field.va(0), 1, false).map_err(failed("pin"))?;
+    must(field.folio(0).is_exclusive(0), "the pinned page is shared")?;
+    field.must_be_marked(0, 2, 2)?;
+    field.must_be_told(0, Access::Write, true)?;
+    pinned.unpin();
+    child.verify(0, 2)?;
+    child.exit();
     field.verify(0, 2)
 }
 
