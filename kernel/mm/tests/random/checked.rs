@@ -263,7 +263,8 @@ impl<'b> Checked<'b> {
             match self.world.fault(self.running, at(page, word), access) {
                 None => {}
                 Some(Err(FaultError::Watched(notice))) if right.is_ok() => {
-                    if !self.answer(page, access, notice)? {
+                    let tries_again = self.answer(page, access, notice)?;
+                    if !tries_again {
                         return Ok(None);
                     }
                 }

@@ -99,10 +99,7 @@ impl<'b> Three<'b> {
     fn new(boards: &'b [Board; 3]) -> Result<Self, String> {
         let mut worlds = std::array::from_fn(|number| {
             let (world, way) = (Checked::new(&boards[number]), WAYS[number]);
-            let policy = world.world.memory.policy();
-            policy.parse("unmap", way).expect("a right value");
-            // What is watched goes page by page in one of them, and by whole runs in the others.
-            policy.parse("uffd_batch", if way == WAYS[0] { "off" } else { "on" }).expect("a right value");
+            world.world.memory.policy().parse("unmap", way).expect("a right value");
             world
         });
         let view = worlds[0].audit()?;

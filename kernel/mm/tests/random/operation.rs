@@ -190,7 +190,7 @@ impl Operation {
 pub const WAYS: [&str; 3] = ["page", "folio", "gather"];
 
 /// The other switches and their values. That with the most values is drawn most often.
-const SETTINGS: [(&str, &str); 18] = [
+const SETTINGS: [(&str, &str); 20] = [
     ("thp", "16K-2M:never"),
     ("thp", "16K-2M:never;64K:always"),
     ("thp", "16K-2M:never;64K:madvise"),
@@ -205,6 +205,8 @@ const SETTINGS: [(&str, &str); 18] = [
     ("flush", "immediate"),
     ("swapin", "folio"),
     ("swapin", "page"),
+    ("uffd_batch", "on"),
+    ("uffd_batch", "off"),
     ("lazyfree", "folio"),
     ("lazyfree", "page"),
     ("getter", "early"),
