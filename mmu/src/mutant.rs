@@ -226,7 +226,11 @@ mutants! {
         "A shared page that is read back belongs to the anon_vma of whoever came first.";
     LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
         "Pages of a locked area are paged out.";
-    LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 reclaim",
+    DroppableLocked = "droppable-locked", "", "", "4.24 what may be dropped",
+        "mlock keeps pages that were mapped to be dropped.";
+    LockedTakesSlots = "locked-takes-slots", "", "", "T-P-4 reclaim",
+        "A folio that is marked as locked gets swap slots before its areas are asked.";
+    LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 an unmap leaves",
         "Reclaim unmaps a folio from a locked area.";
     BatchOverflowForgotten = "batch-overflow-forgotten", "", "", "reclaim::a_batch_without_room",
         "What a batch of gather has no room to remember is not flushed.";
@@ -248,6 +252,10 @@ mutants! {
         "Pages stay protected that userfaultfd watches no longer.";
     MarksKeptByChild = "marks-kept-by-child", "", "", "4.6 nobody watches a child",
         "A child's entries keep the marks of its parent's userfaultfd.";
+    MarkLostByUnshare = "mark-lost-by-unshare", "", "", "4.23 a protected page that is unshared",
+        "The copy of a page that is pinned to be read has not the mark of userfaultfd that the page had.";
+    CopyForReaderClean = "copy-for-reader-clean", "", "", "4.23 what was copied for a pin",
+        "The copy of a page that is pinned to be read is clean, and a child that shares it later loses it with its parent's MADV_FREE.";
     MarksKeptOnMove = "marks-kept-on-move", "", "", "4.17 nobody watches what has moved",
         "Entries that mremap has moved keep the marks of userfaultfd.";
     MarkerNotLeftByZap = "marker-not-left-by-zap", "", "", "1.5 a zap leaves markers",

@@ -1,6 +1,7 @@
 //! `soak`: the long random runs. A round is a million random operations on the model in each form, the one that holds the three ways
-//! against each other among them; every known defect with ten more seeds; and the guest with its checker. It is done in stages, no two
-//! with the same seed. How far it has come is kept in a file after each, so that the next call goes on from there.
+//! against each other among them; the meetings of few CPUs as often as the reference asks; every known defect with ten more seeds; and the
+//! guest with its checker, an hour of random system calls among it. It is done in stages, no two with the same seed. How far it has
+//! come is kept in a file after each, so that the next call goes on from there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ const STAGES: u64 = 10;
 const OPERATIONS: u64 = 110_000;
 /// The forms, each the beginning of the names of its tests.
 const FORMS: [&str; 3] = ["alone", "together", "differential"];
+
+/// Tests that do a tenth of what the reference asks of them in each stage (T-T-6, T-G-5), more than fits into every run.
+const MEETINGS: [&str; 2] = ["no_store_is_lost", "a_read_without_the_lock"];
 
 /// What all rounds together have done.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -78,14 +82,14 @@ pub fn run(options: &Options, qemu: &Qemu, toolchain: &Toolchain, interrupt: &In
     let mut progress = Progress::resume()?;
     println!("building; {} rounds and {} stages are done already", progress.rounds, progress.stages);
     let mutants = OnHost::build()?;
-    let random = random_operations()?;
+    let programs = Programs::build()?;
     let build = build::build(toolchain, &["check"])?;
     let bench = Bench { options, qemu, build: &build, compiler: &toolchain.version, interrupt };
     let tally = Tally::new("", interrupt);
     loop {
         let (round, failed) = (progress.rounds + 1, tally.failures());
         if progress.stages < STAGES {
-            on_host(&mut progress, &tally, &random, &mutants);
+            on_host(&mut progress, &tally, &programs, &mutants);
         } else {
             checked::soak(&bench, &tally, round);
         }
@@ -107,13 +111,16 @@ pub fn run(options: &Options, qemu: &Qemu, toolchain: &Toolchain, interrupt: &In
 }
 
 /// A stage on the host: random operations in each form, and every defect once. Its number is its seed.
-fn on_host(progress: &mut Progress, tally: &Tally, random: &Path, mutants: &OnHost) {
+fn on_host(progress: &mut Progress, tally: &Tally, programs: &Programs, mutants: &OnHost) {
     let stage = progress.rounds * STAGES + progress.stages + 1;
     for form in FORMS {
         tally.run(&format!("stage {stage}: {OPERATIONS} random operations, {form}"), || {
-            progress.operations += operate(random, form, stage)?;
+            progress.operations += operate(&programs.random, form, stage)?;
             Ok(())
         });
+    }
+    for test in MEETINGS {
+        tally.run(&format!("stage {stage}: {test}"), || meet(&programs.interleaving, test, stage));
     }
     tally.run(&format!("stage {stage}: every known defect"), || {
         progress.mutants += mutants.all(stage)?;
@@ -121,14 +128,42 @@ fn on_host(progress: &mut Progress, tally: &Tally, random: &Path, mutants: &OnHo
     });
 }
 
-/// Builds the test program of random operations.
-fn random_operations() -> Result<PathBuf> {
-    const NAME: &str = "random";
-    let mut cargo = Command::new(toolchain::cargo_here());
-    cargo.args(["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics", "--package", "mm"]);
-    let programs = build::run_for_executables(cargo.args(["--test", NAME]).current_dir(crate::root()))?;
-    let found = programs.into_iter().find(|(name, _)| name == NAME);
-    Ok(found.context("the build made no program of random operations")?.1)
+/// Test programs of `mm`.
+struct Programs {
+    /// That of random operations.
+    random: PathBuf,
+    /// That in which few CPUs meet.
+    interleaving: PathBuf,
+}
+
+impl Programs {
+    fn build() -> Result<Self> {
+        let mut cargo = Command::new(toolchain::cargo_here());
+        cargo.args(["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics", "--package", "mm"]);
+        cargo.args(["--test", "random", "--test", "interleaving"]).current_dir(crate::root());
+        let programs = build::run_for_executables(&mut cargo)?;
+        let path = |name: &str| {
+            let found = programs.iter().find(|(program, _)| program == name);
+            found.map(|(_, path)| path.clone()).with_context(|| format!("the build made no program `{name}`"))
+        };
+        Ok(Self { random: path("random")?, interleaving: path("interleaving")? })
+    }
+}
+
+/// Runs the tests whose names begin so, with the seeds of the stage.
+fn meet(program: &Path, test: &str, stage: u64) -> Result<()> {
+    let mut command = Command::new(program);
+    command.arg(test).env("UNFOLD_STAGE", stage.to_string()).stdin(Stdio::null());
+    succeed(&mut command).map(drop)
+}
+
+/// Runs a test program; what it printed, or the error with all of it.
+fn succeed(command: &mut Command) -> Result<String> {
+    let output =
+        command.output().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(text.into_owned())
 }
 
 /// Runs its tests of a form; returns how many operations they did.
@@ -136,9 +171,7 @@ fn operate(program: &Path, form: &str, seed: u64) -> Result<u64> {
     let mut command = Command::new(program);
     command.arg(form);
     command.env("UNFOLD_STEPS", OPERATIONS.to_string()).env("UNFOLD_SEED", seed.to_string()).stdin(Stdio::null());
-    let output = command.output().with_context(|| format!("cannot start {}", program.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let text = succeed(&mut command)?;
     // Each of its tests says `NAME: N operations in T s`.
     let counts =
         text.lines().filter_map(|line| line.split_once(": ")?.1.split_once(" operations")?.0.parse::<u64>().ok());

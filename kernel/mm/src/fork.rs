@@ -177,6 +177,7 @@ impl<'a> Copy<'a> {
             } else if !entry.is_present() {
                 self.swapped(&tables, slot, entry, left)
             } else if entry.is_special() {
+                let entry = mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry);
                 tables.child.set(tables.child.slot(*address), entry.make_old());
                 Ok(1)
             } else {

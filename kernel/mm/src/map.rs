@@ -142,8 +142,7 @@ impl Memory {
         let _underway = self.begin(Operation::Map);
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
-        // Where nothing is ever written to swap, nothing has to be locked.
-        let is_lockable = backing.huge().is_none() && !flags.contains(AreaFlags::DROPPABLE);
+        let is_lockable = Area { flags, backing, ..Area::default() }.is_lockable();
         let flags = flags | if is_lockable { layout.future } else { AreaFlags::empty() };
         let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);

@@ -120,12 +120,20 @@ impl Memory {
         self.mark_range(space, (start, end))
     }
 
-    fn mark_range(&self, space: &Space, range: Range) -> Result<(), Errno> {
-        self.for_each_folio(space, range, |folio, count| {
-            if count == folio.pages() {
-                self.mark(folio, true);
+    /// Marks the folios that lie whole in the locked areas of a range: not all areas can be locked.
+    fn mark_range(&self, space: &Space, (start, end): Range) -> Result<(), Errno> {
+        let layout = space.layout().read();
+        let mut from = start;
+        while let Some(area) = layout.areas.first_from(from).filter(|area| area.start < end) {
+            if area.flags.contains(AreaFlags::LOCKED) {
+                self.for_each_folio(space, (area.start.max(start), area.end.min(end)), |folio, count| {
+                    if count == folio.pages() {
+                        self.mark(folio, true);
+                    }
+                });
             }
-        });
+            from = area.end;
+        }
         Ok(())
     }
 

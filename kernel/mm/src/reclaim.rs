@@ -149,8 +149,8 @@ impl Owed {
 }
 
 /// Locks an isolated folio and, if it is swap-backed, gives it swap slots (reference A14). It is split first if it is mapped in part, or
-/// there is no run of slots for all of it; the other pages join `list`, isolated like it. A folio that is busy, pinned, being written or
-/// finds no slots goes back to its list.
+/// there is no run of slots for all of it; the other pages join `list`, isolated like it. A folio that is busy, pinned, locked in memory,
+/// being written or finds no slots goes back to its list.
 fn make_ready<'m>(
     memory: &'m Memory,
     folio: Folio<'m>,
@@ -161,7 +161,8 @@ fn make_ready<'m>(
         owed.put_back(memory, folio);
         return None;
     };
-    let is_busy = locked.maybe_pinned() || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
+    let stays = locked.maybe_pinned() || mutant::or(Mutant::LockedTakesSlots, locked.is_mlocked(), false);
+    let is_busy = stays || mutant::or(Mutant::WrittenTwice, locked.is_writeback(), false);
     // A folio of a file gets them when nothing maps it any more, as nothing takes its entries' place.
     let needs_slots = locked.is_swap_backed() && !locked.is_swap_cache() && !locked.is_file();
     if is_busy || (needs_slots && !get_swap_slots(memory, &locked, list, owed)) {

@@ -13,7 +13,7 @@
 use alloc::vec::Vec;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Slot, TABLE_SPAN, VirtAddr};
+use mmu::{Operation, Slot, TABLE_SPAN, VirtAddr};
 
 use crate::folio::{self, Folio, FolioLock};
 use crate::frame::OrphanList;
@@ -77,6 +77,9 @@ fn is_mapped_elsewhere(memory: &Memory, folio: &FolioLock<'_>, space: &Space) ->
 /// pages go to the LRU list that the folio was on; of one that was isolated, to `list`, isolated as well. Pages that nothing needs
 /// are freed, but the first: returns how many. `None` if anybody else refers to the folio: it is whole as it was.
 pub(crate) fn split_folio(memory: &Memory, folio: &FolioLock<'_>, list: Option<&mut FolioList>) -> Option<usize> {
+    // Reclaim's work, whoever asks for it: madvise has completed what others owe a table before it walked there, and may find more here,
+    // as it has let go of the lock. That is of other folios, as this one is locked, and nothing here depends on it (rule MS-41).
+    let _underway = memory.begin(Operation::Reclaim);
     let order = folio.order();
     let freed = split_everywhere(memory, folio).map(|parts| hand_out(memory, parts, list));
     let (count, size) = (memory.count(), memory.count_size(order));

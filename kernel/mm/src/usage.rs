@@ -228,7 +228,7 @@ fn pagemap_word(look: Look<'_>) -> u64 {
             let flags = flag(folio.mapcount() == 1, bit::EXCLUSIVE) | flag(entry.is_uffd(), bit::UFFD_WP);
             bit::PRESENT | flags | entry.frame().as_u64()
         }
-        Look::Zero(entry) => bit::PRESENT | entry.frame().as_u64(),
+        Look::Zero(entry) => bit::PRESENT | flag(entry.is_uffd(), bit::UFFD_WP) | entry.frame().as_u64(),
         Look::Swapped(Swapped { entry, uffd, .. }) => {
             bit::SWAPPED | flag(uffd, bit::UFFD_WP) | u64::from(entry.slot) << bit::SLOT | u64::from(entry.device)
         }

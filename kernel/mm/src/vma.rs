@@ -117,6 +117,11 @@ impl Area {
         }
     }
 
+    /// Whether mlock says anything of it, as on Linux: huge pages stay where they are in any case, and what may be dropped is never kept.
+    pub(crate) fn is_lockable(&self) -> bool {
+        self.backing.huge().is_none() && !self.flags.contains(AreaFlags::DROPPABLE)
+    }
+
     /// The same, and nobody watches it.
     pub(crate) fn unwatched(self) -> Self {
         Self { flags: self.flags.difference(AreaFlags::UFFD), monitor: None, ..self }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use common::ground::{BASE, EMPTY, Ground, PAGES, WAYS, ground};
@@ -172,11 +173,25 @@ fn a_new_table_is_linked_once() {
     touch_twice(|event| matches!(event, Event::ClearPages(_, 1)));
 }
 
+/// Stores of one run of T-T-6.
+const TURNS: u64 = 400;
+/// Times that a block is taken apart and put together in one run of T-G-5.
+const REFOLDS: u64 = 6;
+
+/// The seeds of so many runs; with `UNFOLD_STAGE`, from 1 on, those of this tenth of the runs that the reference asks for.
+fn seeds(usual: u64, asked: u64) -> RangeInclusive<u64> {
+    const STAGES: u64 = 10;
+    let Ok(stage) = std::env::var("UNFOLD_STAGE") else { return 1..=usual };
+    let stage: u64 = stage.parse().expect("UNFOLD_STAGE is a number");
+    let runs = asked.div_ceil(STAGES);
+    (stage - 1) * runs + 1..=stage * runs
+}
+
 /// A program writes while another CPU pages out what it writes (T-T-6): what it reads back is never older than its last store. With a
 /// latency, the swap device reads memory that is mapped again and written meanwhile.
 fn no_store_is_lost(way: &str, latency: u64) {
     let (mut came_back, mut under_writeback) = (0, 0);
-    for seed in 1..=20 {
+    for seed in seeds(20, 100_000 / TURNS) {
         let ground = ground(way);
         ground.drive.set_latency(latency);
         let done = AtomicBool::new(false);
@@ -192,7 +207,7 @@ fn no_store_is_lost(way: &str, latency: u64) {
                 }),
                 program(|| {
                     ground.memory.activate(&ground.space);
-                    for turn in 1..400 {
+                    for turn in 1..=TURNS {
                         let page = turn * 7 % PAGES;
                         ground.write(page, turn << 8);
                         last[page as usize].store(turn << 8, SeqCst);
@@ -250,7 +265,7 @@ fn no_store_is_lost_while_a_device_writes() {
 #[test]
 fn a_read_without_the_lock_is_of_one_moment() {
     let mut seen = [0; 3];
-    for seed in 1..=40 {
+    for seed in seeds(40, 1_000_000 / (2 * REFOLDS)) {
         let ground = ground("page");
         let slot = ground.space.lock_table(&ground.memory, BASE).unwrap().slot(Ground::address(9));
         let frame = ground.memory.door.load(slot).frame();
@@ -260,7 +275,7 @@ fn a_read_without_the_lock_is_of_one_moment() {
             Schedule::seeded(seed).one_in(6),
             vec![
                 program(|| {
-                    for _ in 0..6 {
+                    for _ in 0..REFOLDS {
                         ground.memory.mprotect(&ground.space, BASE.as_u64(), PAGE_SIZE, Prot::READ).unwrap();
                         for protection in [Prot::READ, Prot::READ | Prot::WRITE] {
                             let length = PAGES * PAGE_SIZE;

@@ -4,7 +4,7 @@
 use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Depth, Descriptor, Fact, Slot};
 
-use super::{Access, Fault, FaultError, Handled, Outcome};
+use super::{Access, Fault, FaultError, Handled, Outcome, map_fresh};
 use crate::folio::Folio;
 use crate::frame::FreshFolio;
 use crate::pgtable::TableGuard;
@@ -126,11 +126,25 @@ impl<'a> Fault<'a> {
             table.clear(slot, 1);
             tlb::flush_range(self.memory, self.space, self.address, 1, Depth::Leaf, Cause::Replace);
         }
-        // A page that is only unshared stays protected; one that may be written is not.
-        self.map_fresh(&table, slot, fresh, (anon, entry.is_uffd()));
+        let copy = self.entry_of_copy(&fresh, entry.is_uffd());
+        map_fresh(self.memory, &table, slot, fresh, copy, (anon, self.area));
         self.note_resolved(&table);
         self.memory.count().faults_copy.add(1);
         Ok(Some(table))
+    }
+
+    /// The entry of a page that was copied. It is dirty even if who pins it only reads: nobody else has these contents, and a child may
+    /// come to share them before MADV_FREE gives them up here. Then userfaultfd protects it still as well; one that may be written is not.
+    fn entry_of_copy(&self, fresh: &FreshFolio<'_>, was_protected: bool) -> Descriptor {
+        let entry = Descriptor::user_page(fresh.head(), self.area.protection()).make_young();
+        let entry = if mutant::is(Mutant::CopyForReaderClean) && self.access != Access::Write {
+            entry
+        } else {
+            entry.make_dirty()
+        };
+        let entry = if self.access == Access::Write { entry } else { entry.write_protect() };
+        let is_protected = mutant::or(Mutant::MarkLostByUnshare, was_protected, false);
+        if is_protected { entry.write_protect().make_uffd() } else { entry }
     }
 
     /// Gives a reference up.

@@ -229,9 +229,8 @@ impl Memory {
             if on.contains(AreaFlags::WIPEONFORK) && !area.backing.is_anonymous() {
                 return Err(Errno::EINVAL);
             }
-            // Huge pages stay where they are in any case.
-            let on =
-                if area.huge().is_some() { on.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) } else { on };
+            let is_lockable = mutant::or(Mutant::DroppableLocked, area.is_lockable(), area.huge().is_none());
+            let on = if is_lockable { on } else { on.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) };
             holes |= area.start > from;
             let (start, stop) = (area.start.max(from), area.end.min(end));
             let change = layout.areas.plan_change(&area, start, stop, |area| {

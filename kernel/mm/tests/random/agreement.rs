@@ -11,6 +11,7 @@
 //! page split off lets go of its slot where the whole folio could not. So if there are no slots for a folio, `gather` may find some to
 //! take back, which `page` does not have yet: it splits the folio, or keeps a single page. See [`ran_ahead`].
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::ops::Range;
 
@@ -19,8 +20,8 @@ use mm::space::advice::PAGEOUT;
 use mmu::TABLE_SPAN;
 
 use crate::operation::{Operation, Pages, WAYS};
-use crate::view::{Entry, Part, SpaceView, View};
-use crate::world::at;
+use crate::view::{Entry, FolioView, Part, SpaceView, View};
+use crate::world::{FIELD, SPACES, at};
 
 /// A page of a space: the space, and the page.
 pub type Place = (usize, usize);
@@ -46,11 +47,66 @@ fn same<T: PartialEq + Debug>(what: impl FnOnce() -> String, left: &T, right: &T
     if left == right { Ok(()) } else { Err(format!("{}: {left:?} or {right:?}", what())) }
 }
 
+/// Contents and areas, which are the same whatever is in memory; but for pages that `may_go`, as their programs have said.
+pub fn same_contents(views: &[View; 3], may_go: impl Fn(Place) -> bool) -> Result<(), String> {
+    for (way, view) in WAYS.iter().zip(views).skip(1) {
+        for (space, (left, right)) in views[0].spaces.iter().zip(&view.spaces).enumerate() {
+            same(|| format!("areas of space {space} in {way}"), &left.areas, &right.areas)?;
+            for (page, (left, right)) in left.pages.iter().zip(&right.pages).enumerate() {
+                if !may_go((space, page)) {
+                    same(|| format!("page {page} of space {space} in {way}"), &left.words, &right.words)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pages that are not the same in all views, with all others of their folios.
+pub fn differing(views: &[View; 3]) -> Vec<Place> {
+    let mut found = BTreeSet::new();
+    for (space, page) in (0..SPACES).flat_map(|space| FIELD.map(move |page| (space, page))) {
+        let seen = views.each_ref().map(|view| seen_alone(view, (space, page)));
+        if seen.iter().any(|one| *one != seen[0]) {
+            found.insert((space, page));
+            for view in views {
+                let folio = view.spaces[space].pages.get(page).and_then(|page| part(&page.entry));
+                found.extend(folio.into_iter().flat_map(|part| places(view, part.folio)));
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// What is to be seen of a page, without the numbers of folio and slot, which depend on all pages before it.
+fn seen_alone(view: &View, (space, page): Place) -> Option<(Entry, Option<FolioView>)> {
+    let entry = view.spaces[space].pages.get(page)?.entry;
+    let part = part(&entry);
+    let index = part.map_or(0, |part| part.page);
+    let folio = part.map(|part| view.folios[part.folio]);
+    let alone = match without_slots(entry) {
+        Entry::Present { valid, writable, uffd, exclusive, maps, .. } => {
+            Entry::Present { valid, writable, uffd, exclusive, maps, part: Part { folio: 0, page: index } }
+        }
+        Entry::Swapped { exclusive, uffd, count, zero, .. } => Entry::Swapped {
+            exclusive,
+            uffd,
+            slot: 0,
+            count,
+            zero,
+            cached: part.map(|_| Part { folio: 0, page: index }),
+        },
+        other => other,
+    };
+    Some((alone, folio))
+}
+
 /// Where a folio was partly taken out, by a failure that came between the views `before` and those `after` of the three ways: looks that
 /// each way has taken the right part out. Returns the pages of the folio if these parts differ. (A folio that was split
 /// first is single pages by then, of which all ways take out the same.)
 pub fn taken_apart(before: &View, after: &[View; 3]) -> Result<Vec<Place>, String> {
-    let failed = |point: &Point| after[0].sums.failures[*point as usize] > before.sums.failures[*point as usize];
+    let failed =
+        |point: &Point| after[0].sums.counted.failures[*point as usize] > before.sums.counted.failures[*point as usize];
     let Some(point) = [Point::SwapDup, Point::Share].into_iter().find(failed) else { return Ok(Vec::new()) };
     let mut folio = None;
     for (space, view) in before.spaces.iter().enumerate() {
@@ -76,7 +132,7 @@ pub fn taken_apart(before: &View, after: &[View; 3]) -> Result<Vec<Place>, Strin
 /// of the space `running` that covers more than one table or area.
 pub fn ran_ahead(before: &View, after: &View, running: usize, operation: &Operation) -> bool {
     let point = Point::SwapAlloc as usize;
-    let failed = after.sums.failures[point] > before.sums.failures[point];
+    let failed = after.sums.counted.failures[point] > before.sums.counted.failures[point];
     match *operation {
         Operation::Advise(pages, PAGEOUT) => failed && is_in_pieces(&before.spaces[running], pages),
         _ => false,
@@ -109,7 +165,7 @@ pub fn equal_but_slots(page: &View, gather: &View) -> Result<(), String> {
             }
         }
     }
-    same(|| "failures".into(), &page.sums.failures, &gather.sums.failures)
+    same(|| "failures".into(), &page.sums.counted.failures, &gather.sums.counted.failures)
 }
 
 /// An entry without the folio and the slot that it has.

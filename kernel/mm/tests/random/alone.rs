@@ -37,6 +37,9 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => operation::swap_device(),
         1 => operation::pins(FIELD),
         1 => operation::pressure(),
+        2 => operation::watching(FIELD),
+        1 => operation::locking(FIELD),
+        1 => operation::mincore(FIELD),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];
     (size, vec(operation, 1..=LONGEST))

@@ -6,9 +6,9 @@ use mm::Errno;
 use mm::fault::{Access, FaultError};
 use mm::space::advice::{DONTNEED, POPULATE_WRITE};
 
-use crate::operation::{Operation, Pages};
+use crate::operation::{Answer, Operation, Pages};
 use crate::pins::Pins;
-use crate::shadow::Shadow;
+use crate::shadow::{Places, Shadow};
 use crate::source::{FileShadow, SharedFile};
 use crate::view::{self, Entry, View};
 use crate::world::{Board, PAGES, PINS, SPACES, WORDS, World, at, failed};
@@ -29,6 +29,8 @@ pub struct Checked<'b> {
     pub running: usize,
     /// What a device has pinned.
     pub pins: Pins<'b>,
+    /// What the monitor of userfaultfd answers.
+    pub monitor: Answer,
 }
 
 impl<'b> Checked<'b> {
@@ -37,7 +39,7 @@ impl<'b> Checked<'b> {
         world.memory.activate(world.space(0));
         let file = FileShadow::new();
         let shadows = world.spaces.each_ref().map(|space| space.as_ref().map(|_| Shadow::new(&file)));
-        Self { world, shadows, file, running: 0, pins: Pins::default() }
+        Self { world, shadows, file, running: 0, pins: Pins::default(), monitor: Answer::Copy(1) }
     }
 
     /// Carries an operation out. Returns what it returned.
@@ -66,18 +68,36 @@ impl<'b> Checked<'b> {
                 Ok(())
             }
             Operation::DeviceRead(number) => self.device_read(number).map(Ok)?,
+            Operation::Answer(answer) => {
+                self.monitor = answer;
+                Ok(())
+            }
+            Operation::Watch(..) | Operation::Unwatch(_) | Operation::Mark(..) | Operation::Fill(..) => {
+                self.watching(operation)?
+            }
+            Operation::Lock(..) | Operation::Unlock(_) | Operation::LockAll(_) | Operation::UnlockAll => {
+                self.locking(operation)?
+            }
+            Operation::Mincore(pages) => self.mincore(pages).map(Ok)?,
             _ => self.call(operation)?,
         };
         self.look(operation.pages())?;
         Ok(result)
     }
 
-    /// Empties a page of a space.
+    /// Empties a page of a space, which it unlocks.
     pub fn empty(&mut self, space: usize, page: usize) -> Result<(), String> {
-        let empty = Operation::Advise(Pages(page, 1), DONTNEED);
-        let right = self.shadows[space].as_mut().map(|shadow| shadow.apply(&empty));
-        let result = self.world.call(space, &empty);
-        if right == Some(result) { Ok(()) } else { Err(format!("DONTNEED: {result:?} instead of {right:?}")) }
+        let running = std::mem::replace(&mut self.running, space);
+        let pages = Pages(page, 1);
+        let unlocked = self.locking(&Operation::Unlock(pages));
+        let emptied = unlocked.and_then(|_| self.call(&Operation::Advise(pages, DONTNEED)));
+        self.running = running;
+        emptied?.map_err(failed("DONTNEED"))
+    }
+
+    /// Those of the pages of the space that runs where anything is, in memory or swapped out.
+    pub fn there(&self, pages: Pages) -> Places {
+        pages.iter().filter(|&page| !self.world.entry(self.running, page).is_none()).collect()
     }
 
     /// Reads everything, counts everything, and takes all apart: nothing may be left.
@@ -100,6 +120,12 @@ impl<'b> Checked<'b> {
         for (space, (seen, shadow)) in view.spaces.iter().zip(&mut self.shadows).enumerate() {
             let Some(shadow) = shadow else { continue };
             for (page, seen) in seen.pages.iter().enumerate() {
+                if shadow.see_mark(page, seen.entry == Entry::None)? != seen.entry.is_marked() {
+                    return Err(format!("page {page} of space {space} is protected or not: {:?}", seen.entry));
+                }
+                if !shadow.sees_locked(page, seen.entry) {
+                    return Err(format!("page {page} of space {space} was locked: {:?}", seen.entry));
+                }
                 if seen.entry == Entry::None && shadow.is_of_file(page) {
                     continue;
                 }
@@ -117,24 +143,28 @@ impl<'b> Checked<'b> {
     fn call(&mut self, operation: &Operation) -> Result<Returned, String> {
         let before = self.world.struck();
         let refused = self.refusal(operation);
+        let there = if let Operation::Advise(pages, _) = *operation { self.there(pages) } else { Places::new() };
         let result = self.world.call(self.running, operation);
-        if let Operation::Advise(pages, POPULATE_WRITE) = *operation {
-            self.note_copies(pages);
-        }
         let excused = self.excuses(result, before);
         let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
         let right = match (refused, operation) {
             (Some(error), _) => Err(error),
             // What was at the new place is gone, and all else is as before.
-            (None, &Operation::Move(pages, to, _)) if excused => shadow.apply(&Operation::Unmap(Pages(to, pages.1))),
-            (None, _) => shadow.apply(operation),
+            (None, &Operation::Move(pages, to, _)) if excused => {
+                shadow.apply(&Operation::Unmap(Pages(to, pages.1)), &there)
+            }
+            (None, _) => shadow.apply(operation, &there),
         };
+        if let Operation::Advise(pages, POPULATE_WRITE) | Operation::MapFile(pages, ..) = *operation {
+            self.note_copies(pages);
+        }
         if result == right || excused { Ok(result) } else { Err(format!("returns {result:?} instead of {right:?}")) }
     }
 
     /// Pages of the file that were copied without a store.
-    fn note_copies(&mut self, pages: Pages) {
-        let copied: Vec<_> = pages.iter().filter(|&page| self.world.is_own(self.running, page)).collect();
+    pub fn note_copies(&mut self, pages: Pages) {
+        let of_file = pages.iter().filter(|&page| self.shadow().is_of_file(page));
+        let copied: Vec<_> = of_file.filter(|&page| self.world.is_own(self.running, page)).collect();
         copied.into_iter().for_each(|page| self.shadow_mut().copy(page));
     }
 
@@ -215,7 +245,7 @@ impl<'b> Checked<'b> {
 
     /// An access of the program, faults resolved. `None` if it is refused as it must be, or for want of memory.
     fn access(
-        &self,
+        &mut self,
         page: usize,
         word: usize,
         access: Access,
@@ -223,11 +253,21 @@ impl<'b> Checked<'b> {
     ) -> Result<Option<u64>, String> {
         let right = self.shadow().access(page, access);
         for _ in 0..TRIES {
+            let is_protected = self.is_marked(page)? && access == Access::Write;
             if let Ok(value) = act(&self.world) {
+                if is_protected {
+                    return Err(format!("page {page} is written, and is protected"));
+                }
                 return right.map(|()| Some(value)).map_err(failed(&format!("{access:?} of page {page} succeeds")));
             }
             match self.world.fault(self.running, at(page, word), access) {
                 None => {}
+                Some(Err(FaultError::Watched(notice))) if right.is_ok() => {
+                    let tries_again = self.answer(page, access, notice)?;
+                    if !tries_again {
+                        return Ok(None);
+                    }
+                }
                 Some(Ok(())) if right.is_ok() => {}
                 Some(Err(error)) if right == Err(error) => return Ok(None),
                 Some(Err(FaultError::OutOfMemory)) if self.world.size.is_little() => return Ok(None),
@@ -245,7 +285,8 @@ impl<'b> Checked<'b> {
             let word = page % WORDS;
             self.must_hold(page, word, self.world.machine.user_read_u64(at(page, word)).ok())?;
             let writable = self.shadow().access(page, Access::Write);
-            if writable.is_err() && self.world.machine.user_write_u64(at(page, 0), u64::MAX).is_ok() {
+            let is_protected = self.is_marked(page)?;
+            if (writable.is_err() || is_protected) && self.world.machine.user_write_u64(at(page, 0), u64::MAX).is_ok() {
                 return Err(format!("page {page} is written: {writable:?}"));
             }
         }

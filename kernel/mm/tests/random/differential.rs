@@ -12,18 +12,21 @@ use mmu::host::cpus::NEOVERSE_N1;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::agreement;
+use crate::agreement::{self, Place};
 use crate::checked::Checked;
-use crate::operation::Operation::{Advise, Child, Fail, Latency, Map, Protect, Tick, Write};
+use crate::operation::Operation::{Advise, Child, Fail, Latency, Map, Press, Protect, Swapoff, Tick, Write};
 use crate::operation::{self, Kind, Operation, Pages, RW, WAYS};
 use crate::runner::Plan;
-use crate::view::View;
+use crate::shadow::Page;
+use crate::view::{Counted, View};
 use crate::world::{Board, Size};
 
 /// Where most happens: few pages of two tables, so that operations meet, and each is quick. Folios may reach beyond.
 const NEAR: Range<usize> = 96..288;
 /// Operations of the longest sequence.
 const LONGEST: usize = 300;
+/// Times that pages are emptied because they differ, until none does: a folio shows its other pages as they go.
+const ROUNDS: usize = 4;
 /// The fewest operations are done in this form: each is done three times, and looked at.
 pub const PLAN: Plan = Plan { operations: 6_000, average: LONGEST / 2 };
 
@@ -47,12 +50,19 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::fail(),
         2 => operation::swap_device(),
         2 => operation::pins(NEAR),
+        3 => operation::watching(NEAR),
+        1 => operation::locking(NEAR),
+        1 => operation::mincore(NEAR),
+        1 => Just(Swapoff),
     ];
     let operations = prop_oneof![
         30 => operations.prop_map(|operation| std::vec![operation]),
         1 => operation::patchwork(NEAR),
     ];
-    vec(operations, 1..=LONGEST).prop_map(|groups| groups.concat())
+    // What memory is got back from the lists differs, and the lists from then on: in the end only.
+    let pressure = (1..256usize).prop_map(Press);
+    (vec(operations, 1..=LONGEST), pressure)
+        .prop_map(|(groups, press)| groups.into_iter().flatten().chain([press]).collect())
 }
 
 /// A machine for each way.
@@ -81,6 +91,8 @@ struct Three<'b> {
     worlds: [Checked<'b>; 3],
     /// What is to be seen of each of them.
     view: View,
+    /// What each had counted when they were made alike last.
+    counted: [Counted; 3],
 }
 
 impl<'b> Three<'b> {
@@ -91,11 +103,14 @@ impl<'b> Three<'b> {
             world
         });
         let view = worlds[0].audit()?;
-        Ok(Self { worlds, view })
+        Ok(Self { worlds, view, counted: Default::default() })
     }
 
     /// False if the three have become so different, as they may, that the rest of a sequence can not be compared.
     fn step(&mut self, operation: &Operation) -> Result<bool, String> {
+        if let Press(pages) = *operation {
+            return self.press(pages).map(|()| true);
+        }
         let running = self.worlds[0].running;
         let out = self.swapped_out();
         let mut results = Vec::new();
@@ -135,11 +150,59 @@ impl<'b> Three<'b> {
         (entries, self.worlds[0].world.memory.files.swapped())
     }
 
+    /// Gets pages back, in each way those that it comes upon first: `gather` looks at more folios at a time, and which were used is known
+    /// of different ones, as no two ways flush the same. So pages may be out in one and in memory in another, and folios be
+    /// split; areas and contents are the same. What differs is emptied, and then everything has to be equal again.
+    fn press(&mut self, pages: usize) -> Result<(), String> {
+        for (world, way) in self.worlds.iter_mut().zip(WAYS) {
+            world.world.memory.inject.clear();
+            world.step(&Press(pages)).map(drop).map_err(|error| format!("{way}: {error}"))?;
+            world.world.settle();
+            // Nor are the same slots free, so that the next folios would go out and come back in other parts.
+            world.step(&Swapoff).map(drop).map_err(|error| format!("{way}: {error}"))?;
+        }
+        for _ in 0..ROUNDS {
+            let views = self.views()?;
+            agreement::same_contents(&views, |place| self.may_go(place))?;
+            let differing = agreement::differing(&views);
+            if differing.is_empty() {
+                return self.start_anew(views);
+            }
+            for &(space, page) in &differing {
+                self.worlds.iter_mut().try_for_each(|world| world.empty(space, page))?;
+            }
+        }
+        Err("pages that differ are emptied, and others differ".into())
+    }
+
+    /// Whether a page may be discarded in some way, so that it may have been in one alone.
+    fn may_go(&self, (space, page): Place) -> bool {
+        let mut shadows = self.worlds.iter().filter_map(|world| world.shadows[space].as_ref());
+        // A file has what a program maps of it, mapped or not.
+        shadows.any(|shadow| shadow.is_of_file(page) || shadow.page(page).is_some_and(Page::may_go))
+    }
+
+    /// All are alike, whatever came of it in which way: only what is counted from now on is compared.
+    fn start_anew(&mut self, views: [View; 3]) -> Result<(), String> {
+        for (counted, view) in self.counted.iter_mut().zip(&views) {
+            counted.add(&view.sums.counted);
+        }
+        let [page, folio, gather] = self.views()?;
+        for (way, view) in [(WAYS[1], &folio), (WAYS[2], &gather)] {
+            agreement::equal(&page, view)
+                .map_err(|difference| format!("{} and {way} differ: {difference}", WAYS[0]))?;
+        }
+        self.view = page;
+        Ok(())
+    }
+
     /// Counts everything again, and looks at all three.
     fn views(&mut self) -> Result<[View; 3], String> {
         let mut views = Vec::new();
-        for (world, way) in self.worlds.iter_mut().zip(WAYS) {
-            views.push(world.audit().map_err(|error| format!("{way}: {error}"))?);
+        for ((world, way), counted) in self.worlds.iter_mut().zip(WAYS).zip(&self.counted) {
+            let mut view = world.audit().map_err(|error| format!("{way}: {error}"))?;
+            view.sums.counted.subtract(counted);
+            views.push(view);
         }
         views.try_into().map_err(|_| "three".into())
     }

@@ -8,6 +8,7 @@ mod agreement;
 mod alone;
 mod checked;
 mod differential;
+mod locking;
 mod operation;
 mod pins;
 mod quiet;
@@ -16,6 +17,7 @@ mod shadow;
 mod source;
 mod together;
 mod view;
+mod watching;
 mod world;
 
 use mmu::Features;

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use mm::fault::Access;
 use mm::inject::Point;
+use mm::mlock::LockAll;
 use mm::remap::MoveFlags;
 use mm::space::advice;
-use mm::vma::Prot;
+use mm::vma::{AreaFlags, Prot};
 use mmu::CONT_PTES;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -46,6 +47,20 @@ pub enum Kind {
     Ordinary,
     /// Its pages may go at any time.
     Droppable,
+}
+
+/// What the monitor answers when a program touches what it watches. Where a page is there and protected, all but the first take the
+/// protection away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Nothing: the access is given up.
+    Leave,
+    /// The page of zeros.
+    Zero,
+    /// A page that holds this value in each word.
+    Copy(u64),
+    /// The same, and it is protected, where writes are watched.
+    Protected(u64),
 }
 
 /// One operation.
@@ -104,13 +119,34 @@ pub enum Operation {
     DeviceWrite(usize, u64),
     /// It loads each word of each of them.
     DeviceRead(usize),
+    /// userfaultfd watches the pages from now on, in these modes alone.
+    Watch(Pages, AreaFlags),
+    /// It watches them no longer.
+    Unwatch(Pages),
+    /// It protects those that are there from writes, or no longer.
+    Mark(Pages, bool),
+    /// It fills missing ones, up to the first that is not.
+    Fill(Pages, Answer),
+    /// What is answered from now on.
+    Answer(Answer),
+    /// mlock, or mlock2 with MLOCK_ONFAULT.
+    Lock(Pages, bool),
+    /// munlock.
+    Unlock(Pages),
+    /// mlockall.
+    LockAll(LockAll),
+    /// munlockall.
+    UnlockAll,
+    /// mincore, and what a look at the tables says.
+    Mincore(Pages),
     /// This point, and no other, lets so many units pass and then fails once.
     Fail(Point, usize),
 }
 
 use Operation::{
-    Advise, Child, DeviceRead, DeviceWrite, Enter, Exit, Fail, Forget, Fork, Latency, Map, MapFile, Move, Pin, Press,
-    Protect, Read, Reclaim, Resize, Rollover, Set, Shrink, Swapoff, Tick, Unmap, Unpin, Write,
+    Advise, Child, DeviceRead, DeviceWrite, Enter, Exit, Fail, Fill, Forget, Fork, Latency, Lock, Map, MapFile, Mark,
+    Mincore, Move, Pin, Press, Protect, Read, Reclaim, Resize, Rollover, Set, Shrink, Swapoff, Tick, Unlock, UnlockAll,
+    Unmap, Unpin, Unwatch, Watch, Write,
 };
 
 impl Operation {
@@ -124,10 +160,28 @@ impl Operation {
             | Advise(pages, _)
             | Move(pages, ..) => pages,
             Read(pages) | Unmap(pages) | Reclaim(pages) | Pin(_, pages, _) => pages,
-            Fork(_) | Child | Resize(_) | Exit(_) | Enter(_) | Rollover(_) | Shrink(_) | Press(_) | Swapoff
-            | Set(..) | Forget | Latency(_) | Tick | Unpin(_) | DeviceWrite(..) | DeviceRead(_) | Fail(..) => {
-                Pages(0, 1)
-            }
+            Watch(pages, _) | Mark(pages, _) | Fill(pages, _) | Lock(pages, _) => pages,
+            Unwatch(pages) | Unlock(pages) | Mincore(pages) => pages,
+            Fork(_)
+            | Child
+            | Resize(_)
+            | Exit(_)
+            | Enter(_)
+            | Rollover(_)
+            | Shrink(_)
+            | Press(_)
+            | Swapoff
+            | Set(..)
+            | Forget
+            | Latency(_)
+            | Tick
+            | Unpin(_)
+            | DeviceWrite(..)
+            | DeviceRead(_)
+            | Fail(..)
+            | Operation::Answer(_)
+            | Operation::LockAll(_)
+            | UnlockAll => Pages(0, 1),
         }
     }
 }
@@ -136,7 +190,7 @@ impl Operation {
 pub const WAYS: [&str; 3] = ["page", "folio", "gather"];
 
 /// The other switches and their values. That with the most values is drawn most often.
-const SETTINGS: [(&str, &str); 18] = [
+const SETTINGS: [(&str, &str); 20] = [
     ("thp", "16K-2M:never"),
     ("thp", "16K-2M:never;64K:always"),
     ("thp", "16K-2M:never;64K:madvise"),
@@ -151,6 +205,8 @@ const SETTINGS: [(&str, &str); 18] = [
     ("flush", "immediate"),
     ("swapin", "folio"),
     ("swapin", "page"),
+    ("uffd_batch", "on"),
+    ("uffd_batch", "off"),
     ("lazyfree", "folio"),
     ("lazyfree", "page"),
     ("getter", "early"),
@@ -309,6 +365,39 @@ pub fn pins(of: Range<usize>) -> impl Strategy<Value = Operation> {
         2 => (0..PINS, any::<u64>()).prop_map(|(number, value)| DeviceWrite(number, value)),
         1 => (0..PINS).prop_map(DeviceRead),
     ]
+}
+
+/// userfaultfd: what is watched, protected and filled, and what the monitor answers.
+pub fn watching(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let modes = select(&[AreaFlags::UFFD_WP, AreaFlags::UFFD_WP, AreaFlags::UFFD_MISSING, AreaFlags::UFFD][..]);
+    prop_oneof![
+        3 => (pages(of.clone()), modes).prop_map(|(pages, modes)| Watch(pages, modes)),
+        1 => pages(of.clone()).prop_map(Unwatch),
+        4 => (pages(of.clone()), prop_oneof![3 => Just(true), 1 => Just(false)]).prop_map(|(pages, on)| Mark(pages, on)),
+        2 => (pages(of), answer()).prop_map(|(pages, answer)| Fill(pages, answer)),
+        1 => prop_oneof![1 => Just(Answer::Leave), 3 => answer()].prop_map(Operation::Answer),
+    ]
+}
+
+/// What a page is filled with.
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![Just(Answer::Zero), any::<u64>().prop_map(Answer::Copy), any::<u64>().prop_map(Answer::Protected)]
+}
+
+/// mlock and its kin. What locks all is rare, and does not last: nothing could be taken out any more.
+pub fn locking(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let all = [LockAll::CURRENT, LockAll::CURRENT | LockAll::ON_FAULT, LockAll::all(), LockAll::FUTURE];
+    prop_oneof![
+        4 => (pages(of.clone()), any::<bool>()).prop_map(|(pages, on_fault)| Lock(pages, on_fault)),
+        3 => pages(of).prop_map(Unlock),
+        1 => select(all.to_vec()).prop_map(Operation::LockAll),
+        3 => Just(UnlockAll),
+    ]
+}
+
+/// mincore.
+pub fn mincore(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    pages(of).prop_map(Mincore)
 }
 
 /// What a swap device does that takes its time.

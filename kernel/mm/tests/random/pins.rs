@@ -45,7 +45,9 @@ impl Checked<'_> {
         if self.shadow().has_page_of_file(pages) {
             return Ok(Ok(()));
         }
-        let allowed = pages.iter().all(|page| self.shadow().access(page, access).is_ok());
+        let there = self.there(pages);
+        let asks = |page| self.shadow().asks(page, access, there.contains(&page));
+        let allowed = pages.iter().all(|page| self.shadow().access(page, access).is_ok() && !asks(page));
         let right = if allowed { Ok(()) } else { Err(Errno::EFAULT) };
         let before = self.world.struck();
         let result = self.world.pin(self.running, pages, access).map(|pinned| {

@@ -1,21 +1,26 @@
 //! The shadow of a space: what each page must hold, and what each call must return.
 
+use std::collections::BTreeSet;
+
 use mm::Errno;
 use mm::fault::{Access, FaultError};
 use mm::remap::MoveFlags;
 use mm::space::advice;
-use mm::vma::Prot;
+use mm::vma::{AreaFlags, Prot};
 
 use crate::operation::{Kind, Operation, Pages, RW};
 use crate::source::{SharedFile, Source};
 use crate::world::{PAGES, WORDS, allows};
+
+/// Pages of a space.
+pub type Places = BTreeSet<usize>;
 
 /// A frame that is pinned, by a number of the test's own.
 pub type FrameId = u32;
 
 /// A mapped page.
 #[derive(Clone, Copy)]
-struct Page {
+pub struct Page {
     prot: Prot,
     source: Source,
     words: [u64; WORDS],
@@ -28,13 +33,22 @@ struct Page {
     /// MADV_WIPEONFORK.
     wiped: bool,
     /// MAP_DROPPABLE: any of its words may be 0 at any time.
-    droppable: bool,
+    pub droppable: bool,
+    /// How userfaultfd watches it.
+    pub watch: AreaFlags,
+    /// Whether writes to it are the monitor's to allow.
+    pub marked: bool,
+    /// How it is locked.
+    pub locked: AreaFlags,
+    /// Whether it is locked and was in memory since.
+    pub kept: bool,
     /// The frame that it has while a device has that one pinned.
     frame: Option<FrameId>,
 }
 
 impl Page {
-    fn fresh(prot: Prot, kind: Kind, source: Source) -> Option<Self> {
+    fn fresh(prot: Prot, kind: Kind, source: Source, locked: AreaFlags) -> Option<Self> {
+        let droppable = kind == Kind::Droppable;
         Some(Self {
             prot,
             source,
@@ -43,14 +57,34 @@ impl Page {
             settled: true,
             stays: false,
             wiped: false,
-            droppable: kind == Kind::Droppable,
+            droppable,
+            watch: AreaFlags::empty(),
+            marked: false,
+            locked: if droppable { AreaFlags::empty() } else { locked },
+            kept: false,
             frame: None,
         })
     }
 
     fn empty(self) -> Self {
         let source = self.source.uncopied();
-        Self { source, words: [0; WORDS], given_up: [false; WORDS], frame: None, ..self }
+        let (words, given_up) = ([0; WORDS], [false; WORDS]);
+        Self { source, words, given_up, marked: false, kept: false, frame: None, ..self }
+    }
+
+    /// The same, watched by nobody.
+    fn unwatched(self) -> Self {
+        Self { watch: AreaFlags::empty(), marked: false, ..self }
+    }
+
+    /// It holds this value everywhere from now on.
+    pub fn refill(&mut self, value: u64) {
+        (self.words, self.given_up, self.settled, self.frame) = ([value; WORDS], [false; WORDS], true, None);
+    }
+
+    /// Whether it may be discarded at any time, whatever it holds.
+    pub fn may_go(&self) -> bool {
+        self.droppable || !self.settled
     }
 
     /// A word is seen to be `found`. Whether it may be.
@@ -91,7 +125,7 @@ impl Page {
     /// What a child has of it.
     fn inherited(self) -> Option<Self> {
         let kept = if self.wiped || self.droppable { self.empty() } else { Self { frame: None, ..self } };
-        (!self.stays).then_some(kept)
+        (!self.stays).then_some(Self { locked: AreaFlags::empty(), kept: false, ..kept.unwatched() })
     }
 }
 
@@ -100,18 +134,35 @@ pub struct Shadow {
     /// `None` where nothing is mapped. Not an array: a dozen shadows would fill the stack of a test.
     pages: Vec<Option<Page>>,
     file: SharedFile,
+    /// How what is mapped from now on is locked.
+    pub future: AreaFlags,
 }
 
 impl Shadow {
     /// All mapped, nothing written.
     pub fn new(file: &SharedFile) -> Self {
-        Self { pages: vec![Page::fresh(RW, Kind::Ordinary, Source::Own); PAGES], file: file.clone() }
+        let future = AreaFlags::empty();
+        Self { pages: vec![Page::fresh(RW, Kind::Ordinary, Source::Own, future); PAGES], file: file.clone(), future }
     }
 
     /// That of a child.
     pub fn fork(&self) -> Self {
         let pages = self.pages.iter().map(|page| page.and_then(Page::inherited)).collect();
-        Self { pages, file: self.file.clone() }
+        Self { pages, file: self.file.clone(), future: AreaFlags::empty() }
+    }
+
+    /// A page, if anything is mapped there.
+    pub fn page(&self, page: usize) -> Option<&Page> {
+        self.pages[page].as_ref()
+    }
+
+    pub fn page_mut(&mut self, page: usize) -> Option<&mut Page> {
+        self.pages[page].as_mut()
+    }
+
+    /// Those of the pages where anything is mapped.
+    pub fn some_of(&mut self, pages: Pages) -> impl Iterator<Item = &mut Page> {
+        self.pages[pages.iter()].iter_mut().flatten()
     }
 
     /// How an access must end, faults resolved.
@@ -168,7 +219,9 @@ impl Shadow {
     /// The file ends here from now on: copies of what was cut off go too.
     pub fn cut(&mut self, pages: usize) {
         let is_cut = |page: &&mut Page| page.source.page().is_some_and(|page| page >= pages);
-        self.pages.iter_mut().flatten().filter(is_cut).for_each(|page| page.source = page.source.uncopied());
+        for page in self.pages.iter_mut().flatten().filter(is_cut) {
+            (page.source, page.kept) = (page.source.uncopied(), false);
+        }
     }
 
     /// The frame of a page, which is pinned from now on: `new`, unless it is known.
@@ -186,20 +239,21 @@ impl Shadow {
         self.pages.iter_mut().flatten().filter(|page| page.frame == Some(frame)).for_each(|page| page.frame = None);
     }
 
-    /// Does what an operation that is not an access does. Returns what it must return.
-    pub fn apply(&mut self, operation: &Operation) -> Result<(), Errno> {
+    /// Does what an operation that is not an access does. Returns what it must return, where these pages were there before.
+    pub fn apply(&mut self, operation: &Operation, there: &Places) -> Result<(), Errno> {
+        let future = self.future;
         match *operation {
             Operation::Map(pages, prot, kind) => {
-                pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot, kind, Source::Own));
+                pages.iter().for_each(|page| self.pages[page] = Page::fresh(prot, kind, Source::Own, future));
             }
             Operation::MapFile(pages, first, prot, shared) => {
                 let source = if shared { Source::Shared } else { Source::Private };
-                let fresh = |at| Page::fresh(prot, Kind::Ordinary, source(at));
+                let fresh = |at| Page::fresh(prot, Kind::Ordinary, source(at), future);
                 pages.iter().zip(first..).for_each(|(page, at)| self.pages[page] = fresh(at));
             }
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
-            Operation::Advise(pages, advice) => return self.advise(pages, advice),
+            Operation::Advise(pages, advice) => return self.advise(pages, advice, there),
             Operation::Move(pages, to, flags) => self.relocate(pages, to, flags),
             _ => {}
         }
@@ -216,31 +270,42 @@ impl Shadow {
 
     fn relocate(&mut self, pages: Pages, to: usize, flags: MoveFlags) {
         for (page, to) in pages.iter().zip(to..) {
-            self.pages[to] = self.pages[page];
+            self.pages[to] = self.pages[page].map(Page::unwatched);
             self.empty(page);
+            if let Some(page) = &mut self.pages[page] {
+                page.locked = AreaFlags::empty();
+            }
             if !flags.contains(MoveFlags::DONTUNMAP) {
                 self.pages[page] = None;
             }
         }
     }
 
-    fn advise(&mut self, pages: Pages, advice: u32) -> Result<(), Errno> {
+    fn advise(&mut self, pages: Pages, advice: u32, there: &Places) -> Result<(), Errno> {
+        let is_there = |page| there.contains(&page);
+        let right = match advice {
+            advice::POPULATE_READ => return self.populate(pages, |_| false, is_there),
+            advice::POPULATE_WRITE => return self.populate(pages, |_| true, is_there),
+            _ => self.suited(pages, advice),
+        };
         match advice {
-            advice::POPULATE_READ => return self.populate(pages, Access::Read),
-            advice::POPULATE_WRITE => return self.populate(pages, Access::Write),
-            advice::DONTNEED => pages.iter().for_each(|page| self.empty(page)),
-            advice::FREE => self.anonymous_until_a_file(pages).iter().for_each(|page| self.give_up(page)),
-            advice::WIPEONFORK => {
-                let pages = self.anonymous_until_a_file(pages);
-                self.pages[pages.iter()].iter_mut().flatten().try_for_each(|page| page.note(advice))?;
-            }
-            _ => self.pages[pages.iter()].iter_mut().flatten().try_for_each(|page| page.note(advice))?,
+            advice::DONTNEED => right.iter().for_each(|page| self.empty(page)),
+            advice::FREE => right.iter().for_each(|page| self.give_up(page)),
+            _ => self.some_of(right).try_for_each(|page| page.note(advice))?,
         }
-        if matches!(advice, advice::FREE | advice::WIPEONFORK) && self.has_page_of_file(pages) {
+        if right.1 < pages.1 {
             return Err(Errno::EINVAL);
         }
         // A hole stops nothing.
         if pages.iter().all(|page| self.pages[page].is_some()) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// Those of the pages before the first that an advice does not suit.
+    fn suited(&self, pages: Pages, advice: u32) -> Pages {
+        let takes = matches!(advice, advice::DONTNEED | advice::FREE | advice::COLD | advice::PAGEOUT);
+        let is_own = matches!(advice, advice::FREE | advice::WIPEONFORK);
+        let suits = |page: Page| !(takes && !page.locked.is_empty() || is_own && page.source != Source::Own);
+        Pages(pages.0, pages.iter().take_while(|&page| self.pages[page].is_none_or(suits)).count())
     }
 
     fn empty(&mut self, page: usize) {
@@ -251,13 +316,7 @@ impl Shadow {
 
     /// Whether a file is mapped at any of these pages.
     pub fn has_page_of_file(&self, pages: Pages) -> bool {
-        self.anonymous_until_a_file(pages).1 < pages.1
-    }
-
-    /// Those of the pages before the first where a file is mapped.
-    fn anonymous_until_a_file(&self, pages: Pages) -> Pages {
-        let is_of_file = |page: &usize| self.pages[*page].is_some_and(|page| page.source != Source::Own);
-        Pages(pages.0, pages.iter().take_while(|page| !is_of_file(page)).count())
+        pages.iter().any(|page| self.pages[page].is_some_and(|page| page.source != Source::Own))
     }
 
     fn give_up(&mut self, page: usize) {
@@ -266,12 +325,23 @@ impl Shadow {
         }
     }
 
-    fn populate(&self, pages: Pages, access: Access) -> Result<(), Errno> {
-        pages.iter().try_for_each(|page| match self.access(page, access) {
-            Ok(()) => Ok(()),
-            Err(FaultError::NotMapped) => Err(Errno::ENOMEM),
-            Err(FaultError::BeyondEnd) => Err(Errno::EFAULT),
-            Err(_) => Err(Errno::EINVAL),
+    /// How it must end that all pages are brought in: for writing where `writes` says so, and if these pages are there.
+    pub fn populate(
+        &self,
+        pages: Pages,
+        writes: impl Fn(Prot) -> bool,
+        is_there: impl Fn(usize) -> bool,
+    ) -> Result<(), Errno> {
+        pages.iter().try_for_each(|page| {
+            let write = self.pages[page].is_some_and(|page| writes(page.prot));
+            let access = if write { Access::Write } else { Access::Read };
+            match self.access(page, access) {
+                Ok(()) if self.asks(page, access, is_there(page)) => Err(Errno::EFAULT),
+                Ok(()) => Ok(()),
+                Err(FaultError::NotMapped) => Err(Errno::ENOMEM),
+                Err(FaultError::BeyondEnd) => Err(Errno::EFAULT),
+                Err(_) => Err(Errno::EINVAL),
+            }
         })
     }
 }

@@ -49,9 +49,31 @@ pub struct Sums {
     pub free_frames: usize,
     pub free_slots: usize,
     pub anon_vmas: usize,
+    pub counted: Counted,
+}
+
+/// What only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counted {
     /// How often each point has failed.
     pub failures: [u64; Point::COUNT],
     pub counts: [u64; COUNTED.len()],
+}
+
+impl Counted {
+    fn pairs<'a>(&'a mut self, other: &'a Self) -> impl Iterator<Item = (&'a mut u64, &'a u64)> {
+        let failures = self.failures.iter_mut().zip(&other.failures);
+        failures.chain(self.counts.iter_mut().zip(&other.counts))
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.pairs(other).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// Takes off what was counted before.
+    pub fn subtract(&mut self, before: &Self) {
+        self.pairs(before).for_each(|(sum, less)| *sum -= less);
+    }
 }
 
 /// A space; empty if there is none of its number.
@@ -93,9 +115,24 @@ pub struct Part {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
     None,
-    ZeroPage { valid: bool },
+    ZeroPage { valid: bool, uffd: bool },
     Present { valid: bool, writable: bool, uffd: bool, exclusive: bool, maps: usize, part: Part },
     Swapped { exclusive: bool, uffd: bool, slot: usize, count: usize, zero: bool, cached: Option<Part> },
+}
+
+impl Entry {
+    /// Whether a write to the page is the monitor's to allow.
+    pub fn is_marked(self) -> bool {
+        match self {
+            Self::None => false,
+            Self::ZeroPage { uffd, .. } | Self::Present { uffd, .. } | Self::Swapped { uffd, .. } => uffd,
+        }
+    }
+
+    /// Whether the page is in memory.
+    pub fn is_present(self) -> bool {
+        matches!(self, Self::ZeroPage { .. } | Self::Present { .. })
+    }
 }
 
 /// A folio that is mapped or cached.
@@ -129,8 +166,10 @@ fn sums(world: &World<'_>) -> Sums {
         free_frames: memory.frames.free_count(),
         free_slots: memory.swap.free_count(),
         anon_vmas: memory.anon.len(),
-        failures: Point::ALL.map(|point| memory.inject.failures(point)),
-        counts: COUNTED.map(|name| counts[place(name)]),
+        counted: Counted {
+            failures: Point::ALL.map(|point| memory.inject.failures(point)),
+            counts: COUNTED.map(|name| counts[place(name)]),
+        },
     }
 }
 
@@ -211,7 +250,7 @@ impl Looker<'_> {
         let words = self.words(entry.frame());
         let valid = entry.is_valid();
         if entry.is_special() {
-            return PageView { entry: Entry::ZeroPage { valid }, words };
+            return PageView { entry: Entry::ZeroPage { valid, uffd: entry.is_uffd() }, words };
         }
         let folio = self.world.memory.frames.folio_of(entry.frame());
         let index = folio.index_of(entry.frame());

@@ -1,5 +1,6 @@
 //! The machine with memory management and a few spaces, and the calls that operations make there.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,12 +12,13 @@ use mm::map::{MapFlags, MapRequest};
 use mm::reclaim::reclaim_folios;
 use mm::remap::{MoveFlags, MoveRequest};
 use mm::swap::{Drive, RamDevice};
+use mm::uffd::{Contents, Monitor};
 use mm::vma::Prot;
 use mm::{Errno, Memory, OpenFile, Pinned, Space, audit};
 use mmu::host::{Config, Machine};
 use mmu::{Cause, Descriptor, Door, Features, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
 
-use crate::operation::{Kind, Operation, Pages, RW};
+use crate::operation::{Answer, Kind, Operation, Pages, RW};
 use crate::source::FILE_PAGES;
 
 /// Pages of the field that each space has.
@@ -31,6 +33,8 @@ pub const SPACES: usize = 4;
 pub const PINS: usize = 3;
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
+/// Who watches by userfaultfd.
+const MONITOR: Monitor = Monitor(NonZeroU32::MIN);
 /// The swap device's number.
 const DEVICE: u8 = 0;
 /// ASIDs run out soon.
@@ -157,11 +161,16 @@ impl<'b> World<'b> {
 
     /// Whether a page of a space is anonymous memory, there or swapped out.
     pub fn is_own(&self, space: usize, page: usize) -> bool {
-        let address = at(page, 0).page();
-        let table = self.space(space).tables.find(self.memory, address);
-        let entry = table.map_or(Descriptor::NONE, |table| self.memory.door.load(table.slot(address)));
+        let entry = self.entry(space, page);
         let of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
         !(entry.is_none() || of_file())
+    }
+
+    /// The entry of a page of a space.
+    pub fn entry(&self, space: usize, page: usize) -> Descriptor {
+        let address = at(page, 0).page();
+        let table = self.space(space).tables.find(self.memory, address);
+        table.map_or(Descriptor::NONE, |table| self.memory.door.load(table.slot(address)))
     }
 
     /// Whether pages lie in one area.
@@ -253,12 +262,50 @@ impl<'b> World<'b> {
                 self.tick();
                 Ok(())
             }
+            Operation::Watch(pages, modes) => memory.uffd_register(space, range(pages), MONITOR, modes),
+            Operation::Unwatch(pages) => memory.uffd_unregister(space, range(pages), MONITOR),
+            Operation::Mark(pages, on) => memory.uffd_protect(space, range(pages), on),
+            Operation::Fill(pages, answer) => pages.iter().try_for_each(|page| self.fill(space, page, answer)),
+            Operation::Answer(_) | Operation::Mincore(_) => Ok(()),
+            Operation::Lock(pages, on_fault) => memory.mlock(space, range(pages).0, range(pages).1, on_fault),
+            Operation::Unlock(pages) => memory.munlock(space, range(pages).0, range(pages).1),
+            Operation::LockAll(what) => memory.mlockall(space, what),
+            Operation::UnlockAll => memory.munlockall(space),
             Operation::Fail(point, after) => {
                 memory.inject.clear();
                 memory.inject.fail(point, after);
                 Ok(())
             }
         }
+    }
+
+    /// The monitor fills a missing page.
+    fn fill(&self, space: &Arc<Space>, page: usize, answer: Answer) -> Result<(), Errno> {
+        let bytes = |value: u64| {
+            let mut bytes = [0; PAGE_SIZE as usize];
+            (0..WORDS).for_each(|word| bytes[offset(word) as usize..][..8].copy_from_slice(&value.to_le_bytes()));
+            bytes
+        };
+        let address = at(page, 0).page().as_u64();
+        match answer {
+            Answer::Leave => Ok(()),
+            Answer::Zero => self.memory.uffd_fill(space, address, Contents::Zero),
+            Answer::Copy(value) => self.memory.uffd_fill(space, address, Contents::Bytes(&bytes(value))),
+            Answer::Protected(value) => self.memory.uffd_fill(space, address, Contents::Protected(&bytes(value))),
+        }
+    }
+
+    /// Whether each page is in memory, as mincore says; of holes, not.
+    pub fn resident(&self, space: usize, pages: Pages) -> Vec<u8> {
+        let space = self.space(space);
+        let layout = space.layout().read();
+        let of_page = |page| {
+            let (address, mut found) = (at(page, 0).page(), [0]);
+            let area = layout.areas.find(address);
+            area.inspect(|area| self.memory.resident_of(space, area, address, &mut found));
+            found[0]
+        };
+        pages.iter().map(of_page).collect()
     }
 
     /// Spaces that run for a moment, before `space` runs again.
@@ -296,6 +343,13 @@ impl<'b> World<'b> {
         (!injected).then_some(result)
     }
 
+    /// All writes to the swap device complete.
+    pub fn settle(&self) {
+        while self.device.pending() > 0 {
+            self.tick();
+        }
+    }
+
     /// The swap device's time goes on.
     fn tick(&self) {
         self.device.tick();
@@ -319,9 +373,7 @@ impl<'b> World<'b> {
         self.memory.deactivate();
         (0..SPACES).for_each(|space| self.exit(space));
         self.memory.destroy_space(&self.file.1);
-        while self.device.pending() > 0 {
-            self.tick();
-        }
+        self.settle();
         let left = stock(self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }

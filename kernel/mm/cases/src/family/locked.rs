@@ -4,6 +4,7 @@ use alloc::format;
 
 use mm::Errno;
 use mm::lru::LruList;
+use mm::map::MapFlags;
 use mm::mlock::LockAll;
 use mmu::PAGE_SIZE;
 
@@ -20,6 +21,7 @@ pub const CASES: &[Case] = &[
     Case { name: "4.24 mlock brings in, munlock lets go", run: lock_and_unlock },
     Case { name: "4.24 mlock on fault marks what is touched", run: lock_on_fault },
     Case { name: "4.24 mlockall of what will be mapped", run: lock_all },
+    Case { name: "4.24 what may be dropped is brought in by mlock, and not kept", run: lock_droppable },
     Case { name: "4.24 ranges that mlock refuses", run: refusals },
 ];
 
@@ -115,6 +117,16 @@ fn lock_all(bench: &Bench<'_>) -> Outcome {
     later.page_out(0, 16)?;
     let last = Field::new(bench, field.space.clone(), field.va(128), 16)?;
     same("present and swapped", last.accounts(), (16, 16))
+}
+
+/// As on Linux (VM_DROPPABLE in mlock_fixup).
+fn lock_droppable(bench: &Bench<'_>) -> Outcome {
+    let field = Field::of_kind(bench, bench.space()?, Field::BASE, 16, MapFlags::DROPPABLE)?;
+    lock(&field, bench, 0, 16, false).map_err(failed("mlock"))?;
+    same("present and unevictable", (field.accounts().0, unevictable(bench)), (16, 0))?;
+    bench.memory().mlockall(&field.space, LockAll::CURRENT).map_err(failed("mlockall"))?;
+    same("MADV_DONTNEED", field.advise(0, 16, advice::DONTNEED), Ok(()))?;
+    same("present pages", field.accounts().0, 0)
 }
 
 fn refusals(bench: &Bench<'_>) -> Outcome {

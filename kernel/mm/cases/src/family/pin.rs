@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use mm::space::advice;
 use mm::vma::Prot;
 use mm::{Errno, Pinned};
 use mmu::{Descriptor, PAGE_SIZE};
@@ -16,6 +17,7 @@ pub const CASES: &[Case] = &[
     Case { name: "T-C-5 fork of a pinned folio copies its pages", run: fork_pinned },
     Case { name: "4.23 a pinned page after a fork is the parent's", run: parent_writes },
     Case { name: "4.23 a page pinned to be read is the space's alone", run: unshared },
+    Case { name: "4.23 what was copied for a pin is not lost with MADV_FREE", run: copied_and_freed },
     Case { name: "4.23 a read-only page pinned to be read is not copied", run: read_only },
     Case { name: "4.23 a page pinned to be read needs no fault to be read", run: touched },
     Case { name: "4.23 a page never touched is pinned as zero", run: zero_page },
@@ -86,6 +88,19 @@ fn unshared(bench: &Bench<'_>) -> Outcome {
     same("what the device reads", &seen, b"child")?;
     child.verify(4, 1)?;
     parent.verify(3, 1)
+}
+
+/// A folio that is clean and not swapped out has contents that nobody needs. A copy for a reader is none of that kind, though no program
+/// has ever written it.
+fn copied_and_freed(bench: &Bench<'_>) -> Outcome {
+    let parent = bench.filled(Size(4), 2)?;
+    let first = parent.fork()?;
+    pin(&parent, 0, 1, false).map_err(failed("pin"))?.unpin();
+    first.exit();
+    let second = parent.fork()?;
+    parent.advise(0, 1, advice::FREE).map_err(failed("MADV_FREE"))?;
+    bench.memory().shrink(2);
+    second.verify(0, 2)
 }
 
 fn read_only(bench: &Bench<'_>) -> Outcome {

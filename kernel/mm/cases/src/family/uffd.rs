@@ -248,6 +248,13 @@ fn zero_page(bench: &Bench<'_>) -> Outcome {
     field.must_look(0, 2, "Z2")?;
     field.must_be_told(0, Access::Write, true)?;
     field.fill(1, 1)?;
+    let mut words = [0; 2];
+    bench.memory().pagemap(&field.space, field.va(0), &mut words);
+    same("marks in pagemap", words.map(|word| word >> 57 & 1), [1, 0])?;
+    // The write has given the area an anon_vma: a child gets a copy of its entries, and no mark.
+    let child = field.fork()?;
+    child.must_be_marked(0, 2, 0)?;
+    child.exit();
     field.write_protect(0, 1, false)?;
     field.fill(0, 1)?;
     field.verify(0, 2)
