@@ -171,17 +171,17 @@ impl<'a> Copy<'a> {
             let slot = tables.parent.slot(*address);
             let entry = tables.parent.get(slot);
             let left = (stop.page_number() - address.page_number()) as usize;
-            // Nobody watches the child, so it has no markers.
-            let copied = if mutant::or(Mutant::MarksKeptByChild, entry.is_absent(), entry.is_none()) {
-                Ok(1)
-            } else if !entry.is_present() {
-                self.swapped(&tables, slot, entry, left)
-            } else if entry.is_special() {
+            let copied = if entry.is_present() && !entry.is_special() {
+                self.present(&tables, slot, entry, left, spare)
+            } else if entry.is_present() {
                 let entry = mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry);
                 tables.child.set(tables.child.slot(*address), entry.make_old());
                 Ok(1)
+            } else if mutant::or(Mutant::MarksKeptByChild, entry.is_absent(), entry.is_none()) {
+                // Nobody watches the child, so it has no markers.
+                Ok(1)
             } else {
-                self.present(&tables, slot, entry, left, spare)
+                self.swapped(&tables, slot, entry, left)
             };
             match copied {
                 Ok(count) => *address = address.add_pages(count),
@@ -208,16 +208,16 @@ impl<'a> Copy<'a> {
         let run = Run { slot, folio, page, entry, count };
         let (exclusive, alike) = folio.exclusive_run(page, count);
         let is_shared = !exclusive && alike == count;
-        if is_shared || self.take_marks(tables, run) {
-            self.map(tables, run);
-            Ok(count)
+        let count = if is_shared || self.take_marks(tables, run) {
+            count
         } else if !exclusive {
-            self.map(tables, Run { count: alike, ..run });
-            Ok(alike)
+            alike
         } else {
             self.copy_page(tables, run, spare)?;
-            Ok(1)
-        }
+            return Ok(1);
+        };
+        self.map(tables, Run { count, ..run });
+        Ok(count)
     }
 
     /// Makes pages of which some are exclusive ready to be shared: not marked any more, and read-only in the parent. False if the folio
