@@ -69,7 +69,9 @@ fn futex(process: &mut Process, arguments: &Arguments) -> Outcome {
         operation::REQUEUE => requeue(key(address)?, key(other)?, (value, fourth as u32)),
         operation::CMP_REQUEUE => {
             let (from, to) = (key(address)?, key(other)?);
-            let requeue = |word| if word == third as u32 { requeue(from, to, (value, fourth as u32)) } else { Err(Errno::EAGAIN) };
+            let requeue = |word| {
+                if word == third as u32 { requeue(from, to, (value, fourth as u32)) } else { Err(Errno::EAGAIN) }
+            };
             futex::with_word(address, requeue)?
         }
         unknown => Err(missing_part(process, &format!("futex operation {unknown}"))),
@@ -90,13 +92,7 @@ fn at_least_one(count: u32) -> usize {
     (count as i32).max(1) as usize
 }
 
-fn wait(
-    process: &mut Process,
-    futex: (u64, Key),
-    value: u32,
-    bits: u32,
-    deadline: Option<u64>,
-) -> Outcome {
+fn wait(process: &mut Process, futex: (u64, Key), value: u32, bits: u32, deadline: Option<u64>) -> Outcome {
     match futex::wait(process, futex, value, bits, deadline) {
         Ok(()) => Ok(0),
         Err(NotWoken::Changed) => Err(Errno::EAGAIN),

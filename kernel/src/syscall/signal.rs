@@ -79,7 +79,9 @@ fn send_to_thread(process: &mut Process, group: Option<u64>, thread: u64, number
     }
     // A first thread that has ended before the others takes any signal.
     match signal {
-        Some(signal) if !target.send_to(thread, Info::sent_to_thread(signal, process.pid())) && thread != target.pid => {
+        Some(signal)
+            if !target.send_to(thread, Info::sent_to_thread(signal, process.pid())) && thread != target.pid =>
+        {
             Err(Errno::ESRCH)
         }
         _ => Ok(0),

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use mm::Errno;
 
 use super::about::About;
+use super::files::Open;
 use super::load::{self, Program};
 use super::process::Process;
-use super::files::Open;
 use super::{handle, initrd};
 
 /// What to run instead: copied out of the old program's memory, which is gone before the new one runs.

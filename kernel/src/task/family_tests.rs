@@ -98,12 +98,10 @@ fn threads_have_numbers_and_a_bound() {
     let process = child(&mut family, FIRST);
     let thread = family.add_thread(process, MOST).unwrap();
     assert!(thread != process && thread != FIRST);
-    assert_eq!([FIRST, process, thread, 999].map(|number| family.with_thread(number)), [
-        Some(FIRST),
-        Some(process),
-        Some(process),
-        None
-    ]);
+    assert_eq!(
+        [FIRST, process, thread, 999].map(|number| family.with_thread(number)),
+        [Some(FIRST), Some(process), Some(process), None]
+    );
     assert_eq!((family.get(thread), family.exists(thread)), (None, false), "no process");
     family.next = thread;
     assert_ne!(child(&mut family, FIRST), thread);

@@ -2,7 +2,6 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use mm::Errno;
@@ -97,9 +96,9 @@ impl Handle {
         *self.space.lock() = Arc::downgrade(space);
     }
 
-    /// The numbers of its threads.
-    pub fn threads(&self) -> Vec<Pid> {
-        self.tasks.lock().keys().copied().collect()
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        self.signals.lock().threads()
     }
 
     /// What it does, or one of its threads, as Linux has it (`R`, it runs or could; `S`, it waits), and the nanoseconds that it has run.

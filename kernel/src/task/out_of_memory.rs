@@ -8,9 +8,9 @@ use mmu::PAGE_SIZE;
 use super::family::FIRST;
 use super::handle::{self, Handle};
 use super::process::label;
-use super::{run, schedule};
 use super::signals::Info;
 use super::status::Signal;
+use super::{run, schedule};
 use crate::memory::memory;
 
 /// Called by a task that finds no memory, with no lock held: waits until a program has ended that was killed for it. False if that is the

@@ -9,7 +9,8 @@ use user::thread::{self, Thread};
 
 use super::program::Check;
 
-pub const CHECKS: &[(&str, Check)] = &[("there is an end to making threads", bound), ("and they can be made again", bound)];
+pub const CHECKS: &[(&str, Check)] =
+    &[("there is an end to making threads", bound), ("and they can be made again", bound)];
 
 fn bound() -> Result<bool, Error> {
     const MOST: usize = 400;

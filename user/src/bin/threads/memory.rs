@@ -102,7 +102,11 @@ fn replaced() -> Result<bool, Error> {
     let threads = [thread::spawn(|| count(0, true))?, thread::spawn(|| count(8, true))?];
     for turn in 0..12 {
         process::sleep(3_000_000)?;
-        if turn % 3 == 2 { advise(advice::PAGEOUT)? } else { replace()? };
+        if turn % 3 == 2 {
+            advise(advice::PAGEOUT)?
+        } else {
+            replace()?
+        };
     }
     end(threads)
 }
