@@ -13,8 +13,9 @@ pub mod random;
 #[cfg(target_os = "none")]
 pub mod args;
 #[cfg(target_os = "none")]
-#[cfg(target_os = "none")]
 pub mod filled;
+#[cfg(target_os = "none")]
+pub mod futex;
 #[cfg(target_os = "none")]
 pub mod memory_file;
 #[cfg(target_os = "none")]
@@ -27,6 +28,8 @@ pub mod sigbus;
 mod start;
 #[cfg(target_os = "none")]
 pub mod sys;
+#[cfg(target_os = "none")]
+pub mod thread;
 #[cfg(target_os = "none")]
 pub mod told;
 

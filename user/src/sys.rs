@@ -25,7 +25,11 @@ pub mod number {
     pub const PPOLL: u64 = 73;
     pub const READLINKAT: u64 = 78;
     pub const FSTAT: u64 = 80;
+    pub const GETCWD: u64 = 17;
+    pub const EXIT: u64 = 93;
     pub const EXIT_GROUP: u64 = 94;
+    pub const FUTEX: u64 = 98;
+    pub const SET_ROBUST_LIST: u64 = 99;
     pub const NANOSLEEP: u64 = 101;
     pub const CLOCK_GETTIME: u64 = 113;
     pub const SCHED_YIELD: u64 = 124;
@@ -84,6 +88,7 @@ pub mod error {
     pub const EINVAL: i32 = 22;
     pub const EPIPE: i32 = 32;
     pub const ENOSYS: i32 = 38;
+    pub const ETIMEDOUT: i32 = 110;
 }
 
 /// Advice for `madvise`, with Linux's values.

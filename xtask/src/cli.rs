@@ -35,7 +35,7 @@ pub enum Verb {
     Run {
         // The names are those of `user/src/bin`.
         /// The program: a file of this machine, or the name of one of ours (abi, bad, badswap, files, fuzz, hello, huge, look, pins,
-        /// pressure, procs, steps, swapout, touch, uffd); then its arguments
+        /// pressure, procs, steps, swapout, threads, touch, uffd); then its arguments
         #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["PROGRAM", "ARGS"])]
         command: Vec<OsString>,
     },

@@ -50,6 +50,14 @@ pub fn replace_fault_hook(new: Option<FaultHook>) -> Option<FaultHook> {
     from_pointer(hook().swap(new, Ordering::AcqRel))
 }
 
+/// Does `act`, in which copies end at the first fault, even where it could be resolved: so nobody else runs meanwhile.
+pub fn without_faults<R>(act: impl FnOnce() -> R) -> R {
+    let hook = replace_fault_hook(None);
+    let result = act();
+    replace_fault_hook(hook);
+    result
+}
+
 fn from_pointer(hook: *mut ()) -> Option<FaultHook> {
     // SAFETY: only `replace_fault_hook` stores to HOOKS, and it stores a `FaultHook` or null.
     (!hook.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), FaultHook>(hook) })

@@ -23,7 +23,7 @@ use crate::task::{Process, initrd};
 /// # Errors
 /// `ENOENT`, `ENOTDIR`, `ELOOP`.
 pub fn find(process: &Process, path: &str, follows: bool) -> Result<Found, Errno> {
-    tree::find(&Seen(process), &process.directory, path, follows)
+    tree::find(&Seen(process), &process.directory(), path, follows)
 }
 
 /// Opens what a path leads to.

@@ -61,13 +61,13 @@ fn told(handle: &Handle, write: fn(&mut String, &Told<'_>)) -> Vec<u8> {
     let sizes = sizes(handle);
     let name = String::from_utf8_lossy(handle.about().name()).into_owned();
     let (state, ran) = handle.activity();
-    let pid = handle.pid;
+    let (pid, threads) = (handle.pid, handle.threads());
     let family = family();
     let (parent, group, session) = (family.parent(pid), family.group(pid), family.session(pid));
     drop(family);
     let (group, session) = (group.unwrap_or(0), session.unwrap_or(0));
     let mut out = String::new();
-    write(&mut out, &Told { name: &name, state, pid, parent, group, session, ticks: ran / TICK, sizes });
+    write(&mut out, &Told { name: &name, state, pid, parent, group, session, ticks: ran / TICK, threads, sizes });
     out.into_bytes()
 }
 

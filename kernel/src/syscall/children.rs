@@ -1,4 +1,4 @@
-//! Processes making others: clone in its form that makes a process, execve, and the parent's wait.
+//! Processes making others, and threads: clone in its two forms, execve, and the parent's wait.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use crate::fs;
 use crate::fs::tree::{Found, Node};
 use crate::task::exec::{Exec, exec};
 use crate::task::family::Which;
-use crate::task::fork::{Fork, fork};
+use crate::task::fork::{Start, add_thread, fork};
 use crate::task::handle::family;
 use crate::task::status::Signal;
 use crate::task::{ExitStatus, Process};
@@ -21,41 +21,63 @@ pub const CALLS: &[Call] = &[call(220, clone), call(221, execve), call(260, wait
 mod flag {
     pub const SIGNAL: u64 = 0xff;
     pub const VM: u64 = 0x100;
+    pub const FS: u64 = 0x200;
+    pub const FILES: u64 = 0x400;
+    pub const SIGHAND: u64 = 0x800;
     pub const VFORK: u64 = 0x4000;
+    pub const THREAD: u64 = 0x1_0000;
+    pub const SYSVSEM: u64 = 0x4_0000;
     pub const SETTLS: u64 = 0x8_0000;
     pub const PARENT_SETTID: u64 = 0x10_0000;
     pub const CHILD_CLEARTID: u64 = 0x20_0000;
     pub const DETACHED: u64 = 0x40_0000;
     pub const CHILD_SETTID: u64 = 0x100_0000;
 
-    /// What a process can be made with. CHILD_CLEARTID is for other threads of the child, of which there are none.
-    pub const KNOWN: u64 = SIGNAL | VM | VFORK | SETTLS | PARENT_SETTID | CHILD_CLEARTID | DETACHED | CHILD_SETTID;
+    /// What goes with a new process and with a new thread: SYSVSEM is about what nobody has here.
+    const BOTH: u64 = SIGNAL | VM | SETTLS | PARENT_SETTID | CHILD_CLEARTID | DETACHED | CHILD_SETTID | SYSVSEM;
+    /// What a process can be made with.
+    pub const PROCESS: u64 = BOTH | VFORK;
+    /// What a thread shares.
+    pub const SHARED: u64 = VM | FS | FILES | SIGHAND | THREAD;
+    /// What a thread can be made with.
+    pub const WITH_THREAD: u64 = BOTH | SHARED;
 }
 
 fn clone(
     process: &mut Process,
     &[flags, stack, parent_number, thread_pointer, child_number, _]: &Arguments,
 ) -> Outcome {
+    let flags = flags as u32 as u64;
     let is_set = |flag: u64| flags & flag != 0;
-    if flags & !flag::KNOWN != 0 || is_set(flag::VM) != is_set(flag::VFORK) {
+    if is_set(flag::THREAD) && !is_set(flag::SIGHAND) || is_set(flag::SIGHAND) && !is_set(flag::VM) {
+        return Err(Errno::EINVAL);
+    }
+    let start = Start {
+        stack: (stack != 0).then_some(stack),
+        thread_pointer: is_set(flag::SETTLS).then_some(thread_pointer),
+        number_at: is_set(flag::CHILD_SETTID).then_some(child_number),
+        cleared: if is_set(flag::CHILD_CLEARTID) { child_number } else { 0 },
+    };
+    let number_at = is_set(flag::PARENT_SETTID).then_some(parent_number);
+    if is_set(flag::THREAD) {
+        if flags & !flag::WITH_THREAD != 0 || flags & flag::SHARED != flag::SHARED {
+            return Err(missing_part(process, "clone of a thread that does not share all that threads share"));
+        }
+        return add_thread(process, start, number_at).map(u64::from);
+    }
+    if flags & !flag::PROCESS != 0 || is_set(flag::VM) != is_set(flag::VFORK) {
         return Err(missing_part(
             process,
-            "clone of a thread, or of a process that shares more than memory until it runs another program",
+            "clone of a process that shares more than memory until it runs another program",
         ));
     }
     if flags & flag::SIGNAL != Signal::CHLD.0.into() {
         return Err(missing_part(process, "clone of a process that ends with another signal than SIGCHLD"));
     }
-    let how = Fork {
-        stack: (stack != 0).then_some(stack),
-        thread_pointer: is_set(flag::SETTLS).then_some(thread_pointer),
-        number_at: is_set(flag::CHILD_SETTID).then_some(child_number),
-        borrows: is_set(flag::VM),
-    };
-    let pid = fork(process, &how)?;
-    if is_set(flag::PARENT_SETTID) {
+    let pid = fork(process, start, is_set(flag::VM))?;
+    if let Some(address) = number_at {
         // The child is there, so it is too late for an error.
-        let _ = user::write_bytes(parent_number, &pid.to_le_bytes());
+        let _ = user::write_bytes(address, &pid.to_le_bytes());
     }
     Ok(pid.into())
 }
@@ -86,7 +108,7 @@ fn program(process: &mut Process, path: &str) -> Result<String, Errno> {
         Ok(_) => Err(Errno::EACCES),
         Err(error) => {
             if error == Errno::ENOENT && !path.is_empty() {
-                process.missing.note(&alloc::format!("the program {}", path.escape_debug()));
+                process.handle.missing().note(&alloc::format!("the program {}", path.escape_debug()));
             }
             Err(error)
         }

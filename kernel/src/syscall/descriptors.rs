@@ -19,7 +19,7 @@ pub const CALLS: &[Call] =
 /// Gives an open file the lowest free number; O_CLOEXEC of `flags` says that it goes with the program.
 pub fn give(process: &mut Process, file: Arc<OpenFile>, flags: u32) -> Outcome {
     let close_on_exec = flags & flags::CLOEXEC != 0;
-    process.files.open(Open { file, close_on_exec }, 0).ok_or(Errno::EMFILE)
+    process.files().open(Open { file, close_on_exec }, 0).ok_or(Errno::EMFILE)
 }
 
 fn dup(process: &mut Process, &[old, ..]: &Arguments) -> Outcome {
@@ -28,7 +28,7 @@ fn dup(process: &mut Process, &[old, ..]: &Arguments) -> Outcome {
 
 fn duplicate(process: &mut Process, old: u64, least: u64, close_on_exec: bool) -> Outcome {
     let open = Open { close_on_exec, file: open_file(process, old)? };
-    process.files.open(open, least).ok_or(Errno::EMFILE)
+    process.files().open(open, least).ok_or(Errno::EMFILE)
 }
 
 fn dup3(process: &mut Process, &[old, new, flags, ..]: &Arguments) -> Outcome {
@@ -36,7 +36,8 @@ fn dup3(process: &mut Process, &[old, new, flags, ..]: &Arguments) -> Outcome {
         return Err(Errno::EINVAL);
     }
     let open = Open { close_on_exec: flags != 0, file: open_file(process, old)? };
-    if process.files.replace(new, open) { Ok(new) } else { Err(Errno::EBADF) }
+    let before = process.files().replace(new, open);
+    before.map(|_| new).map_err(|_| Errno::EBADF)
 }
 
 fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments) -> Outcome {
@@ -49,7 +50,7 @@ fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments
     const F_ADD_SEALS: u32 = 1033;
     const F_GET_SEALS: u32 = 1034;
     const FD_CLOEXEC: u64 = 1;
-    let Open { file, close_on_exec } = process.files.get(descriptor).ok_or(Errno::EBADF)?.clone();
+    let Open { file, close_on_exec } = process.files().get(descriptor).ok_or(Errno::EBADF)?.clone();
     let command = command as u32;
     match command {
         F_DUPFD | F_DUPFD_CLOEXEC if argument >= files::MOST as u64 => Err(Errno::EINVAL),
@@ -57,7 +58,7 @@ fn fcntl(process: &mut Process, &[descriptor, command, argument, ..]: &Arguments
         F_DUPFD_CLOEXEC => duplicate(process, descriptor, argument, true),
         F_GETFD => Ok(if close_on_exec { FD_CLOEXEC } else { 0 }),
         F_SETFD => {
-            process.files.get_mut(descriptor).ok_or(Errno::EBADF)?.close_on_exec = argument & FD_CLOEXEC != 0;
+            process.files().get_mut(descriptor).ok_or(Errno::EBADF)?.close_on_exec = argument & FD_CLOEXEC != 0;
             Ok(0)
         }
         F_GETFL => Ok(file.flags().into()),
@@ -83,7 +84,8 @@ fn ioctl(process: &mut Process, &[descriptor, request, argument, ..]: &Arguments
 }
 
 fn close(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
-    process.files.close(descriptor).map(|_| 0).ok_or(Errno::EBADF)
+    let closed = process.files().close(descriptor);
+    closed.map(|_| 0).ok_or(Errno::EBADF)
 }
 
 fn pipe2(process: &mut Process, &[to, flags, ..]: &Arguments) -> Outcome {
@@ -99,8 +101,8 @@ fn pipe2(process: &mut Process, &[to, flags, ..]: &Arguments) -> Outcome {
         user::write_bytes(to, numbers.as_flattened())
     });
     if told.is_err() {
-        drop(process.files.close(read));
-        drop(write.map(|write| process.files.close(write)));
+        let closed = [Ok(read), write].map(|number| number.ok().and_then(|number| process.files().close(number)));
+        drop(closed);
     }
     told.map(|()| 0)
 }

@@ -50,7 +50,7 @@ fn path(process: &Process, directory: u64, path: u64) -> Result<String, Errno> {
 /// looks like a record of the kernel's.
 fn noted<T>(process: &mut Process, path: &str, outcome: Result<T, Errno>) -> Result<T, Errno> {
     if matches!(outcome, Err(Errno::ENOENT)) && !path.is_empty() {
-        process.missing.note(&format!("the file {}", path.escape_debug()));
+        process.handle.missing().note(&format!("the file {}", path.escape_debug()));
     }
     outcome
 }
@@ -210,7 +210,7 @@ fn fallocate(process: &mut Process, &[descriptor, mode, offset, length, ..]: &Ar
 }
 
 fn getcwd(process: &mut Process, &[to, size, ..]: &Arguments) -> Outcome {
-    let text = format!("{}\0", process.directory);
+    let text = format!("{}\0", process.directory());
     if (text.len() as u64) > size {
         return Err(Errno::ERANGE);
     }
@@ -223,13 +223,13 @@ fn chdir(process: &mut Process, &[from, ..]: &Arguments) -> Outcome {
     if !found.node.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    process.directory = found.path;
+    process.set_directory(found.path);
     Ok(0)
 }
 
 fn fchdir(process: &mut Process, &[descriptor, ..]: &Arguments) -> Outcome {
     let open = open_file(process, descriptor)?;
     open.file.entries()?;
-    process.directory = open.path.clone();
+    process.set_directory(open.path.clone());
     Ok(0)
 }

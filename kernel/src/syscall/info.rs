@@ -31,7 +31,7 @@ fn sysinfo(process: &mut Process, &[to, ..]: &Arguments) -> Outcome {
     words[5] = memory.free;
     words[8] = memory.swap_total;
     words[9] = memory.swap_free;
-    words[10] = family().count() as u64; // processes
+    words[10] = family().count() as u64; // processes and threads
     words[13] = 1; // bytes in a unit of memory
     user::write_words(to, words)?;
     Ok(0)

@@ -33,7 +33,7 @@ const MOST: u64 = 0x7FFF_F000;
 
 /// The open file that a descriptor stands for.
 pub fn open_file(process: &Process, descriptor: u64) -> Result<Arc<OpenFile>, Errno> {
-    Ok(process.files.get(descriptor).ok_or(Errno::EBADF)?.file.clone())
+    Ok(process.files().get(descriptor).ok_or(Errno::EBADF)?.file.clone())
 }
 
 /// What transfers between a program's memory and a file: position in the file, address, length.
@@ -100,7 +100,7 @@ fn write_at(process: &mut Process, open: &OpenFile, at: u64, from: u64, length: 
 /// Who writes to a pipe that nobody reads gets a signal beside the error.
 fn note_broken(process: &Process, error: Errno) {
     if error == Errno::EPIPE {
-        process.handle.send(Info::sent_by(Signal::PIPE, process.pid()));
+        process.signals().raise(Info::sent_by(Signal::PIPE, process.pid()));
     }
 }
 

@@ -6,6 +6,7 @@
 mod children;
 mod descriptors;
 mod files;
+mod futex;
 mod info;
 mod interval;
 mod io;
@@ -53,6 +54,7 @@ static TABLE: [Option<Call>; NUMBERS] = table(&[
     poll::CALLS,
     memory::CALLS,
     process::CALLS,
+    futex::CALLS,
     children::CALLS,
     signal::CALLS,
     time::CALLS,
@@ -94,13 +96,13 @@ pub fn dispatch(process: &mut Process) {
 /// Notes a call that does not exist.
 fn missing(process: &mut Process, number: usize) -> Errno {
     let name = names::name(number).unwrap_or("no system call of Linux that is known here");
-    process.missing.note(&format!("system call {number} ({name})"));
+    process.handle.missing().note(&format!("system call {number} ({name})"));
     Errno::ENOSYS
 }
 
 /// Notes a part of a call that does not exist.
 fn missing_part(process: &mut Process, what: &str) -> Errno {
-    process.missing.note(what);
+    process.handle.missing().note(what);
     Errno::ENOSYS
 }
 

@@ -1,9 +1,11 @@
 //! ppoll: waiting until one of several files is ready.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use mm::Errno;
 
+use super::io::open_file;
 use super::{Arguments, Call, Outcome, call, time, user};
 use crate::arch::timer;
 use crate::task::file::{OpenFile, event};
@@ -24,17 +26,12 @@ impl Entry {
     const SIZE: u64 = 8;
     const ANSWER: u64 = 6;
 
-    fn file(self, process: &Process) -> Option<&OpenFile> {
-        process.files.get(self.descriptor.into()).map(|open| &*open.file)
-    }
-
-    /// What there is to say. A negative descriptor asks for nothing.
-    fn answer(self, process: &Process) -> u16 {
+    /// What there is to say of its file. A negative descriptor asks for nothing.
+    fn answer(self, open: Option<&Arc<OpenFile>>) -> u16 {
         if self.descriptor > i32::MAX as u32 {
             return 0;
         }
-        self.file(process)
-            .map_or(event::INVALID, |open| open.file.poll() & (self.events | event::ERROR | event::HUNG_UP))
+        open.map_or(event::INVALID, |open| open.file.poll() & (self.events | event::ERROR | event::HUNG_UP))
     }
 }
 
@@ -55,12 +52,14 @@ fn ppoll(process: &mut Process, &[list, count, timeout, mask, size, _]: &Argumen
         let [mask] = user::read_words(mask)?;
         process.signals().begin_wait(mask);
     }
+    // Those that are open now, whatever another thread closes meanwhile.
+    let files: Vec<Option<Arc<OpenFile>>> =
+        entries.iter().map(|entry| open_file(process, entry.descriptor.into()).ok()).collect();
     let ready = || {
-        let answers: Vec<u16> = entries.iter().map(|entry| entry.answer(process)).collect();
+        let answers: Vec<u16> = entries.iter().zip(&files).map(|(entry, open)| entry.answer(open.as_ref())).collect();
         answers.iter().any(|&answer| answer != 0).then_some(answers)
     };
-    let files = entries.iter().filter_map(|entry| entry.file(process));
-    let queues: Vec<&WaitQueue> = files.filter_map(|open| open.file.queue()).collect();
+    let queues: Vec<&WaitQueue> = files.iter().flatten().filter_map(|open| open.file.queue()).collect();
     let answers = match process.sleep(&queues, "for a descriptor to be ready", deadline, ready) {
         Ok(answers) => answers,
         Err(NoUse::TimedOut) => alloc::vec![0; entries.len()],

@@ -1,21 +1,19 @@
-//! The process itself: its end, its identity, its scheduling. A process has one thread.
+//! The process itself, and the thread that asks: its end, its identity, its scheduling.
 
 use alloc::format;
 
 use mm::Errno;
 
-use super::{Arguments, Call, Outcome, call, interval, missing_part, time, user};
+use super::{Arguments, Call, Outcome, call, interval, missing_part, user};
 use crate::task::files;
 use crate::task::handle::family;
 use crate::task::schedule;
-use crate::task::{ExitStatus, NoUse, Process};
+use crate::task::{ExitStatus, Process};
 
 pub const CALLS: &[Call] = &[
     call(93, exit),
-    call(94, exit),
+    call(94, exit_group),
     call(96, set_tid_address),
-    call(98, futex),
-    call(99, set_robust_list),
     call(122, sched_setaffinity),
     call(123, sched_getaffinity),
     call(124, sched_yield),
@@ -31,12 +29,17 @@ pub const CALLS: &[Call] = &[
     call(175, nothing),
     call(176, nothing),
     call(177, nothing),
-    call(178, identity),
+    call(178, thread),
     call(261, prlimit64),
     call(293, rseq),
 ];
 
 fn exit(process: &mut Process, &[status, ..]: &Arguments) -> Outcome {
+    process.leave(ExitStatus::Exited(status as u8));
+    Ok(0)
+}
+
+fn exit_group(process: &mut Process, &[status, ..]: &Arguments) -> Outcome {
     process.end(ExitStatus::Exited(status as u8));
     Ok(0)
 }
@@ -51,9 +54,14 @@ fn sched_yield(_: &mut Process, _: &Arguments) -> Outcome {
     Ok(0)
 }
 
-/// getpid and gettid.
+/// getpid.
 fn identity(process: &mut Process, _: &Arguments) -> Outcome {
     Ok(process.pid().into())
+}
+
+/// gettid.
+fn thread(process: &mut Process, _: &Arguments) -> Outcome {
+    Ok(process.thread().into())
 }
 
 fn parent(process: &mut Process, _: &Arguments) -> Outcome {
@@ -97,48 +105,15 @@ fn is_self(process: &Process, pid: u64) -> bool {
     number(process, pid) == Ok(process.pid())
 }
 
-/// The address is where the kernel would clear a word at the thread's end, for other threads; there are none.
-fn set_tid_address(process: &mut Process, _: &Arguments) -> Outcome {
-    Ok(process.pid().into())
-}
-
-/// The list is for the thread's end, to free locks that others wait for; nobody waits.
-fn set_robust_list(_: &mut Process, &[_, size, ..]: &Arguments) -> Outcome {
-    const HEAD: u64 = 24;
-    if size == HEAD { Ok(0) } else { Err(Errno::EINVAL) }
+/// The word at the address becomes 0 when the thread ends, and its futex is woken.
+fn set_tid_address(process: &mut Process, &[address, ..]: &Arguments) -> Outcome {
+    process.farewell.cleared = address;
+    Ok(process.thread().into())
 }
 
 /// Declined, as kernels built without it do; every glibc program asks, so it is not worth noting.
 fn rseq(_: &mut Process, _: &Arguments) -> Outcome {
     Err(Errno::ENOSYS)
-}
-
-fn futex(process: &mut Process, &[address, operation, value, timeout, ..]: &Arguments) -> Outcome {
-    const PRIVATE_AND_CLOCK: u32 = 128 | 256;
-    const WAIT: u32 = 0;
-    const WAKE: u32 = 1;
-    if address % 4 != 0 {
-        return Err(Errno::EINVAL);
-    }
-    match operation as u32 & !PRIVATE_AND_CLOCK {
-        WAIT => {
-            let mut word = [0; 4];
-            user::read_bytes(&mut word, address)?;
-            if u32::from_le_bytes(word) != value as u32 {
-                return Err(Errno::EAGAIN);
-            }
-            if timeout == 0 {
-                // Nobody else could ever wake it.
-                return Err(missing_part(process, "futex that waits for ever"));
-            }
-            match time::sleep(process, time::read_span(timeout)?) {
-                NoUse::TimedOut => Err(Errno::ETIMEDOUT),
-                NoUse::Signal => Err(Errno::EINTR),
-            }
-        }
-        WAKE => Ok(0),
-        other => Err(missing_part(process, &format!("futex operation {other}"))),
-    }
 }
 
 /// One CPU, number 0: bytes of the mask that are written.

@@ -50,7 +50,7 @@ fn kill(process: &mut Process, &[pid, number, ..]: &Arguments) -> Outcome {
         0 => processes.alive_in(processes.group(own)?),
         -1 => processes.alive().into_iter().filter(|target| target.pid != own && target.pid != FIRST).collect(),
         group @ ..=-2 => processes.alive_in(group.unsigned_abs()),
-        pid => match processes.get(pid as u32) {
+        pid => match processes.with_thread(pid as u32) {
             Some(target) => vec![target],
             // One that has ended, and was not asked for, takes any signal.
             None if processes.exists(pid as u32) => return Ok(0),
@@ -67,24 +67,33 @@ fn kill(process: &mut Process, &[pid, number, ..]: &Arguments) -> Outcome {
     Ok(0)
 }
 
-fn tkill(process: &mut Process, &[thread, number, ..]: &Arguments) -> Outcome {
-    if thread as i32 <= 0 {
+/// Sends a thread a signal, of process `group` if that is named.
+fn send_to_thread(process: &mut Process, group: Option<u64>, thread: u64, number: u64) -> Outcome {
+    if thread as i32 <= 0 || group.is_some_and(|group| group as i32 <= 0) {
         return Err(Errno::EINVAL);
     }
-    let signal = signal(process, number)?;
-    let target = family().get(thread as u32).ok_or(Errno::ESRCH)?;
-    if let Some(signal) = signal {
-        target.send(Info::sent_to_thread(signal, process.pid()));
+    let (signal, thread) = (signal(process, number)?, thread as u32);
+    let target = family().with_thread(thread).ok_or(Errno::ESRCH)?;
+    if group.is_some_and(|group| group as u32 != target.pid) {
+        return Err(Errno::ESRCH);
     }
-    Ok(0)
+    // A first thread that has ended before the others takes any signal.
+    match signal {
+        Some(signal)
+            if !target.send_to(thread, Info::sent_to_thread(signal, process.pid())) && thread != target.pid =>
+        {
+            Err(Errno::ESRCH)
+        }
+        _ => Ok(0),
+    }
+}
+
+fn tkill(process: &mut Process, &[thread, number, ..]: &Arguments) -> Outcome {
+    send_to_thread(process, None, thread, number)
 }
 
 fn tgkill(process: &mut Process, &[group, thread, number, ..]: &Arguments) -> Outcome {
-    match (group as i32, thread as i32) {
-        (..=0, _) | (_, ..=0) => Err(Errno::EINVAL),
-        (group, thread) if group == thread => tkill(process, &[thread as u64, number, 0, 0, 0, 0]),
-        _ => Err(Errno::ESRCH),
-    }
+    send_to_thread(process, Some(group), thread, number)
 }
 
 /// Sleeps until a signal comes, with others blocked meanwhile.
@@ -110,8 +119,7 @@ fn rt_sigtimedwait(process: &mut Process, &[set, info_at, timeout, size, ..]: &A
         0 => None,
         timeout => Some(timer::now_ns().saturating_add(time::read_span(timeout)?)),
     };
-    let handle = process.handle.clone();
-    let take = || handle.take_signal(set);
+    let take = || process.signals().take_awaited(set);
     let info = match process.sleep(&[], "for a signal", deadline, take) {
         Ok(info) => info,
         Err(NoUse::Signal) => return Err(Errno::EINTR),
@@ -168,7 +176,7 @@ fn rt_sigpending(process: &mut Process, &[to, size, ..]: &Arguments) -> Outcome 
     if size > SET {
         return Err(Errno::EINVAL);
     }
-    let signals = process.signals();
+    let mut signals = process.signals();
     let pending = signals.pending() & signals.blocked();
     drop(signals);
     user::write_bytes(to, &pending.to_le_bytes()[..size as usize])?;

@@ -19,24 +19,25 @@ pub const CALLS: &[Call] = &[
 const SECOND: u64 = 1_000_000_000;
 
 /// The time of a clock, in nanoseconds.
-fn clock(id: u64) -> Result<u64, Errno> {
+fn clock(process: &Process, id: u64) -> Result<u64, Errno> {
     match id as u32 {
         // REALTIME, MONOTONIC, MONOTONIC_RAW, REALTIME_COARSE, MONOTONIC_COARSE, BOOTTIME, TAI.
         0 | 1 | 4..=7 | 11 => Ok(timer::now_ns()),
         // PROCESS_CPUTIME_ID, THREAD_CPUTIME_ID.
-        2 | 3 => Ok(schedule::run_time()),
+        2 => Ok(process.handle.run_time()),
+        3 => Ok(schedule::run_time()),
         _ => Err(Errno::EINVAL),
     }
 }
 
-fn clock_gettime(_: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
-    let now = clock(id)?;
+fn clock_gettime(process: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
+    let now = clock(process, id)?;
     user::write_words(to, [now / SECOND, now % SECOND])?;
     Ok(0)
 }
 
-fn clock_getres(_: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
-    clock(id)?;
+fn clock_getres(process: &mut Process, &[id, to, ..]: &Arguments) -> Outcome {
+    clock(process, id)?;
     if to != 0 {
         user::write_words(to, [0, SECOND.div_ceil(timer::frequency())])?;
     }
@@ -55,11 +56,11 @@ fn gettimeofday(_: &mut Process, &[to, zone, ..]: &Arguments) -> Outcome {
 }
 
 /// All time is the program's own, in hundredths of a second; that of its children is not known.
-fn times(_: &mut Process, &[to, ..]: &Arguments) -> Outcome {
+fn times(process: &mut Process, &[to, ..]: &Arguments) -> Outcome {
     const TICK: u64 = SECOND / 100;
     let now = timer::now_ns();
     if to != 0 {
-        user::write_words(to, [schedule::run_time() / TICK, 0, 0, 0])?;
+        user::write_words(to, [process.handle.run_time() / TICK, 0, 0, 0])?;
     }
     Ok(now / TICK)
 }
@@ -101,7 +102,7 @@ fn nanosleep(process: &mut Process, &[span, rest, ..]: &Arguments) -> Outcome {
 
 fn clock_nanosleep(process: &mut Process, &[id, flags, span, rest, ..]: &Arguments) -> Outcome {
     const TIMER_ABSTIME: u64 = 1;
-    let now = clock(id)?;
+    let now = clock(process, id)?;
     let span = read_span(span)?;
     if flags & TIMER_ABSTIME != 0 {
         sleep_or_tell(process, span.saturating_sub(now), 0)

@@ -40,7 +40,7 @@ fn userfaultfd(process: &mut Process, &[flags, ..]: &Arguments) -> Outcome {
     if flags & !(flags::CLOEXEC | flags::NONBLOCK | USER_MODE_ONLY) != 0 {
         return Err(Errno::EINVAL);
     }
-    let file = Descriptor(Monitor::new(process)?);
+    let file = Descriptor(Monitor::new(process, flags & USER_MODE_ONLY == 0)?);
     give(process, OpenFile::new(file, "anon_inode:[userfaultfd]", flags & !USER_MODE_ONLY | flags::BOTH), flags)
 }
 

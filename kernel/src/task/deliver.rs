@@ -26,7 +26,8 @@ const TRAMPOLINE_CODE: [u32; 2] = [0xD280_1168, 0xD400_0001];
 
 /// Delivers every signal that waits and is not blocked.
 pub fn pending(process: &mut Process) {
-    while process.ended().is_none() {
+    let mut is_called = false;
+    while !process.must_end() {
         let Some((info, action)) = next(process) else { break };
         if matches!(action.handler, DEFAULT | IGNORE) {
             report::signalled(process, info);
@@ -34,10 +35,15 @@ pub fn pending(process: &mut Process) {
         } else if !call(process, action, info) {
             no_room(process, info.signal);
         }
+        is_called = true;
     }
-    // Nobody has a handler that would have the call made again.
+    if !is_called {
+        // Another thread has taken the signal: the call is made again, as if nothing had been.
+        make_again(process);
+    }
     process.interrupted = None;
     process.signals().end_wait();
+    process.handle.wake_taker();
 }
 
 /// Takes the next signal that is not ignored, with what the program wants done about it.
@@ -65,7 +71,7 @@ pub fn bug(process: &mut Process, info: Info) -> bool {
 
 /// The action of a signal that has a handler and is not blocked.
 fn handler(process: &Process, signal: Signal) -> Option<Action> {
-    let signals = process.signals();
+    let mut signals = process.signals();
     let action = signals.action(signal);
     let is_blocked = signals.blocked() & signal.bit() != 0;
     (!is_blocked && !matches!(action.handler, DEFAULT | IGNORE)).then_some(action)
@@ -116,8 +122,16 @@ fn call(process: &mut Process, action: Action, info: Info) -> bool {
 
 /// Has the system call that the signal has interrupted made again after the handler, if that says so; it returns EINTR otherwise.
 fn finish_interrupted_call(process: &mut Process, action: Action) {
+    if action.flags & flag::RESTART != 0 {
+        make_again(process);
+    }
+    process.interrupted = None;
+}
+
+/// Has the system call that a signal has interrupted made again.
+fn make_again(process: &mut Process) {
     const INSTRUCTION: u64 = 4;
-    if let Some(Interrupted { argument }) = process.interrupted.take().filter(|_| action.flags & flag::RESTART != 0) {
+    if let Some(Interrupted { argument }) = process.interrupted.take() {
         process.context.x[0] = argument;
         process.context.pc -= INSTRUCTION;
     }
@@ -135,14 +149,15 @@ fn return_path(process: &mut Process, action: Action) -> bool {
     const READ_WRITE: u64 = 3;
     const READ_EXECUTE: u64 = 5;
     const PAGE: u64 = 4096;
-    if action.flags & flag::RESTORER != 0 || process.has_trampoline {
+    if action.flags & flag::RESTORER != 0 {
         return true;
     }
     let map = Map { address: TRAMPOLINE, length: PAGE, protection: READ_WRITE, flags: Map::NEW_THERE };
-    process.has_trampoline = process.space.mmap(map).is_ok()
-        && uaccess::copy_out(TRAMPOLINE, TRAMPOLINE_CODE.map(u32::to_le_bytes).as_flattened()).is_ok()
-        && process.space.mprotect(TRAMPOLINE, PAGE, READ_EXECUTE).is_ok();
-    process.has_trampoline
+    process.space.make_once(|space| {
+        space.mmap(map).is_ok()
+            && uaccess::copy_out(TRAMPOLINE, TRAMPOLINE_CODE.map(u32::to_le_bytes).as_flattened()).is_ok()
+            && space.mprotect(TRAMPOLINE, PAGE, READ_EXECUTE).is_ok()
+    })
 }
 
 /// Makes the program go on where a signal interrupted it (`rt_sigreturn`). False if its stack holds no frame of a signal.

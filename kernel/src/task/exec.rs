@@ -1,4 +1,4 @@
-//! Replaces a process's program by another one.
+//! Replaces a process's program by another one. Its other threads end first; the one that asks is the first thread then.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use mm::Errno;
 
 use super::about::About;
+use super::files::Open;
 use super::load::{self, Program};
 use super::process::Process;
 use super::{handle, initrd};
@@ -24,7 +25,7 @@ pub struct Exec<'a> {
 /// Runs another program in the process. Until it is loaded, nothing has changed.
 ///
 /// # Errors
-/// `ENOENT`, `ENOEXEC`, `ENOMEM`, `E2BIG`.
+/// `ENOENT`, `ENOEXEC`, `ENOMEM`, `E2BIG`; `EINTR` if the process ends meanwhile, or another thread of it runs another program.
 pub fn exec(process: &mut Process, exec: &Exec<'_>) -> Result<(), Errno> {
     let file = initrd::find(process.world.initrd, exec.path).ok().flatten().ok_or(Errno::ENOENT)?;
     let arguments: Vec<&[u8]> = exec.arguments.iter().map(Vec::as_slice).collect();
@@ -41,14 +42,20 @@ pub fn exec(process: &mut Process, exec: &Exec<'_>) -> Result<(), Errno> {
         process.space.enter();
         why.errno()
     })?;
+    if !process.must_end() {
+        process.handle.end_others(process.thread());
+    }
+    if process.must_end() {
+        process.space.enter();
+        return Err(Errno::EINTR);
+    }
+    process.say_farewell();
     process.space = Arc::new(space);
     process.handle.set_space(&process.space);
     *process.context = context;
-    process.files.close_on_exec();
-    process.set_about(About::new(exec.path, &arguments));
-    process.has_trampoline = false;
-    let signals = process.signals().of_new_program();
-    *process.signals() = signals;
+    let closed: Vec<Open<_>> = process.files().close_on_exec();
+    drop(closed);
+    process.start_program(About::new(exec.path, &arguments));
     handle::family().note_execution(process.pid());
     process.handle.give_back_memory();
     Ok(())

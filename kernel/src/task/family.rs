@@ -37,6 +37,8 @@ enum State<T> {
 /// All processes.
 pub struct Family<T> {
     members: BTreeMap<Pid, Member<T>>,
+    /// Threads beside the first of each process, which has its number: whose they are.
+    threads: BTreeMap<Pid, Pid>,
     next: Pid,
 }
 
@@ -63,12 +65,13 @@ pub struct Bereaved<T> {
 impl<T: Clone> Family<T> {
     /// With nobody in it.
     pub const fn new() -> Self {
-        Self { members: BTreeMap::new(), next: FIRST }
+        Self { members: BTreeMap::new(), threads: BTreeMap::new(), next: FIRST }
     }
 
     /// Makes the first process.
     pub fn found(&mut self, make: impl FnOnce(Pid) -> T) -> T {
         self.members.clear();
+        self.threads.clear();
         self.next = FIRST + 1;
         let value = make(FIRST);
         let state = State::Alive(value.clone());
@@ -80,9 +83,9 @@ impl<T: Clone> Family<T> {
     /// Makes a child of `parent`, in its group and session.
     ///
     /// # Errors
-    /// `EAGAIN` if there are `most` processes already, or the first has ended, and all others are about to.
+    /// `EAGAIN` if there are `most` processes and threads already, or the first has ended, and all others are about to.
     pub fn add_child(&mut self, parent: Pid, most: usize, make: impl FnOnce(Pid) -> T) -> Result<T, Errno> {
-        if self.members.len() >= most || self.get(FIRST).is_none() {
+        if self.count() >= most || self.get(FIRST).is_none() {
             return Err(Errno::EAGAIN);
         }
         let of_parent = self.members.get(&parent).ok_or(Errno::EAGAIN)?;
@@ -94,14 +97,38 @@ impl<T: Clone> Family<T> {
         Ok(value)
     }
 
-    /// The next number that names no process, group or session.
+    /// Makes a thread of a process beside its first; its number.
+    ///
+    /// # Errors
+    /// `EAGAIN` if there are `most` processes and threads already, or half as many threads of this process: others need some too.
+    pub fn add_thread(&mut self, pid: Pid, most: usize) -> Result<Pid, Errno> {
+        let of_process = 1 + self.threads.values().filter(|&&process| process == pid).count();
+        if self.count() >= most || of_process >= most / 2 {
+            return Err(Errno::EAGAIN);
+        }
+        let thread = self.free_number();
+        self.threads.insert(thread, pid);
+        Ok(thread)
+    }
+
+    /// A thread beside the first of its process has ended.
+    pub fn forget_thread(&mut self, thread: Pid) {
+        self.threads.remove(&thread);
+    }
+
+    /// The process, if it is alive, of which this is a thread, the first or another one.
+    pub fn with_thread(&self, thread: Pid) -> Option<T> {
+        self.get(self.threads.get(&thread).copied().unwrap_or(thread))
+    }
+
+    /// The next number that names no process, thread, group or session.
     fn free_number(&mut self) -> Pid {
         loop {
             let pid = self.next;
             self.next = if pid + 1 < PID_MAX { pid + 1 } else { FIRST + 1 };
             let is_used =
                 |(&other, member): (&Pid, &Member<T>)| other == pid || member.group == pid || member.session == pid;
-            if !self.members.iter().any(is_used) {
+            if !self.threads.contains_key(&pid) && !self.members.iter().any(is_used) {
                 return pid;
             }
         }
@@ -125,9 +152,9 @@ impl<T: Clone> Family<T> {
         self.members.contains_key(&pid)
     }
 
-    /// How many there are, with those that have ended and were not asked for.
+    /// How many processes there are, with those that have ended and were not asked for, and threads beside the first of each.
     pub fn count(&self) -> usize {
-        self.members.len()
+        self.members.len() + self.threads.len()
     }
 
     /// All that are alive.

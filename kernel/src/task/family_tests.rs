@@ -91,3 +91,31 @@ fn groups_and_sessions() {
     assert_eq!(family.set_group(one, one, FIRST), Ok(()));
     assert_eq!(family.group(999), Err(Errno::ESRCH));
 }
+
+#[test]
+fn threads_have_numbers_and_a_bound() {
+    let mut family = family();
+    let process = child(&mut family, FIRST);
+    let thread = family.add_thread(process, MOST).unwrap();
+    assert!(thread != process && thread != FIRST);
+    assert_eq!(
+        [FIRST, process, thread, 999].map(|number| family.with_thread(number)),
+        [Some(FIRST), Some(process), Some(process), None]
+    );
+    assert_eq!((family.get(thread), family.exists(thread)), (None, false), "no process");
+    family.next = thread;
+    assert_ne!(child(&mut family, FIRST), thread);
+    // The first is a thread too.
+    for _ in 2..MOST / 2 {
+        family.add_thread(process, MOST).unwrap();
+    }
+    assert_eq!(family.add_thread(process, MOST), Err(Errno::EAGAIN));
+    while family.count() < MOST {
+        child(&mut family, FIRST);
+    }
+    assert_eq!(family.add_thread(FIRST, MOST), Err(Errno::EAGAIN));
+    assert_eq!(family.add_child(FIRST, MOST, |pid| pid), Err(Errno::EAGAIN));
+    family.forget_thread(thread);
+    assert_eq!(family.with_thread(thread), None);
+    assert!(family.add_thread(FIRST, MOST).is_ok());
+}

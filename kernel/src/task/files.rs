@@ -1,5 +1,7 @@
 //! A program's open descriptors: numbers for what they stand for, which several may share. Pure: what that is, is in `file`.
 
+use alloc::vec::Vec;
+
 /// An open descriptor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Open<S> {
@@ -44,9 +46,10 @@ impl<S: Clone> Files<S> {
         self.open.get_mut(number as u32 as usize)?.take()
     }
 
-    /// Closes those that another program shall not have.
-    pub fn close_on_exec(&mut self) {
-        self.open.iter_mut().for_each(|place| drop(place.take_if(|open| open.close_on_exec)));
+    /// Closes those that another program shall not have; what they stood for.
+    #[must_use]
+    pub fn close_on_exec(&mut self) -> Vec<Open<S>> {
+        self.open.iter_mut().filter_map(|place| place.take_if(|open| open.close_on_exec)).collect()
     }
 
     /// Opens the lowest free number from `least` on; `None` if there is none.
@@ -57,12 +60,12 @@ impl<S: Clone> Files<S> {
         Some(free as u64)
     }
 
-    /// Makes `number` stand for `open`, whatever it stood for; false if it is too large.
-    #[must_use]
-    pub fn replace(&mut self, number: u64, open: Open<S>) -> bool {
-        let Some(place) = self.open.get_mut(number as u32 as usize) else { return false };
-        *place = Some(open);
-        true
+    /// Makes `number` stand for `open`; what it stood for. `Err` with `open` if the number is too large.
+    pub fn replace(&mut self, number: u64, open: Open<S>) -> Result<Option<Open<S>>, Open<S>> {
+        match self.open.get_mut(number as u32 as usize) {
+            Some(place) => Ok(place.replace(open)),
+            None => Err(open),
+        }
     }
 }
 
@@ -83,14 +86,16 @@ mod tests {
         assert_eq!(files.get(u64::MAX), None);
         // Only the lower 32 bits of a descriptor count, since it is an int.
         assert_eq!(files.get(1 << 32 | 1), Some(&out));
-        assert!(files.replace(63, out.clone()) && !files.replace(64, out));
+        assert_eq!(files.replace(63, out.clone()), Ok(None));
+        assert_eq!(files.replace(63, out.clone()), Ok(Some(out.clone())));
+        assert_eq!(files.replace(64, out.clone()), Err(out));
     }
 
     #[test]
     fn some_are_not_for_the_next_program() {
         let mut files = Files::new([1, 2, 3]);
         files.get_mut(1).unwrap().close_on_exec = true;
-        files.close_on_exec();
+        assert_eq!(files.close_on_exec(), [Open { file: 2, close_on_exec: true }]);
         assert!(files.get(0).is_some() && files.get(1).is_none() && files.get(2).is_some());
     }
 }

@@ -5,7 +5,8 @@
 //! 2. Only `space` and, for memory that is watched, `userfault` talk to memory management; only `load`, `deliver`, `fork` and
 //!    the system calls write to a program's memory.
 //! 3. System calls are a floor above: whoever runs a program says what handles them.
-//! 4. A process is a task of the scheduler's, and its task alone uses it. Others have its `handle`.
+//! 4. A thread is a task of the scheduler's. Its task alone uses its view of the process; what threads share has a lock, or is in the
+//!    `handle`, which others have of a process.
 //! 5. The kernel runs with interrupts masked and leaves a task only where the task says so. No lock is held there but those of memory
 //!    management that allow it.
 //! 6. Everything a program sees repeats from run to run: addresses, random numbers, time, whose turn it is.
@@ -14,6 +15,7 @@ pub mod about;
 pub mod elf;
 pub mod family;
 pub mod files;
+pub mod futex_queue;
 pub mod hwcap;
 pub mod initrd;
 pub mod missing;
@@ -30,11 +32,15 @@ pub mod deliver;
 #[cfg(target_os = "none")]
 pub mod exec;
 #[cfg(target_os = "none")]
+pub mod farewell;
+#[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
 pub mod file;
 #[cfg(target_os = "none")]
 pub mod fork;
+#[cfg(target_os = "none")]
+pub mod futex;
 #[cfg(target_os = "none")]
 pub mod handle;
 #[cfg(target_os = "none")]

@@ -7,16 +7,17 @@ use mmu::PAGE_SIZE;
 
 use super::family::FIRST;
 use super::handle::{self, Handle};
-use super::schedule;
+use super::process::label;
 use super::signals::Info;
 use super::status::Signal;
+use super::{run, schedule};
 use crate::memory::memory;
 
 /// Called by a task that finds no memory, with no lock held: waits until a program has ended that was killed for it. False if that is the
 /// one that asks, or there is none.
 pub(super) fn end_largest() -> bool {
     let me = schedule::current();
-    let is_me = |process: &Arc<Handle>| process.task().is_some_and(|task| Arc::ptr_eq(task, &me));
+    let is_me = |process: &Arc<Handle>| process.has_task(&me);
     let alive = handle::family().alive();
     if alive.iter().any(|process| is_me(process) && process.is_killed()) {
         return false;
@@ -42,8 +43,8 @@ fn badness(process: &Handle) -> (bool, i64) {
 
 /// Pages of a process that are present, and swapped out.
 fn size(process: &Handle) -> (i64, i64) {
-    let space = process.task().and_then(|task| task.space());
-    space.map_or((0, 0), |space| (space.anon_pages(), space.swap_entries()))
+    let space = process.space().upgrade();
+    space.map_or((0, 0), |space| (space.inner().anon_pages(), space.inner().swap_entries()))
 }
 
 /// Says who is killed, how large it is, and what the machine has.
@@ -51,7 +52,7 @@ fn report(victim: &Handle) {
     let kib = |pages: usize| pages as u64 * PAGE_SIZE / 1024;
     let (present, swapped) = size(victim);
     let (present, swapped) = (kib(present as usize), kib(swapped as usize));
-    let name = victim.task().map_or_else(Default::default, |task| task.name());
+    let name = label(run::name(&victim.about().path), victim.pid);
     log::error!("out of memory: {name} is killed: {present} KiB present, {swapped} KiB in swap");
     let (frames, swap) = (&memory().frames, &memory().swap);
     log::error!(

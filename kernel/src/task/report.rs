@@ -6,7 +6,9 @@ use core::fmt::Write;
 use mmu::USER_END;
 
 use super::fault::Bug;
-use super::process::Process;
+use super::handle::Handle;
+use super::process::{Process, label};
+use super::run;
 use super::signals::Info;
 
 /// Reports a bug: what, where, the registers, and the way of the address through the tables.
@@ -62,10 +64,11 @@ pub fn signalled(process: &Process, info: Info) {
 }
 
 /// Lists what the program asked for in vain.
-pub fn missing(process: &Process) {
+pub fn missing(process: &Handle) {
     let mut text = String::new();
-    let _ = write!(text, "{}", process.missing);
+    let _ = write!(text, "{}", *process.missing());
     if !text.is_empty() {
-        log::info!("{}: {}", process.label(), text.trim_end());
+        let label = label(run::name(&process.about().path), process.pid);
+        log::info!("{label}: {}", text.trim_end());
     }
 }

@@ -100,7 +100,7 @@ fn start(process: Process) -> Result<(), String> {
     // The task that has loaded it runs in no space of its own.
     schedule::set_space(None);
     match task {
-        Ok(task) => first.set_task(task),
+        Ok(task) => first.add_task(first.pid, task),
         Err(schedule::TooMany) => {
             handle::family().forget(first.pid);
             return Err("the heap has no room for its kernel stack: give the machine more memory (--mem)".into());
@@ -109,24 +109,30 @@ fn start(process: Process) -> Result<(), String> {
     Ok(())
 }
 
-/// The life of a process, in its own task.
+/// The life of a thread, in its own task; with the last one its process ends.
 pub(super) fn live(mut process: Process) {
-    let status = run_to_end(&mut process);
-    report::missing(&process);
-    let handle = process.handle.clone();
+    run_to_end(&mut process);
+    process.say_farewell();
+    let (handle, thread) = (process.handle.clone(), process.thread());
     // Everything is given back before anybody hears of the end.
     schedule::set_space(None);
     drop(process);
-    handle.give_back_memory();
-    handle::end(&handle, status);
+    match handle.remove_thread(thread) {
+        Some(status) => {
+            report::missing(&handle);
+            handle.give_back_memory();
+            handle::end(&handle, status);
+        }
+        None => handle::family().forget_thread(thread),
+    }
 }
 
-fn run_to_end(process: &mut Process) -> ExitStatus {
+fn run_to_end(process: &mut Process) {
     let system_call = process.world.system_call;
     loop {
         deliver::pending(process);
-        if let Some(status) = process.ended() {
-            return status;
+        if process.must_end() {
+            return;
         }
         match user::enter(&mut process.context) {
             Trap::Syscall => system_call(process),
@@ -136,7 +142,7 @@ fn run_to_end(process: &mut Process) -> ExitStatus {
                     let info = bug.info(process.context.pc);
                     if !deliver::bug(process, info) {
                         report::bug(process, &bug);
-                        return ExitStatus::Killed(bug.signal());
+                        process.end(ExitStatus::Killed(bug.signal()));
                     }
                 }
             }

@@ -1,10 +1,14 @@
-//! A program's signals: what it asked for, what it blocks, what waits.
+//! A program's signals: what it asked for, what its threads block, what waits for them.
 //!
 //! Processes send them to each other, the kernel tells of ended children by one, and a program's bugs send it some. How they reach it
 //! is in `deliver`.
 
+use alloc::collections::BTreeMap;
+use core::ops::{Deref, DerefMut};
+
 use mm::Errno;
 
+use super::family::Pid;
 use super::status::{ExitStatus, Signal};
 
 /// SIG_DFL.
@@ -130,52 +134,127 @@ impl AlternateStack {
     }
 }
 
-/// The state of a program's signals.
+/// Signals that wait, each once, with why it was sent.
+#[derive(Clone, Default, Debug)]
+struct Waiting(BTreeMap<Signal, Info>);
+
+impl Waiting {
+    fn set(&self) -> u64 {
+        self.0.keys().fold(0, |set, signal| set | signal.bit())
+    }
+
+    fn add(&mut self, info: Info) {
+        self.0.entry(info.signal).or_insert(info);
+    }
+
+    /// The lowest of a set.
+    fn take(&mut self, set: u64) -> Option<Info> {
+        let signal = self.0.keys().copied().find(|signal| signal.bit() & set != 0)?;
+        self.0.remove(&signal)
+    }
+}
+
+/// What each thread has for itself.
 #[derive(Clone, Debug)]
-pub struct Signals {
-    actions: [Action; Signal::LAST as usize],
+struct Own {
     blocked: u64,
-    pending: u64,
-    /// Why each that waits was sent.
-    infos: [Info; Signal::LAST as usize],
+    waiting: Waiting,
     /// What was blocked before a wait for signals blocked others: the next handler returns to that.
     before_wait: Option<u64>,
     /// The stack for handlers.
     stack: AlternateStack,
+    /// Whether it is to end, as its process does or runs another program.
+    must_end: bool,
+}
+
+impl Own {
+    const fn new(blocked: u64, stack: AlternateStack) -> Self {
+        Self { blocked, waiting: Waiting(BTreeMap::new()), before_wait: None, stack, must_end: false }
+    }
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self::new(0, AlternateStack::NONE)
+    }
+}
+
+/// The signals of a process: what it asked for, and what waits for whichever thread takes it, or for one of them.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    actions: [Action; Signal::LAST as usize],
+    waiting: Waiting,
+    threads: BTreeMap<Pid, Own>,
+    /// The thread that is asked first whether it takes one.
+    first: Pid,
+}
+
+/// Who is to notice a signal that was sent to a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Notices {
+    /// Nobody: the program ignores it.
+    Nobody,
+    /// This thread, which does not block it.
+    One(Pid),
+    /// All: each must end, or all block it and one may wait for it.
+    All,
 }
 
 /// SIGKILL and SIGSTOP, which nothing holds off.
 const UNSTOPPABLE: u64 = Signal::KILL.bit() | Signal::STOP.bit();
 
 impl Signals {
-    /// What a new program has: every action the default, nothing blocked.
-    pub const fn new() -> Self {
-        let none = Action { handler: DEFAULT, flags: 0, restorer: 0, mask: 0 };
-        let infos = [Info::from_kernel(Signal::KILL); Signal::LAST as usize];
+    /// What a new program has, with this thread: every action the default, nothing blocked.
+    pub fn new(thread: Pid) -> Self {
         Self {
-            actions: [none; Signal::LAST as usize],
-            blocked: 0,
-            pending: 0,
-            infos,
-            before_wait: None,
-            stack: AlternateStack::NONE,
+            actions: [Action::default(); Signal::LAST as usize],
+            waiting: Waiting::default(),
+            threads: BTreeMap::from([(thread, Own::default())]),
+            first: thread,
         }
     }
 
-    /// What a child has: all of it, but nothing waits.
-    pub fn of_child(&self) -> Self {
-        Self { pending: 0, before_wait: None, ..self.clone() }
+    /// What a child of `thread` has: all of it, but nothing waits.
+    pub fn of_child(&self, thread: Pid, child: Pid) -> Self {
+        let own = self.threads.get(&thread).map_or_else(Own::default, |own| Own::new(own.blocked, own.stack));
+        Self { actions: self.actions, threads: BTreeMap::from([(child, own)]), ..Self::new(child) }
     }
 
-    /// What another program in the same process has: what is ignored or blocked stays so, and what waits waits.
-    pub fn of_new_program(&self) -> Self {
-        let mut signals = Self { blocked: self.blocked, pending: self.pending, infos: self.infos, ..Self::new() };
-        for (new, old) in signals.actions.iter_mut().zip(&self.actions) {
-            if old.handler == IGNORE {
-                new.handler = IGNORE;
-            }
+    /// `thread` runs another program, and is the first and only one from now on: what is ignored or blocked stays so, and what waits
+    /// waits.
+    pub fn start_program(&mut self, thread: Pid, first: Pid) {
+        for action in &mut self.actions {
+            let handler = if action.handler == IGNORE { IGNORE } else { DEFAULT };
+            *action = Action { handler, ..Action::default() };
         }
-        signals
+        let own = self.threads.remove(&thread).unwrap_or_default();
+        self.threads = BTreeMap::from([(first, Own { stack: AlternateStack::NONE, before_wait: None, ..own })]);
+        self.first = first;
+    }
+
+    /// `thread` makes another one, which blocks what it blocks, and is to end if it is.
+    pub fn add_thread(&mut self, thread: Pid, new: Pid) {
+        let (blocked, must_end) = self.threads.get(&thread).map_or((0, false), |own| (own.blocked, own.must_end));
+        self.threads.insert(new, Own { must_end, ..Own::new(blocked, AlternateStack::NONE) });
+    }
+
+    /// A thread is there no longer; how many are left.
+    pub fn remove_thread(&mut self, thread: Pid) -> usize {
+        self.threads.remove(&thread);
+        self.threads.len()
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Says that all threads but `other` are to end.
+    pub fn end_threads(&mut self, other: Option<Pid>) {
+        for (_, own) in self.threads.iter_mut().filter(|&(&thread, _)| Some(thread) != other) {
+            own.must_end = true;
+        }
     }
 
     /// The action of a signal.
@@ -191,112 +270,53 @@ impl Signals {
         }
         self.actions[usize::from(signal.0) - 1] = action;
         if self.is_ignored(signal) {
-            self.pending &= !signal.bit();
+            self.waiting.take(signal.bit());
+            for own in self.threads.values_mut() {
+                own.waiting.take(signal.bit());
+            }
         }
         true
     }
 
-    /// The stack for handlers.
-    pub fn stack(&self) -> AlternateStack {
-        self.stack
-    }
-
-    /// Sets the stack for handlers of a program with this stack pointer.
-    ///
-    /// # Errors
-    /// `EPERM` if that is on the present one; `EINVAL` for unknown flags; `ENOMEM` for one that is too small.
-    pub fn set_stack(&mut self, stack: AlternateStack, sp: u64) -> Result<(), Errno> {
-        if self.stack.is_in_use(sp) {
-            return Err(Errno::EPERM);
-        }
-        self.stack = stack.checked()?;
-        Ok(())
-    }
-
-    /// A handler begins on the stack.
-    pub fn enter_stack(&mut self) {
-        if self.stack.flags & AlternateStack::AUTODISARM != 0 {
-            self.stack = AlternateStack::NONE;
-        }
-    }
-
-    /// The signals that are blocked.
-    pub fn blocked(&self) -> u64 {
-        self.blocked
-    }
-
-    /// Blocks these signals and no others.
-    pub fn set_blocked(&mut self, set: u64) {
-        self.blocked = set & !UNSTOPPABLE;
-    }
-
-    /// The signals that wait.
-    pub fn pending(&self) -> u64 {
-        self.pending
-    }
-
-    /// Sends a signal; one that waits already is not sent twice. False if the program ignores it. Who blocks a signal may wait for it,
-    /// so then it is kept in any case.
-    pub fn raise(&mut self, info: Info) -> bool {
+    /// Sends a signal; one that waits already is not sent twice. Who blocks a signal may wait for it, so then it is kept even if the
+    /// program ignores it.
+    pub fn raise(&mut self, info: Info) -> Notices {
         let bit = info.signal.bit();
-        if self.is_ignored(info.signal) && self.blocked & bit == 0 {
-            return false;
+        if self.is_ignored(info.signal) && self.threads.values().all(|own| own.blocked & bit == 0) {
+            return Notices::Nobody;
         }
-        if self.pending & bit == 0 {
-            self.infos[usize::from(info.signal.0) - 1] = info;
-        }
-        self.pending |= bit;
-        true
+        self.waiting.add(info);
+        if info.signal == Signal::KILL { Notices::All } else { self.taker(bit).map_or(Notices::All, Notices::One) }
     }
 
-    /// Whether one waits that the program is to notice now, so that a wait of its must end.
-    pub fn interrupts(&self) -> bool {
-        let ready = self.pending & !self.blocked;
-        let mut signals = (1..=Signal::LAST).filter_map(Signal::from_number);
-        ready != 0 && signals.any(|signal| ready & signal.bit() != 0 && !self.is_ignored(signal))
+    /// A thread that would take a signal of a set.
+    fn taker(&self, set: u64) -> Option<Pid> {
+        let takes = |own: &Own| !own.must_end && !own.blocked & set != 0;
+        if self.threads.get(&self.first).is_some_and(takes) {
+            return Some(self.first);
+        }
+        self.threads.iter().find(|(_, own)| takes(own)).map(|(&thread, _)| thread)
     }
 
-    /// Whether SIGKILL waits.
+    /// Who is to look again whether a signal waits that was sent to the process: who was to take it may block it now, or be gone.
+    pub fn left_over(&self) -> Option<Pid> {
+        if self.waiting.0.is_empty() { None } else { self.taker(self.waiting.set()) }
+    }
+
+    /// The same signal for one thread; `None` if there is no such thread, false if the program ignores it.
+    pub fn raise_in(&mut self, thread: Pid, info: Info) -> Option<bool> {
+        let is_ignored = self.is_ignored(info.signal);
+        let own = self.threads.get_mut(&thread)?;
+        let is_kept = !is_ignored || own.blocked & info.signal.bit() != 0;
+        if is_kept {
+            own.waiting.add(info);
+        }
+        Some(is_kept)
+    }
+
+    /// Whether SIGKILL waits for the process.
     pub fn is_killed(&self) -> bool {
-        self.pending & Signal::KILL.bit() != 0
-    }
-
-    /// Takes the lowest signal that waits and is not blocked.
-    pub fn take(&mut self) -> Option<Info> {
-        self.take_of(!self.blocked)
-    }
-
-    /// Takes the lowest signal of a set that waits, but for SIGKILL and SIGSTOP, for which nobody can wait.
-    pub fn take_awaited(&mut self, set: u64) -> Option<Info> {
-        self.take_of(set & !UNSTOPPABLE)
-    }
-
-    fn take_of(&mut self, set: u64) -> Option<Info> {
-        let ready = self.pending & set;
-        if ready == 0 {
-            return None;
-        }
-        let number = ready.trailing_zeros();
-        self.pending &= !(1 << number);
-        Some(self.infos[number as usize])
-    }
-
-    /// Blocks these signals until one comes, or [`end_wait`](Self::end_wait).
-    pub fn begin_wait(&mut self, set: u64) {
-        self.before_wait = Some(self.blocked);
-        self.set_blocked(set);
-    }
-
-    /// Blocks again what was blocked before the wait, if no signal has come.
-    pub fn end_wait(&mut self) {
-        if let Some(before) = self.before_wait.take() {
-            self.set_blocked(before);
-        }
-    }
-
-    /// What is to be blocked again after a handler.
-    pub fn after_handler(&mut self) -> u64 {
-        self.before_wait.take().unwrap_or(self.blocked)
+        self.waiting.set() & Signal::KILL.bit() != 0
     }
 
     /// Whether ended children of the program are forgotten at once: it ignores SIGCHLD, or has said so (SA_NOCLDWAIT).
@@ -316,105 +336,133 @@ impl Signals {
     }
 }
 
-impl Default for Signals {
-    fn default() -> Self {
-        Self::new()
+/// The signals of a process as one of its threads has them.
+pub struct OfThread<G> {
+    all: G,
+    thread: Pid,
+}
+
+impl<G: Deref<Target = Signals>> Deref for OfThread<G> {
+    type Target = Signals;
+
+    fn deref(&self) -> &Signals {
+        &self.all
+    }
+}
+
+impl<G: DerefMut<Target = Signals>> DerefMut for OfThread<G> {
+    fn deref_mut(&mut self) -> &mut Signals {
+        &mut self.all
+    }
+}
+
+impl<G: DerefMut<Target = Signals>> OfThread<G> {
+    /// As `thread` has them, which is there.
+    pub const fn new(all: G, thread: Pid) -> Self {
+        Self { all, thread }
+    }
+
+    fn own(&mut self) -> &mut Own {
+        self.all.threads.entry(self.thread).or_default()
+    }
+
+    /// The stack for handlers.
+    pub fn stack(&mut self) -> AlternateStack {
+        self.own().stack
+    }
+
+    /// Sets the stack for handlers of a thread with this stack pointer.
+    ///
+    /// # Errors
+    /// `EPERM` if that is on the present one; `EINVAL` for unknown flags; `ENOMEM` for one that is too small.
+    pub fn set_stack(&mut self, stack: AlternateStack, sp: u64) -> Result<(), Errno> {
+        if self.own().stack.is_in_use(sp) {
+            return Err(Errno::EPERM);
+        }
+        self.own().stack = stack.checked()?;
+        Ok(())
+    }
+
+    /// A handler begins on the stack.
+    pub fn enter_stack(&mut self) {
+        if self.own().stack.flags & AlternateStack::AUTODISARM != 0 {
+            self.own().stack = AlternateStack::NONE;
+        }
+    }
+
+    /// The signals that are blocked.
+    pub fn blocked(&mut self) -> u64 {
+        self.own().blocked
+    }
+
+    /// Blocks these signals and no others.
+    pub fn set_blocked(&mut self, set: u64) {
+        self.own().blocked = set & !UNSTOPPABLE;
+    }
+
+    /// The signals that wait for it, or for any thread.
+    pub fn pending(&mut self) -> u64 {
+        self.own().waiting.set() | self.all.waiting.set()
+    }
+
+    /// Sends it a signal, as [`Signals::raise_in`].
+    pub fn raise(&mut self, info: Info) -> bool {
+        self.all.raise_in(self.thread, info).unwrap_or(false)
+    }
+
+    /// Whether it is to end.
+    pub fn must_end(&mut self) -> bool {
+        self.own().must_end
+    }
+
+    /// Whether there is something that it is to notice now, so that a wait of its must end: a signal, or its end.
+    pub fn interrupts(&mut self) -> bool {
+        let ready = self.pending() & !self.blocked();
+        let mut signals = (1..=Signal::LAST).filter_map(Signal::from_number);
+        self.must_end() || ready != 0 && signals.any(|signal| ready & signal.bit() != 0 && !self.is_ignored(signal))
+    }
+
+    /// Whether it ends, whatever else happens.
+    pub fn is_doomed(&mut self) -> bool {
+        self.must_end() || self.pending() & Signal::KILL.bit() != 0
+    }
+
+    /// Takes the lowest signal that waits and is not blocked, its own first.
+    pub fn take(&mut self) -> Option<Info> {
+        let set = !self.blocked();
+        self.take_of(set)
+    }
+
+    /// Takes the lowest signal of a set that waits, but for SIGKILL and SIGSTOP, for which nobody can wait.
+    pub fn take_awaited(&mut self, set: u64) -> Option<Info> {
+        self.take_of(set & !UNSTOPPABLE)
+    }
+
+    fn take_of(&mut self, set: u64) -> Option<Info> {
+        let own = self.own().waiting.take(set);
+        own.or_else(|| self.all.waiting.take(set))
+    }
+
+    /// Blocks these signals until one comes, or [`end_wait`](Self::end_wait).
+    pub fn begin_wait(&mut self, set: u64) {
+        self.own().before_wait = Some(self.own().blocked);
+        self.set_blocked(set);
+    }
+
+    /// Blocks again what was blocked before the wait, if no signal has come.
+    pub fn end_wait(&mut self) {
+        if let Some(before) = self.own().before_wait.take() {
+            self.set_blocked(before);
+        }
+    }
+
+    /// What is to be blocked again after a handler.
+    pub fn after_handler(&mut self) -> u64 {
+        let own = self.own();
+        own.before_wait.take().unwrap_or(own.blocked)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_blocked_signal_waits() {
-        let mut signals = Signals::new();
-        signals.set_blocked(Signal::ABRT.bit());
-        let sent = Info::sent_by(Signal::ABRT, 7);
-        assert!(signals.raise(sent) && !signals.interrupts());
-        signals.raise(Info::sent_by(Signal::ABRT, 8));
-        assert_eq!(signals.take(), None);
-        assert_eq!(signals.pending(), Signal::ABRT.bit());
-        signals.set_blocked(0);
-        assert!(signals.interrupts());
-        assert_eq!(signals.take(), Some(sent), "the first sender counts");
-        assert_eq!(signals.take(), None);
-    }
-
-    #[test]
-    fn ignored_signals_vanish() {
-        let mut signals = Signals::new();
-        assert!(!signals.raise(Info::of_child(101, ExitStatus::Exited(0))));
-        assert!(signals.set_action(Signal::ABRT, Action { handler: IGNORE, ..Action::default() }));
-        assert!(!signals.raise(Info::sent_by(Signal::ABRT, 7)) && !signals.interrupts());
-        assert_eq!(signals.take(), None);
-        signals.set_blocked(u64::MAX);
-        signals.raise(Info::from_kernel(Signal::SEGV));
-        assert!(signals.set_action(Signal::SEGV, Action { handler: IGNORE, ..Action::default() }));
-        assert_eq!(signals.pending(), 0);
-        assert!(signals.raise(Info::of_child(101, ExitStatus::Exited(0))), "it is blocked, so it may be waited for");
-        signals.set_blocked(0);
-        assert!(!signals.interrupts());
-    }
-
-    #[test]
-    fn nothing_holds_off_kill() {
-        let mut signals = Signals::new();
-        assert!(!signals.set_action(Signal::KILL, Action { handler: IGNORE, ..Action::default() }));
-        signals.set_blocked(u64::MAX);
-        assert_eq!(signals.blocked() & UNSTOPPABLE, 0);
-        let kill = Info::sent_by(Signal::KILL, 7);
-        assert!(signals.raise(kill) && signals.interrupts() && signals.is_killed());
-        assert_eq!(signals.take_awaited(u64::MAX), None);
-        assert_eq!(signals.take(), Some(kill));
-    }
-
-    #[test]
-    fn a_wait_blocks_others_and_a_handler_puts_them_back() {
-        let mut signals = Signals::new();
-        signals.set_blocked(Signal::CHLD.bit());
-        signals.begin_wait(Signal::ABRT.bit());
-        assert_eq!(signals.blocked(), Signal::ABRT.bit());
-        assert_eq!(signals.after_handler(), Signal::CHLD.bit());
-        signals.end_wait();
-        assert_eq!(signals.blocked(), Signal::ABRT.bit(), "the handler does it");
-        signals.begin_wait(0);
-        signals.end_wait();
-        assert_eq!(signals.blocked(), Signal::ABRT.bit());
-    }
-
-    #[test]
-    fn a_stack_in_use_stays() {
-        let mut signals = Signals::new();
-        let stack = AlternateStack { address: 0x1_0000, flags: 0, size: 0x2000 };
-        let (on_it, below) = (0x1_1000, 0x9000);
-        assert_eq!(signals.set_stack(AlternateStack { size: 5119, ..stack }, below), Err(Errno::ENOMEM));
-        assert_eq!(signals.set_stack(AlternateStack { flags: 4, ..stack }, below), Err(Errno::EINVAL));
-        assert_eq!(signals.stack().top(below), None);
-        assert_eq!(signals.set_stack(stack, below), Ok(()));
-        assert_eq!((signals.stack().top(below), signals.stack().top(on_it)), (Some(0x1_2000), None));
-        assert_eq!((signals.stack().told(below).flags, signals.stack().told(on_it).flags), (0, 1));
-        assert_eq!(signals.set_stack(AlternateStack::NONE, on_it), Err(Errno::EPERM));
-        signals.enter_stack();
-        assert_eq!(signals.stack(), stack);
-        assert_eq!(signals.set_stack(AlternateStack { flags: 1 << 31, ..stack }, below), Ok(()));
-        signals.enter_stack();
-        assert_eq!(signals.stack(), AlternateStack::NONE);
-    }
-
-    #[test]
-    fn a_new_program_has_no_handlers() {
-        let mut signals = Signals::new();
-        let handler = Action { handler: 0x1000, flags: 1, restorer: 2, mask: 3 };
-        assert!(signals.set_action(Signal::ABRT, handler));
-        assert!(signals.set_action(Signal::CHLD, Action { handler: IGNORE, ..handler }));
-        signals.set_blocked(Signal::BUS.bit());
-        signals.raise(Info::sent_by(Signal::BUS, 7));
-        let new = signals.of_new_program();
-        assert_eq!((new.action(Signal::ABRT), new.action(Signal::CHLD).handler), (Action::default(), IGNORE));
-        assert_eq!((new.blocked(), new.pending()), (Signal::BUS.bit(), Signal::BUS.bit()));
-        assert!(new.forgets_children());
-        let child = signals.of_child();
-        assert_eq!((child.action(Signal::ABRT), child.pending()), (handler, 0));
-    }
-}
+#[path = "signals_tests.rs"]
+mod tests;

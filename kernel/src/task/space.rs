@@ -4,23 +4,27 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use mm::fault::FaultError;
+use mm::file::Backing;
 use mm::map::{MapFlags, MapRequest};
 pub use mm::mlock::LockAll;
 pub use mm::remap::{MoveFlags, MoveRequest};
+use mm::sync::GiveWay;
 use mm::usage::Usage;
 use mm::vma::{Area, Prot};
 use mm::{Errno, OpenFile, Pinned, Space};
 use mmu::{PAGE_SIZE, USER_END, VirtAddr};
+use spin::once::Once;
 
+use super::futex_queue::Key;
 use super::memory_file::inode;
-use super::{out_of_memory, schedule};
+use super::{out_of_memory, schedule, userfault};
 use crate::arch::cpu::SpinLock;
 use crate::arch::uaccess;
 use crate::arch::user::{Access, UserFault};
 use crate::walk::{Tables, Walk};
 
-/// An address space; its memory goes when it is dropped.
-pub struct UserSpace(Arc<Space>);
+/// An address space; its memory goes when it is dropped. Whether it has the code that handlers of signals return to is told with it.
+pub struct UserSpace(Arc<Space>, Once<(), GiveWay>);
 
 /// A map to make.
 #[derive(Clone, Copy, Debug)]
@@ -63,10 +67,14 @@ fn current() -> &'static SpinLock<Option<Arc<Space>>> {
     &CURRENT[crate::memory().door.cpu() % mm::MAX_CPUS]
 }
 
-/// Resolves a fault of a kernel copy as one of the program itself.
+/// Resolves a fault of a kernel copy as one of the program itself. No lock is held here, so the task may sleep for the answer of whoever
+/// watches the memory.
 fn kernel_copy_fault(fault: UserFault) -> bool {
     let space = current().lock().clone();
-    space.is_some_and(|space| resolve(&space, fault.address, fault.access).is_ok())
+    space.is_some_and(|space| match resolve(&space, fault.address, fault.access) {
+        Err(FaultError::Watched(notice)) => userfault::ask_for_copy(notice),
+        result => result.is_ok(),
+    })
 }
 
 /// Makes this CPU run in `space`, if it does not yet.
@@ -94,7 +102,7 @@ impl UserSpace {
     /// # Errors
     /// When there is no memory for its tables.
     pub fn new() -> Result<Self, Errno> {
-        Ok(Self(crate::memory().create_space()?))
+        Ok(Self(crate::memory().create_space()?, Once::new()))
     }
 
     /// A space with the same areas and the same pages, shared until one of the two writes.
@@ -102,7 +110,13 @@ impl UserSpace {
     /// # Errors
     /// When there is no memory for it.
     pub fn fork(&self) -> Result<Self, Errno> {
-        Ok(Self(crate::memory().fork_space(&self.0)?))
+        let made = if self.1.is_completed() { Once::initialized(()) } else { Once::new() };
+        Ok(Self(crate::memory().fork_space(&self.0)?, made))
+    }
+
+    /// Has `make` put into the space what it has once, if it was not done yet, for whichever thread comes first. Whether it is there.
+    pub(super) fn make_once(&self, make: impl FnOnce(&Self) -> bool) -> bool {
+        self.1.try_call_once(|| if make(self) { Ok(()) } else { Err(()) }).is_ok()
     }
 
     /// The task that asks runs in it from now on.
@@ -265,6 +279,23 @@ impl UserSpace {
         let name = if file.name().is_empty() { "/dev/zero (deleted)" } else { file.name() };
         // As on Linux: a line break in it would begin another line.
         Some((inode(&file), name.replace('\n', "\\012")))
+    }
+
+    /// What the word at an address is as a futex: of this space alone if it is private, and of the file if it lies in a shared map.
+    ///
+    /// # Errors
+    /// `EFAULT` if nothing is mapped there that could be shared.
+    pub fn futex(&self, address: u64, is_private: bool) -> Result<Key, Errno> {
+        let private = Key::Private(Arc::as_ptr(&self.0).addr(), address);
+        if is_private {
+            return Ok(private);
+        }
+        let place = VirtAddr::new(address);
+        let area = self.area_from(address).filter(|area| area.contains(place)).ok_or(Errno::EFAULT)?;
+        Ok(match area.backing {
+            Backing::Shared(file) => Key::Shared(file.number(), area.index_of(place) * PAGE_SIZE + address % PAGE_SIZE),
+            _ => private,
+        })
     }
 
     /// Pages present, the most there were, those of them that are memory files', and those swapped out.

@@ -1,7 +1,8 @@
 //! Monitors: who watches memory by userfaultfd, and the programs that sleep until he has answered.
 //!
-//! A monitor watches the space of the process that made it, whoever has its descriptor. A process that touches what is watched sleeps
-//! until its page is woken, and tries again. The kernel's own copies do not sleep: they end with EFAULT.
+//! A monitor watches the space of the process that made it, whoever has its descriptor. A thread that touches what is watched sleeps
+//! until its page is woken, and tries again. So does one for which the kernel copies, unless the monitor is for programs' own accesses
+//! alone: then the copy ends with EFAULT.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
@@ -13,6 +14,7 @@ use mm::uffd::{self, Notice};
 use mm::vma::AreaFlags;
 
 use super::process::Process;
+use super::schedule;
 use super::space::UserSpace;
 use super::wait::WaitQueue;
 use crate::arch::cpu::SpinLock;
@@ -25,6 +27,8 @@ pub struct Monitor {
     id: uffd::Monitor,
     /// What it watches. It does not keep it alive.
     space: Weak<UserSpace>,
+    /// Whether it is asked about what the kernel touches for a program, too.
+    is_for_copies: bool,
     state: SpinLock<State>,
     /// Whoever reads waits here for something to be asked.
     pub readers: WaitQueue,
@@ -49,17 +53,18 @@ struct Question {
 }
 
 impl Monitor {
-    /// A new monitor of a process's memory.
+    /// A new monitor of a process's memory; `is_for_copies` if the kernel's copies are to wait for it, too.
     ///
     /// # Errors
     /// `ENFILE` if there are too many.
-    pub fn new(process: &Process) -> Result<Arc<Self>, Errno> {
+    pub fn new(process: &Process, is_for_copies: bool) -> Result<Arc<Self>, Errno> {
         let mut monitors = MONITORS.lock();
         let last = monitors.last_key_value().map_or(0, |(id, _)| id.get());
         let id = last.checked_add(1).and_then(NonZeroU32::new).ok_or(Errno::ENFILE)?;
         let monitor = Arc::new(Self {
             id: uffd::Monitor(id),
             space: Arc::downgrade(&process.space),
+            is_for_copies,
             state: SpinLock::new(State::default()),
             readers: WaitQueue::new("for a fault in memory that it watches"),
             sleepers: WaitQueue::new("for whoever watches its memory"),
@@ -149,15 +154,34 @@ impl Monitor {
     }
 }
 
+fn monitor_of(notice: &Notice) -> Option<Arc<Monitor>> {
+    MONITORS.lock().get(&notice.monitor.0).and_then(Weak::upgrade)
+}
+
 /// Sleeps until the monitor has answered, or a signal has come; the access is to be tried again in any case.
 pub(super) fn ask(process: &Process, notice: Notice) {
-    let monitor = MONITORS.lock().get(&notice.monitor.0).and_then(Weak::upgrade);
-    let Some(monitor) = monitor else { return };
+    let Some(monitor) = monitor_of(&notice) else { return };
     let number = monitor.ask(notice);
     let answered = || (!monitor.waits(number)).then_some(());
     if process.sleep(&[&monitor.sleepers], monitor.sleepers.what(), None, answered).is_err() {
         monitor.state.lock().questions.retain(|question| question.number != number);
     }
+}
+
+/// The same for a copy of the kernel's, in which no signal but a deadly one is noticed. False if it is not to be tried again.
+#[must_use]
+pub(super) fn ask_for_copy(notice: Notice) -> bool {
+    let Some(monitor) = monitor_of(&notice) else { return true };
+    if !monitor.is_for_copies {
+        return false;
+    }
+    let number = monitor.ask(notice);
+    let is_answered = monitor.sleepers.sleep(|| match monitor.waits(number) {
+        false => Some(true),
+        true => schedule::is_doomed().then_some(false),
+    });
+    monitor.state.lock().questions.retain(|question| question.number != number);
+    is_answered
 }
 
 /// The flags with which Linux tells a notice.

@@ -152,6 +152,22 @@ static CASES: &[Case] = &[
         137,
         &["deadlock", "procs: for a child to end", "procs, process 101: for bytes in a pipe"],
     ),
+    // Many threads of one program: each way, in large folios and small ones.
+    Case { swap: "512M", words: "unmap=page", ..good("threads and futexes, page by page", &["threads"]) },
+    Case { swap: "512M", words: "unmap=folio thp=64K=always", ..good("threads and futexes, by folios", &["threads"]) },
+    Case { swap: "512M", words: "unmap=gather thp=64K=always", ..good("threads and futexes, gathered", &["threads"]) },
+    Case {
+        machine: A72,
+        swap: "512M",
+        words: "unmap=gather thp=64K=always",
+        ..good("threads and futexes on cortex-a72", &["threads"])
+    },
+    bad(
+        "threads that wait for ever",
+        &["threads", "deadlock"],
+        137,
+        &["deadlock", "threads: for a futex", "threads, thread 101: for a futex"],
+    ),
     // The other CPUs come up, and are in nobody's way.
     Case {
         machine: Machine { smp: 4, ..Machine::cpu("max") },

@@ -35,6 +35,7 @@ pub struct Told<'a> {
     pub session: u32,
     /// Hundredths of a second that it had the CPU.
     pub ticks: u64,
+    pub threads: usize,
     pub sizes: Sizes,
 }
 
@@ -60,15 +61,17 @@ pub fn status(out: &mut String, told: &Told<'_>) {
     ] {
         put(out, format_args!("{name}:\t{:>8} kB\n", pages << 2));
     }
-    out.push_str("Threads:\t1\n");
+    put(out, format_args!("Threads:\t{}\n", told.threads));
 }
 
 /// `stat`: fields that mean nothing here are zero.
 pub fn stat(out: &mut String, told: &Told<'_>) {
-    let Told { name, state, pid, parent, group, session, ticks, sizes } = told;
+    let Told { name, state, pid, parent, group, session, ticks, threads, sizes } = told;
     put(
         out,
-        format_args!("{pid} ({name}) {state} {parent} {group} {session} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 0 "),
+        format_args!(
+            "{pid} ({name}) {state} {parent} {group} {session} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {threads} 0 0 "
+        ),
     );
     put(out, format_args!("{} {} {}", sizes.mapped << 12, sizes.resident, u64::MAX));
     (26..=52).for_each(|_| out.push_str(" 0"));
@@ -88,15 +91,31 @@ mod tests {
     fn told() -> Told<'static> {
         let sizes =
             Sizes { mapped: 100, resident: 25, swapped: 3, executable: 7, data: 60, stack: 5, ..Sizes::default() };
-        Told { name: "hello", state: 'R', pid: 101, parent: 100, group: 100, session: 100, ticks: 12, sizes }
+        Told {
+            name: "hello",
+            state: 'R',
+            pid: 101,
+            parent: 100,
+            group: 100,
+            session: 100,
+            ticks: 12,
+            threads: 3,
+            sizes,
+        }
     }
 
     #[test]
     fn lines_of_status() {
         let mut out = String::new();
         status(&mut out, &told());
-        for line in ["Name:\thello", "State:\tR (running)", "VmRSS:\t     100 kB", "VmSwap:\t      12 kB", "PPid:\t100"]
-        {
+        for line in [
+            "Name:\thello",
+            "State:\tR (running)",
+            "VmRSS:\t     100 kB",
+            "VmSwap:\t      12 kB",
+            "PPid:\t100",
+            "Threads:\t3",
+        ] {
             assert!(out.lines().any(|own| own == line), "{line}\n{out}");
         }
     }

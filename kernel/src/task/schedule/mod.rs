@@ -102,8 +102,14 @@ pub fn current() -> Arc<Task> {
 
 /// Nanoseconds that the task that asks has had the CPU.
 pub fn run_time() -> u64 {
+    run_time_of(&current())
+}
+
+/// Nanoseconds that a task has had the CPU.
+pub fn run_time_of(task: &Arc<Task>) -> u64 {
     let queue = scheduler().lock();
-    queue.current.ran.load(Ordering::Relaxed) + timer::now_ns().saturating_sub(queue.since)
+    let now = if Arc::ptr_eq(task, &queue.current) { timer::now_ns().saturating_sub(queue.since) } else { 0 };
+    task.ran.load(Ordering::Relaxed) + now
 }
 
 /// Nanoseconds that no task had the CPU.
@@ -154,6 +160,11 @@ pub fn block(what: &'static str, until: Option<u64>) {
     queue.put_to_sleep(what, until);
     drop(queue);
     leave();
+}
+
+/// Whether the task that asks is to end soon.
+pub fn is_doomed() -> bool {
+    current().is_doomed.load(Ordering::Relaxed)
 }
 
 /// Ends the wait of a task, if it waits.

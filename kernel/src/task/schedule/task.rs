@@ -85,11 +85,6 @@ impl Task {
         self.is_doomed.store(true, Ordering::Relaxed);
     }
 
-    /// The space that it runs in, if it has one.
-    pub fn space(&self) -> Option<Arc<Space>> {
-        self.space.lock().clone()
-    }
-
     /// What it waits for, if it does.
     pub(super) fn waits_for(&self) -> Option<(&'static str, Option<u64>)> {
         match *self.state.lock() {

@@ -1,7 +1,7 @@
-//! `uffd`: memory that a program watches by userfaultfd, with a child as the monitor, which has inherited the descriptor. Pages that are
-//! missing are copied or zeroed by the monitor; writes to protected pages are told, after page-out and swap-in as before. The same of
-//! memory files (`files`), or with the argument `huge` of huge pages. Prints a line for each check, and exits with 1 if one failed. It
-//! holds on a Linux kernel too.
+//! `uffd`: memory that a program watches by userfaultfd, with a child as the monitor, which has inherited the descriptor, and a thread.
+//! Pages that are missing are copied or zeroed by the monitor; writes to protected pages are told, after page-out and swap-in as before.
+//! The same of memory files (`files`), or with the argument `huge` of huge pages. Prints a line for each check, and exits with 1 if one
+//! failed. It holds on a Linux kernel too.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -22,7 +22,7 @@ mod program {
     use user::args::Args;
     use user::process::{self, End, signal};
     use user::sys::{self, Error, PAGE, advice, call, number};
-    use user::{eprintln, println};
+    use user::{eprintln, println, thread};
 
     const API: u64 = 0xC018_AA3F;
     pub const REGISTER: u64 = 0xC020_AA00;
@@ -48,6 +48,7 @@ mod program {
         const CHECKS: &[(&str, Check)] = &[
             ("missing pages are copied and zeroed", missing),
             ("protected pages are told, through page-out", protected),
+            ("a thread is the monitor, of the kernel's copies too", by_thread),
             ("missing pages of a file are copied and zeroed", files::missing),
             ("protected pages of a file are told, whatever became of them", files::protected),
             ("watched no longer when nobody has the descriptor", closed),
@@ -205,6 +206,62 @@ mod program {
         (0..PAGES).for_each(|page| store(base, page, page));
         [descriptor, told, tell].into_iter().try_for_each(|number| process::close(number).map(drop))?;
         Ok(ok)
+    }
+
+    /// A monitor that fills so many pages.
+    fn fill(descriptor: i32, base: u64, count: u64) -> Result<(), Error> {
+        let mut page = [0u64; PAGE as usize / 8];
+        for _ in 0..count {
+            let (_, address) = next(descriptor)?;
+            page.fill((address - base) / PAGE + 1);
+            request(descriptor, COPY, &mut [address, page.as_ptr().addr() as u64, PAGE, 0, 0])?;
+        }
+        Ok(())
+    }
+
+    fn by_thread() -> Result<bool, Error> {
+        let (descriptor, base) = (open()?, map()?);
+        watch(descriptor, base, MISSING)?;
+        let monitor = thread::spawn(move || fill(descriptor, base, 4))?;
+        let mut ok = load(base, 2) == 3;
+        // The kernel writes a byte into a missing page, and reads one that reaches into another; each waits for the monitor.
+        let [read, write] = process::pipe(0)?;
+        sys::write(write, &[0xFF])?;
+        // SAFETY: the kernel writes a byte of the map.
+        ok &= unsafe { call(number::READ, [read as u64, base + 4 * PAGE, 1, 0, 0, 0]) }? == 1;
+        ok &= load(base, 4) == 0xFF;
+        // SAFETY: the kernel reads sixteen bytes of the map.
+        ok &= unsafe { call(number::WRITE, [write as u64, base + 7 * PAGE - 8, 16, 0, 0, 0]) }? == 16;
+        let mut words = [0; 16];
+        ok &= process::read(read, &mut words)? == 16 && words[0] == 7 && words[8] == 8;
+        monitor.join()?;
+        [descriptor, read, write].into_iter().try_for_each(|number| process::close(number).map(drop))?;
+        // With UFFD_USER_MODE_ONLY it does not wait; nor does a process that is killed.
+        ok &= user_mode_only()?;
+        let killed = process::spawn(|| wait_for_nobody().map_or(1, |_| 2))?;
+        process::sleep(5_000_000)?;
+        process::kill(killed as i64, signal::KILL)?;
+        Ok(ok && process::wait_for(killed)? == End::Killed(signal::KILL))
+    }
+
+    fn user_mode_only() -> Result<bool, Error> {
+        // SAFETY: touches no memory.
+        let descriptor = unsafe { call(number::USERFAULTFD, [1, 0, 0, 0, 0, 0]) }? as i32;
+        request(descriptor, API, &mut [0xAA, 0, 0])?;
+        let base = map()?;
+        watch(descriptor, base, MISSING)?;
+        // SAFETY: the kernel reads the map, or does not.
+        let outcome = unsafe { call(number::WRITE, [1, base, 1, 0, 0, 0]) };
+        process::close(descriptor)?;
+        Ok(outcome == Err(Error(sys::error::EFAULT)))
+    }
+
+    /// A copy of the kernel's that nobody answers.
+    fn wait_for_nobody() -> Result<u64, Error> {
+        let (descriptor, base) = (open()?, map()?);
+        watch(descriptor, base, MISSING)?;
+        // SAFETY: the kernel reads the map.
+        unsafe { call(number::WRITE, [1, base, 1, 0, 0, 0]) }
     }
 
     /// The monitor ends while the parent waits for it, which has given its own descriptor up.
