@@ -50,7 +50,7 @@ pub fn spawn_with<R, F: FnOnce() -> R + Send + 'static>(thread_pointer: u64, wor
     // SAFETY: inside the new map, which is aligned to a page; the size is a multiple of the alignment.
     unsafe { place.write(Top { ends: AtomicU32::new(1), work }) };
     // SAFETY: the word lies in the map, which is removed when it is 0 or the thread was not made.
-    let ends = unsafe { &*(&raw const (*place).ends) };
+    let ends = unsafe { &(*place).ends };
     let made =
         clone(SHARED | MORE, top, thread_pointer, ends, run::<R, F> as extern "C" fn(*const Top<F>) as usize as u64);
     match made {

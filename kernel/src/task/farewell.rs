@@ -80,11 +80,13 @@ impl Process {
             (!is_own || is_marked).then_some(wakes)
         };
         loop {
-            match with_word(lock, mark)? {
-                Some(true) => return Ok(self.wake_one(lock)),
-                Some(false) => return Ok(()),
-                None => self.space.fault(lock, Access::Write).map_err(|_| Errno::EFAULT)?,
+            if let Some(wakes) = with_word(lock, mark)? {
+                if wakes {
+                    self.wake_one(lock);
+                }
+                return Ok(());
             }
+            self.space.fault(lock, Access::Write).map_err(|_| Errno::EFAULT)?;
         }
     }
 }

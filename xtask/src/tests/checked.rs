@@ -39,6 +39,7 @@ pub fn run(bench: &Bench, toolchain: &Toolchain, tally: &Tally) {
     tally.run("checked: the whole main job", || clean(&checked, MAIN_JOB));
     tally.run("checked: a program", || clean(&checked, &program()));
     tally.run("checked: processes", || clean(&checked, &processes()));
+    tally.run("checked: threads", || clean(&checked, &threads()));
     tally.run("checked: pinned pages", || clean(&checked, &pins()));
     tally.run(RANDOM, || fuzz::run(&checked, 1, FUZZ).map(drop));
 }
@@ -66,6 +67,13 @@ fn program() -> String {
 fn processes() -> String {
     let mut words = jobs::run_words("procs");
     words.push("swap=512M thp=64K=always unmap=gather asid_bits=4".to_owned());
+    words.join(" ")
+}
+
+/// Several threads of one program, while one of them changes its maps.
+fn threads() -> String {
+    let mut words = jobs::run_words("threads");
+    words.push("swap=512M thp=64K=always unmap=gather".to_owned());
     words.join(" ")
 }
 

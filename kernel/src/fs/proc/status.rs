@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(fields.len(), 52);
         // Fields 1 to 4, 14 (utime), 20 (threads), 23 (vsize), 24 (rss).
         assert_eq!(&fields[..4], ["101", "(hello)", "R", "100"]);
-        assert_eq!([fields[13], fields[19], fields[22], fields[23]], ["12", "1", "409600", "25"]);
+        assert_eq!([fields[13], fields[19], fields[22], fields[23]], ["12", "3", "409600", "25"]);
     }
 
     #[test]
