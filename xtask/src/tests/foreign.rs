@@ -31,6 +31,11 @@ const PAGEMAP: Source = Source {
     text: include_str!("../../programs/pagemap.c"),
     prints: "96 pages, 64 of them paged out: pagemap, smaps and mincore agree\n",
 };
+const PTHREADS: Source = Source {
+    name: "pthreads",
+    text: include_str!("../../programs/pthreads.c"),
+    prints: "4 threads, 2000 turns each, and memory paged out under them\n",
+};
 
 /// Which program is linked how, and for which CPU it is run.
 const WAYS: &[(&Source, &str, &str)] = &[
@@ -40,6 +45,8 @@ const WAYS: &[(&Source, &str, &str)] = &[
     (&PAGEOUT, "-static", "neoverse-n1"),
     (&PAGEMAP, "-static", "max"),
     (&PAGEMAP, "-static-pie", "cortex-a72"),
+    (&PTHREADS, "-static", "max"),
+    (&PTHREADS, "-static-pie", "cortex-a72"),
 ];
 
 /// Runs it in each way.
