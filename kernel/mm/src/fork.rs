@@ -9,6 +9,7 @@
 //! does not run before.
 
 use alloc::sync::Arc;
+use core::cell::Cell;
 
 use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Descriptor, Operation, Slot, VirtAddr};
@@ -110,6 +111,17 @@ struct Copy<'a> {
 struct Pair<'a> {
     parent: TableGuard<'a>,
     child: TableGuard<'a>,
+    /// Pages of anonymous memory that the child shares from now on. They are accounted for before the locks are given up.
+    anon: Cell<i64>,
+    /// Those of memory files.
+    of_files: Cell<i64>,
+}
+
+impl Drop for Pair<'_> {
+    fn drop(&mut self) {
+        self.child.space.add_anon(self.anon.get());
+        self.child.space.add_file(self.of_files.get());
+    }
 }
 
 /// Entries of the parent's table that map consecutive pages of a folio.
@@ -166,7 +178,7 @@ impl<'a> Copy<'a> {
     fn entries(&self, address: &mut VirtAddr, stop: VirtAddr, spare: &mut Option<FreshFolio<'a>>) -> Option<Need> {
         let parent = self.parent.lock_table(self.memory, *address)?;
         let child = self.child.lock_table(self.memory, *address)?;
-        let tables = Pair { parent, child };
+        let tables = Pair { parent, child, anon: Cell::new(0), of_files: Cell::new(0) };
         while *address < stop {
             let slot = tables.parent.slot(*address);
             let entry = tables.parent.get(slot);
@@ -237,7 +249,8 @@ impl<'a> Copy<'a> {
     fn map(&self, tables: &Pair<'_>, run: Run<'_>) {
         run.folio.get(run.count);
         run.folio.add_maps(run.page, run.count);
-        self.child.add_pages_of(run.folio, run.count as i64);
+        let pages = if run.folio.is_file() { &tables.of_files } else { &tables.anon };
+        pages.set(pages.get() + run.count as i64);
         let entry = run.entry.write_protect().make_old();
         let entry = mutant::or(Mutant::MarksKeptByChild, entry.clear_uffd(), entry);
         tables.child.set_run(tables.child_slot(run.slot), entry, run.count);
