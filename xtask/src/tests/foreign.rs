@@ -11,8 +11,10 @@ use crate::command;
 use crate::initrd::Program;
 use crate::jobs::{self, Bench};
 
-/// Debian's name for it (package gcc-aarch64-linux-gnu); the project itself does not need it.
+/// Debian's name for it; the project itself does not need it.
 const COMPILER: &str = "aarch64-linux-gnu-gcc";
+/// What brings it, and what it links with.
+const PACKAGES: &str = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross";
 
 /// A C program: its name, its source, and what it prints.
 struct Source {
@@ -52,7 +54,7 @@ const WAYS: &[(&Source, &str, &str)] = &[
 /// Runs it in each way.
 pub fn run(bench: &Bench, tally: &Tally) {
     if command::find(COMPILER).is_none() {
-        println!("skip  C programs: {COMPILER} is not installed");
+        println!("skip  C programs: {COMPILER} is not installed: apt-get install {PACKAGES}");
         return;
     }
     let tests = WAYS.iter().map(|&(source, link, cpu)| {

@@ -412,7 +412,7 @@ static CASES: &[Case] = &[
         ..Case::new("swap device larger than memory", Ours(&["hello"]))
     },
     Case {
-        machine: Machine { memory: "17M", ..Machine::cpu("max") },
+        machine: Machine { memory: "11M", ..Machine::cpu("max") },
         ..crash("a kernel that needs more memory than there is", "", &["too little memory"])
     },
     // The kernel's own failures are reported.
