@@ -117,12 +117,13 @@ impl Memory {
         Ok(())
     }
 
-    /// Brings back all that the device keeps of an area, as faults would.
+    /// Brings back what the device keeps of an area, as faults would. A page that could not be brought back just now is left for the next
+    /// pass, of which there is an end.
     fn take_area_back(&self, space: &Arc<Space>, area: &Area, device: u8) -> Result<(), Errno> {
         let mut address = area.start;
         while let Some(found) = self.next_swapped(space, (address, area.end), device) {
             self.bring_back(space, area, found)?;
-            address = found;
+            address = found.add_pages(1);
         }
         Ok(())
     }
