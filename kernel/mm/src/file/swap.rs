@@ -235,7 +235,7 @@ impl MemoryFile {
         Ok(true)
     }
 
-    /// Brings back all that a swap device has of the file (Linux's shmem_unuse).
+    /// Brings back what a swap device has of the file (Linux's shmem_unuse), once: what could not be brought back just now is left.
     ///
     /// # Errors
     /// `ENOMEM`; `EIO` if the device does not give a page back.
@@ -244,7 +244,7 @@ impl MemoryFile {
         let next = |index| self.contents().next_swapped(index, device);
         while let Some(found) = next(index) {
             self.bring_in(memory, found, orders)?;
-            index = found;
+            index = found + 1;
         }
         Ok(())
     }

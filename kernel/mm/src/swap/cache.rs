@@ -136,9 +136,9 @@ impl Swap {
         true
     }
 
-    /// Takes a folio out of the cache that nothing maps, or that is back in its file, and no entry names, unless somebody is at it. Whoever lets go of a mapping, an
-    /// entry or the lock of a cached folio, or ends its writeback, calls this afterwards: of two that meet, one finds the folio locked
-    /// and leaves it to the other, who looks again once it has unlocked. The caller has a reference.
+    /// Takes a folio out of the cache that nothing maps, or that is back in its file, and no entry names, unless somebody is at it.
+    /// Whoever lets go of a mapping, an entry or the lock of a cached folio, or ends its writeback, calls this afterwards: of two that
+    /// meet, one finds the folio locked and leaves it to the other, who looks again once it has unlocked. The caller has a reference.
     pub fn free_unneeded(&self, folio: Folio<'_>) {
         while self.is_unneeded(folio) {
             let Some(locked) = folio.try_lock() else { return };
