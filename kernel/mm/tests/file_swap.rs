@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{BASE, Bench, RW};
+use common::{BASE, Bench, RW, run};
 use mm::fault::{Access, FaultError};
 use mm::map::{MapFlags, MapRequest};
 use mm::space::advice::PAGEOUT;
@@ -32,22 +32,6 @@ fn swapped(bench: &Bench, pages: u64) -> OpenFile<'_> {
     bench.fill(0, pages);
     bench.advise(0, pages, PAGEOUT).unwrap();
     file
-}
-
-/// What a CPU does, and in which space.
-type Work<'a> = (&'a Arc<Space>, Box<dyn FnOnce() + Send + 'a>);
-
-/// Runs programs, one on each CPU.
-fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<Work<'a>>) {
-    let enter = |(space, work): Work<'a>| {
-        program(move || {
-            bench.memory.activate(space);
-            work();
-            bench.memory.deactivate();
-        })
-    };
-    bench.machine.run(seed, works.into_iter().map(enter).collect());
-    bench.memory.activate(&bench.space);
 }
 
 /// The word at the beginning of a page.

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{BASE, Bench, RW};
+use common::{BASE, Bench, RW, run};
 use mm::fault::{Access, FaultError};
 use mm::inject::{Point, Times};
 use mm::map::{MapFlags, MapRequest};
@@ -30,22 +30,6 @@ fn mapped(bench: &Bench, pages: u64, kind: MapFlags) -> OpenFile<'_> {
     let file = bench.memory.open_file(pages * 4096).unwrap();
     bench.memory.mmap_file(&bench.space, request(pages, kind), &file, 0).unwrap();
     file
-}
-
-/// What a CPU does, and in which space.
-type Work<'a> = (&'a Arc<Space>, Box<dyn FnOnce() + Send + 'a>);
-
-/// Runs programs, one on each CPU.
-fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<Work<'a>>) {
-    let enter = |(space, work): Work<'a>| {
-        program(move || {
-            bench.memory.activate(space);
-            work();
-            bench.memory.deactivate();
-        })
-    };
-    bench.machine.run(seed, works.into_iter().map(enter).collect());
-    bench.memory.activate(&bench.space);
 }
 
 fn audit(bench: &Bench, other: &Arc<Space>) {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use std::num::NonZeroU32;
 
-use common::{BASE, Bench, RW};
+use common::{BASE, Bench, RW, run_in_one};
 use mm::fault::FaultError;
 use mm::map::{MapFlags, MapRequest};
 use mm::space::advice::{DONTNEED, PAGEOUT};
@@ -39,19 +39,6 @@ fn watched(bench: &Bench, kind: MapFlags, modes: AreaFlags) -> OpenFile<'_> {
     file
 }
 
-/// Runs programs in the bench's space, one on each CPU.
-fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<Box<dyn FnOnce() + Send + 'a>>) {
-    let enter = |work: Box<dyn FnOnce() + Send + 'a>| {
-        program(move || {
-            bench.memory.activate(&bench.space);
-            work();
-            bench.memory.deactivate();
-        })
-    };
-    bench.machine.run(seed, works.into_iter().map(enter).collect());
-    bench.memory.activate(&bench.space);
-}
-
 /// One CPU writes every page and is its own monitor; the others page out and drop.
 fn writes_race(kind: MapFlags) {
     for seed in 0..90 {
@@ -75,7 +62,7 @@ fn writes_race(kind: MapFlags) {
             }
         };
         let advise = |advice| move || (0..4).for_each(|_| memory.madvise(space, BASE, BYTES, advice).unwrap());
-        run(&bench, seed, vec![program(write), program(advise(PAGEOUT)), program(advise(DONTNEED))]);
+        run_in_one(&bench, seed, vec![program(write), program(advise(PAGEOUT)), program(advise(DONTNEED))]);
         bench.audit();
         assert!(told.into_inner().unwrap().into_iter().eq(0..PAGES), "seed {seed}");
         // Private copies go with DONTNEED, and what the file has comes back.
@@ -120,7 +107,7 @@ fn each_missing_page_is_filled_once() {
             }
         };
         let page_out = || (0..3).for_each(|_| memory.madvise(space, BASE, BYTES, PAGEOUT).unwrap());
-        run(&bench, seed, vec![program(fill(1)), program(fill(2)), program(page_out)]);
+        run_in_one(&bench, seed, vec![program(fill(1)), program(fill(2)), program(page_out)]);
         bench.audit();
         assert_eq!(file.filled_pages(), PAGES as usize);
         for (page, value) in (0..).zip(filled.into_inner().unwrap()) {

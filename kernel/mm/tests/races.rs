@@ -3,25 +3,12 @@
 
 mod common;
 
-use common::{Bench, RW};
+use common::{Bench, RW, run_in_one};
 use mm::fault::Access;
 use mm::inject::Point;
 use mm::space::advice::{DONTNEED, PAGEOUT};
 use mmu::Features;
 use mmu::host::{Config, Event, Schedule, program};
-
-/// Runs programs in the bench's space, one on each CPU.
-fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<Box<dyn FnOnce() + Send + 'a>>) {
-    let enter = |work: Box<dyn FnOnce() + Send + 'a>| {
-        program(move || {
-            bench.memory.activate(&bench.space);
-            work();
-            bench.memory.deactivate();
-        })
-    };
-    bench.machine.run(seed, works.into_iter().map(enter).collect());
-    bench.memory.activate(&bench.space);
-}
 
 fn config(cpus: usize, seed: u64) -> Config {
     let simple = Features { asid_bits: 8, ..Features::default() };
@@ -41,7 +28,7 @@ fn two_first_touches_make_one_folio() {
                 bench.memory.fault(&bench.space, bench.at(page), Access::Write).unwrap();
             }
         };
-        run(&bench, seed, vec![program(touch(3)), program(touch(9))]);
+        run_in_one(&bench, seed, vec![program(touch(3)), program(touch(9))]);
         assert_eq!((bench.shape(0, 16), bench.count("faults_anonymous")), ([16, 0, 0, 0], 1), "seed {seed}");
         bench.audit();
         bench.unmap(0, 16);
@@ -62,7 +49,7 @@ fn two_faults_on_swapped_pages_read_them_once() {
                 bench.memory.fault(&bench.space, bench.at(page), access).unwrap();
             }
         };
-        run(&bench, seed, vec![program(touch(3, Access::Read)), program(touch(9, Access::Write))]);
+        run_in_one(&bench, seed, vec![program(touch(3, Access::Read)), program(touch(9, Access::Write))]);
         assert_eq!((bench.count("pages_swapped_in"), bench.shape(0, 16)), (16, [16, 0, 0, 0]), "seed {seed}");
         bench.verify(0, 16);
         bench.audit();
@@ -81,7 +68,7 @@ fn faults_race_with_dontneed(thp: &str) {
             move || bench.memory.fault(&bench.space, bench.at(page), Access::Read).unwrap()
         };
         let drop_some = || bench.advise(4, 8, DONTNEED).unwrap();
-        run(&bench, seed, vec![program(touch(5)), program(drop_some), program(touch(6))]);
+        run_in_one(&bench, seed, vec![program(touch(5)), program(drop_some), program(touch(6))]);
         bench.audit();
         bench.verify(0, 4);
         bench.verify(12, 4);

@@ -12,7 +12,7 @@ use mm::space::advice::PAGEOUT;
 use mm::swap::RamDevice;
 use mm::vma::Prot;
 use mm::{Errno, Memory, Space};
-use mmu::host::{self, Config, Machine};
+use mmu::host::{self, Config, Machine, program};
 use mmu::model::Verdict;
 use mmu::{Descriptor, Door, Features, Pfn, PhysAddr, VirtAddr};
 
@@ -245,4 +245,25 @@ impl Drop for Bench {
             assert_eq!(self.machine.verdict(), Verdict::Pass);
         }
     }
+}
+
+/// What a CPU does, and in which space.
+pub type Work<'a> = (&'a Arc<Space>, Box<dyn FnOnce() + Send + 'a>);
+
+/// Runs programs, one on each CPU.
+pub fn run<'a>(bench: &'a Bench, seed: u64, works: Vec<Work<'a>>) {
+    let enter = |(space, work): Work<'a>| {
+        program(move || {
+            bench.memory.activate(space);
+            work();
+            bench.memory.deactivate();
+        })
+    };
+    bench.machine.run(seed, works.into_iter().map(enter).collect());
+    bench.memory.activate(&bench.space);
+}
+
+/// Runs programs in the bench's space, one on each CPU.
+pub fn run_in_one<'a>(bench: &'a Bench, seed: u64, works: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+    run(bench, seed, works.into_iter().map(|work| (&bench.space, work)).collect());
 }
