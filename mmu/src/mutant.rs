@@ -377,6 +377,8 @@ mutants! {
         "A child takes its parent's reservations of huge pages for its own.";
     ReservationKept = "reservation-kept", "", "", "4.22 a map that can not be reserved",
         "munmap keeps what was reserved for huge pages that were never touched.";
+    LostPageEmpty = "lost-page-empty", "", "", "4.22 who reserved keeps the page",
+        "A child finds zeros where its parent took a huge page from it, once the pool has another.";
     HugeUnmapSaysDone = "huge-unmap-says-done", "", "", "1.13 R2",
         "A huge page that could not be unmapped is said to be.";
     BadFrameFreed = "bad-frame-freed", "", "", "1.3 a huge page of bad memory",

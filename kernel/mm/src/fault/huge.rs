@@ -21,6 +21,8 @@ impl<'a> Fault<'a> {
             drop(slot);
             let is_watched = self.area.flags.contains(AreaFlags::UFFD_MISSING);
             if is_watched { self.ask_monitor(false) } else { self.first_huge(size, entry) }
+        } else if entry.is_lost() {
+            Err(FaultError::NoHugePage)
         } else if !entry.is_present() {
             Err(FaultError::Poisoned(size.shift()))
         } else if !entry.is_valid() {

@@ -40,6 +40,9 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::watching(FIELD),
         1 => operation::locking(FIELD),
         1 => operation::mincore(FIELD),
+        2 => operation::huge(FIELD),
+        1 => operation::pool(),
+        1 => operation::poison(FIELD),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];
     (size, vec(operation, 1..=LONGEST))

@@ -4,6 +4,7 @@
 
 use mm::Errno;
 use mm::fault::{Access, FaultError};
+use mm::remap::MoveFlags;
 use mm::space::advice::{DONTNEED, POPULATE_WRITE};
 
 use crate::operation::{Answer, Operation, Pages};
@@ -79,8 +80,10 @@ impl<'b> Checked<'b> {
                 self.locking(operation)?
             }
             Operation::Mincore(pages) => self.mincore(pages).map(Ok)?,
+            Operation::Poison(page) => self.poison(page)?,
             _ => self.call(operation)?,
         };
+        self.note_lost(false)?;
         self.look(operation.pages())?;
         Ok(result)
     }
@@ -126,7 +129,11 @@ impl<'b> Checked<'b> {
                 if !shadow.sees_locked(page, seen.entry) {
                     return Err(format!("page {page} of space {space} was locked: {:?}", seen.entry));
                 }
-                if seen.entry == Entry::None && shadow.is_of_file(page) {
+                let is_ruined = shadow.page(page).is_some_and(|page| page.ruined.is_some());
+                if matches!(seen.entry, Entry::Bad | Entry::Lost) != is_ruined {
+                    return Err(format!("page {page} of space {space} is lost or not: {:?}", seen.entry));
+                }
+                if is_ruined || seen.entry == Entry::None && shadow.is_of_file(page) {
                     continue;
                 }
                 let right = shadow.words(page);
@@ -143,18 +150,24 @@ impl<'b> Checked<'b> {
     fn call(&mut self, operation: &Operation) -> Result<Returned, String> {
         let before = self.world.struck();
         let refused = self.refusal(operation);
+        let barrier = self.barrier(operation);
+        let bad: Vec<_> = operation.pages().iter().filter(|&page| self.world.is_bad(self.running, page)).collect();
         let there = if let Operation::Advise(pages, _) = *operation { self.there(pages) } else { Places::new() };
         let result = self.world.call(self.running, operation);
-        let excused = self.excuses(result, before);
+        let excused = self.excuses(result, before) || self.lacks_huge(operation, result);
         let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
         let right = match (refused, operation) {
             (Some(error), _) => Err(error),
             // What was at the new place is gone, and all else is as before.
             (None, &Operation::Move(pages, to, _)) if excused => {
-                shadow.apply(&Operation::Unmap(Pages(to, pages.1)), &there)
+                shadow.apply(&Operation::Unmap(Pages(to, shadow.rounded(pages).1)), &there)
             }
-            (None, _) => shadow.apply(operation, &there),
+            (None, _) => match barrier {
+                Some(stop) => shadow.apply_up_to(stop, operation, &there),
+                None => shadow.apply(operation, &there),
+            },
         };
+        self.note_kept_bad(&bad);
         if let Operation::Advise(pages, POPULATE_WRITE) | Operation::MapFile(pages, ..) = *operation {
             self.note_copies(pages);
         }
@@ -177,11 +190,13 @@ impl<'b> Checked<'b> {
 
     /// Why an operation must be refused before it does anything, where the areas say so.
     fn refusal(&self, operation: &Operation) -> Option<Errno> {
-        let &Operation::Move(pages, to, _) = operation else { return None };
-        if pages.overlaps(Pages(to, pages.1)) {
-            return Some(Errno::EINVAL);
+        match *operation {
+            Operation::Move(pages, to, flags) => self.move_refusal(pages, to, flags.contains(MoveFlags::DONTUNMAP)),
+            Operation::Map(..) | Operation::MapFile(..) | Operation::MapHuge(..) | Operation::Unmap(_) => {
+                self.map_refusal(operation)
+            }
+            _ => None,
         }
-        (!self.world.is_one_area(self.running, pages)).then_some(Errno::EFAULT)
     }
 
     /// Whether something failed that need not have: by a failure injected since there were `before`, or for want of memory.
@@ -235,7 +250,7 @@ impl<'b> Checked<'b> {
         Ok(())
     }
 
-    fn read(&mut self, pages: Pages) -> Result<(), String> {
+    pub fn read(&mut self, pages: Pages) -> Result<(), String> {
         for (page, word) in pages.iter().flat_map(|page| (0..WORDS).map(move |word| (page, word))) {
             let found = self.access(page, word, Access::Read, |world| world.machine.user_read_u64(at(page, word)))?;
             self.must_hold(page, word, found)?;
@@ -254,6 +269,7 @@ impl<'b> Checked<'b> {
         let right = self.shadow().access(page, access);
         for _ in 0..TRIES {
             let is_protected = self.is_marked(page)? && access == Access::Write;
+            self.note_lost(true)?;
             if let Ok(value) = act(&self.world) {
                 if is_protected {
                     return Err(format!("page {page} is written, and is protected"));
@@ -271,6 +287,7 @@ impl<'b> Checked<'b> {
                 Some(Ok(())) if right.is_ok() => {}
                 Some(Err(error)) if right == Err(error) => return Ok(None),
                 Some(Err(FaultError::OutOfMemory)) if self.world.size.is_little() => return Ok(None),
+                Some(Err(FaultError::NoHugePage)) if self.may_lack(Pages(page, 1)) => return Ok(None),
                 Some(result) => {
                     return Err(format!("fault at page {page}, {access:?}: {result:?} instead of {right:?}"));
                 }
@@ -297,9 +314,7 @@ impl<'b> Checked<'b> {
         let shadow = self.shadow_mut();
         match (found, shadow.access(page, Access::Read)) {
             (None, _) => Ok(()),
-            (Some(_), Err(error @ (FaultError::NotMapped | FaultError::Denied | FaultError::BeyondEnd))) => {
-                Err(format!("page {page} is read: {error}"))
-            }
+            (Some(_), Err(error)) => Err(format!("page {page} is read: {error}")),
             (Some(found), _) if shadow.sees(page, word, found) => Ok(()),
             (Some(found), _) => {
                 Err(format!("page {page} word {word}: {found:#x} instead of {:#x}", shadow.words(page)[word]))

@@ -53,6 +53,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
         3 => operation::watching(NEAR),
         1 => operation::locking(NEAR),
         1 => operation::mincore(NEAR),
+        2 => operation::huge(NEAR),
+        1 => operation::poison(NEAR),
         1 => Just(Swapoff),
     ];
     let operations = prop_oneof![

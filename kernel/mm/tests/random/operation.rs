@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use mm::HugeSize;
 use mm::fault::Access;
 use mm::inject::Point;
 use mm::mlock::LockAll;
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::source::FILE_PAGES;
-use crate::world::{PAGES, PINS, SPACES};
+use crate::world::{BLOCK, PAGES, PINS, POOLS, SPACES};
 
 /// Readable and writable.
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -74,6 +75,12 @@ pub enum Operation {
     Map(Pages, Prot, Kind),
     /// mmap of the file from this page of it on, shared or not.
     MapFile(Pages, usize, Prot, bool),
+    /// mmap of huge pages, which are reserved or not, in place of what is there.
+    MapHuge(Pages, HugeSize, Prot, bool),
+    /// A pool of huge pages gets so many, if memory has them.
+    Pool(HugeSize, usize),
+    /// MADV_HWPOISON: the memory of a page is treated as bad.
+    Poison(usize),
     /// ftruncate of the file, in pages.
     Resize(usize),
     /// munmap.
@@ -156,14 +163,17 @@ impl Operation {
             Write(pages, _)
             | Map(pages, ..)
             | MapFile(pages, ..)
+            | Operation::MapHuge(pages, ..)
             | Protect(pages, _)
             | Advise(pages, _)
             | Move(pages, ..) => pages,
             Read(pages) | Unmap(pages) | Reclaim(pages) | Pin(_, pages, _) => pages,
             Watch(pages, _) | Mark(pages, _) | Fill(pages, _) | Lock(pages, _) => pages,
             Unwatch(pages) | Unlock(pages) | Mincore(pages) => pages,
+            Operation::Poison(page) => Pages(page, 1),
             Fork(_)
             | Child
+            | Operation::Pool(..)
             | Resize(_)
             | Exit(_)
             | Enter(_)
@@ -261,6 +271,32 @@ pub fn file(of: Range<usize>) -> impl Strategy<Value = Operation> {
     });
     let size = prop_oneof![1 => 0..=FILE_PAGES, 1 => Just(FILE_PAGES)];
     prop_oneof![3 => map, 1 => size.prop_map(Resize)]
+}
+
+/// mmap of huge pages: mostly one or two of the smaller size, and now and then one of the larger; and what makes room for others where
+/// that one is.
+pub fn huge(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let runs = (of.start / CONT_PTES..of.end / CONT_PTES, 1..=2usize).prop_map(move |(block, count)| {
+        let first = block * CONT_PTES;
+        (HugeSize::Run, Pages(first, (count * CONT_PTES).min(of.end - first)))
+    });
+    let block = Just((HugeSize::Block, BLOCK));
+    let map = (prop_oneof![6 => runs, 1 => block], select(&PROTECTIONS[..]), any::<bool>())
+        .prop_map(|((size, pages), prot, reserves)| Operation::MapHuge(pages, size, prot, reserves));
+    let clear = prop_oneof![Just(Unmap(BLOCK)), Just(Map(BLOCK, RW, Kind::Ordinary))];
+    prop_oneof![7 => map, 1 => clear]
+}
+
+/// Pools of huge pages change.
+pub fn pool() -> impl Strategy<Value = Operation> {
+    let runs = (0..=POOLS[0]).prop_map(|count| Operation::Pool(HugeSize::Run, count));
+    let blocks = (0..=POOLS[1]).prop_map(|count| Operation::Pool(HugeSize::Block, count));
+    prop_oneof![3 => runs, 1 => blocks]
+}
+
+/// MADV_HWPOISON of a page.
+pub fn poison(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    of.prop_map(Operation::Poison)
 }
 
 /// What takes the contents of pages of a range away.

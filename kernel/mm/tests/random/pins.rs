@@ -47,7 +47,9 @@ impl Checked<'_> {
         }
         let there = self.there(pages);
         let asks = |page| self.shadow().asks(page, access, there.contains(&page));
-        let allowed = pages.iter().all(|page| self.shadow().access(page, access).is_ok() && !asks(page));
+        let is_huge = |page| self.shadow().page(page).is_some_and(|page| page.huge.is_some());
+        let is_allowed = |page| self.shadow().access(page, access).is_ok() && !asks(page) && !is_huge(page);
+        let allowed = pages.iter().all(is_allowed);
         let right = if allowed { Ok(()) } else { Err(Errno::EFAULT) };
         let before = self.world.struck();
         let result = self.world.pin(self.running, pages, access).map(|pinned| {

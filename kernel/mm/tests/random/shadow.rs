@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mm::Errno;
+use mm::{Errno, HugeSize};
 use mm::fault::{Access, FaultError};
 use mm::remap::MoveFlags;
 use mm::space::advice;
@@ -17,6 +17,14 @@ pub type Places = BTreeSet<usize>;
 
 /// A frame that is pinned, by a number of the test's own.
 pub type FrameId = u32;
+
+/// What huge pages an area has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Huge {
+    pub size: HugeSize,
+    /// Whether one is reserved for each place where none is.
+    pub reserves: bool,
+}
 
 /// A mapped page.
 #[derive(Clone, Copy)]
@@ -42,6 +50,10 @@ pub struct Page {
     pub locked: AreaFlags,
     /// Whether it is locked and was in memory since.
     pub kept: bool,
+    /// The huge page that it is a part of.
+    pub huge: Option<Huge>,
+    /// How every access ends, as what was there is lost.
+    pub ruined: Option<FaultError>,
     /// The frame that it has while a device has that one pinned.
     frame: Option<FrameId>,
 }
@@ -62,14 +74,22 @@ impl Page {
             marked: false,
             locked: if droppable { AreaFlags::empty() } else { locked },
             kept: false,
+            huge: None,
+            ruined: None,
             frame: None,
         })
+    }
+
+    /// A part of a huge page. It can not be locked.
+    fn of_huge(prot: Prot, huge: Huge) -> Option<Self> {
+        let fresh = Self::fresh(prot, Kind::Ordinary, Source::Own, AreaFlags::empty())?;
+        Some(Self { huge: Some(huge), ..fresh })
     }
 
     fn empty(self) -> Self {
         let source = self.source.uncopied();
         let (words, given_up) = ([0; WORDS], [false; WORDS]);
-        Self { source, words, given_up, marked: false, kept: false, frame: None, ..self }
+        Self { source, words, given_up, marked: false, kept: false, ruined: None, frame: None, ..self }
     }
 
     /// The same, watched by nobody.
@@ -80,6 +100,11 @@ impl Page {
     /// It holds this value everywhere from now on.
     pub fn refill(&mut self, value: u64) {
         (self.words, self.given_up, self.settled, self.frame) = ([value; WORDS], [false; WORDS], true, None);
+    }
+
+    /// What was there is lost: every access ends so.
+    pub fn ruin(&mut self, error: FaultError) {
+        *self = Self { ruined: Some(error), marked: false, kept: false, frame: None, ..*self };
     }
 
     /// Whether it may be discarded at any time, whatever it holds.
@@ -125,7 +150,9 @@ impl Page {
     /// What a child has of it.
     fn inherited(self) -> Option<Self> {
         let kept = if self.wiped || self.droppable { self.empty() } else { Self { frame: None, ..self } };
-        (!self.stays).then_some(Self { locked: AreaFlags::empty(), kept: false, ..kept.unwatched() })
+        // Nothing is reserved for a child.
+        let huge = self.huge.map(|huge| Huge { reserves: false, ..huge });
+        (!self.stays).then_some(Self { locked: AreaFlags::empty(), kept: false, huge, ..kept.unwatched() })
     }
 }
 
@@ -170,6 +197,9 @@ impl Shadow {
         let page = self.pages[page].ok_or(FaultError::NotMapped)?;
         if !allows(page.prot, access) {
             return Err(FaultError::Denied);
+        }
+        if let Some(error) = page.ruined {
+            return Err(error);
         }
         let is_there = page.source.page().is_none_or(|page| page < self.file.borrow().size);
         if is_there { Ok(()) } else { Err(FaultError::BeyondEnd) }
@@ -251,6 +281,10 @@ impl Shadow {
                 let fresh = |at| Page::fresh(prot, Kind::Ordinary, source(at), future);
                 pages.iter().zip(first..).for_each(|(page, at)| self.pages[page] = fresh(at));
             }
+            Operation::MapHuge(pages, size, prot, reserves) => {
+                let fresh = Page::of_huge(prot, Huge { size, reserves });
+                pages.iter().for_each(|page| self.pages[page] = fresh);
+            }
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
             Operation::Advise(pages, advice) => return self.advise(pages, advice, there),
@@ -258,6 +292,18 @@ impl Shadow {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The same where a border between areas that must not be stops the operation before this page.
+    pub fn apply_up_to(&mut self, stop: usize, operation: &Operation, there: &Places) -> Result<(), Errno> {
+        let pages = operation.pages();
+        let done = Pages(pages.0, stop - pages.0);
+        match *operation {
+            Operation::Protect(_, prot) => self.protect(done, prot)?,
+            Operation::Advise(_, advice) => drop(self.advise(done, advice, there)),
+            _ => {}
+        }
+        Err(Errno::EINVAL)
     }
 
     /// mprotect stops at the first hole.
@@ -269,6 +315,7 @@ impl Shadow {
     }
 
     fn relocate(&mut self, pages: Pages, to: usize, flags: MoveFlags) {
+        let pages = self.rounded(pages);
         for (page, to) in pages.iter().zip(to..) {
             self.pages[to] = self.pages[page].map(Page::unwatched);
             self.empty(page);
@@ -289,7 +336,7 @@ impl Shadow {
             _ => self.suited(pages, advice),
         };
         match advice {
-            advice::DONTNEED => right.iter().for_each(|page| self.empty(page)),
+            advice::DONTNEED => right.iter().for_each(|page| if self.is_whole(page, right) { self.empty(page) }),
             advice::FREE => right.iter().for_each(|page| self.give_up(page)),
             _ => self.some_of(right).try_for_each(|page| page.note(advice))?,
         }
@@ -304,7 +351,14 @@ impl Shadow {
     fn suited(&self, pages: Pages, advice: u32) -> Pages {
         let takes = matches!(advice, advice::DONTNEED | advice::FREE | advice::COLD | advice::PAGEOUT);
         let is_own = matches!(advice, advice::FREE | advice::WIPEONFORK);
-        let suits = |page: Page| !(takes && !page.locked.is_empty() || is_own && page.source != Source::Own);
+        let is_small = matches!(advice, advice::FREE | advice::COLD | advice::PAGEOUT | advice::WIPEONFORK);
+        if advice == advice::DONTNEED && self.is_inside_huge(pages.0) {
+            return Pages(pages.0, 0);
+        }
+        let suits = |page: Page| {
+            let unfit = takes && !page.locked.is_empty() || is_own && page.source != Source::Own;
+            !(unfit || is_small && page.huge.is_some())
+        };
         Pages(pages.0, pages.iter().take_while(|&page| self.pages[page].is_none_or(suits)).count())
     }
 
@@ -339,7 +393,8 @@ impl Shadow {
                 Ok(()) if self.asks(page, access, is_there(page)) => Err(Errno::EFAULT),
                 Ok(()) => Ok(()),
                 Err(FaultError::NotMapped) => Err(Errno::ENOMEM),
-                Err(FaultError::BeyondEnd) => Err(Errno::EFAULT),
+                Err(FaultError::BeyondEnd | FaultError::NoHugePage) => Err(Errno::EFAULT),
+                Err(FaultError::Poisoned(_)) => Err(Errno::EHWPOISON),
                 Err(_) => Err(Errno::EINVAL),
             }
         })

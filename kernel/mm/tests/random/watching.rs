@@ -77,7 +77,11 @@ impl Checked<'_> {
     /// Carries an operation of userfaultfd out.
     pub fn watching(&mut self, operation: &Operation) -> Result<Returned, String> {
         // The shadow knows nothing of markers; cases and `markers.rs` do.
-        if matches!(*operation, Operation::Watch(pages, _) if self.shadow().has_page_of_file(pages)) {
+        let is_huge = |pages: Pages| {
+            let mut ends = pages.iter();
+            ends.any(|page| self.shadow().page(page).is_some_and(|page| page.huge.is_some()))
+        };
+        if matches!(*operation, Operation::Watch(pages, _) if self.shadow().has_page_of_file(pages) || is_huge(pages)) {
             return Ok(Ok(()));
         }
         let there = self.there(operation.pages());
