@@ -197,7 +197,7 @@ fn part(entry: &Entry) -> Option<Part> {
     match *entry {
         Entry::Present { part, .. } => Some(part),
         Entry::Swapped { cached, .. } => cached,
-        Entry::None | Entry::Bad | Entry::Lost | Entry::ZeroPage { .. } => None,
+        Entry::None | Entry::Marker | Entry::Bad | Entry::Lost | Entry::ZeroPage { .. } => None,
     }
 }
 

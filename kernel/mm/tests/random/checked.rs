@@ -100,7 +100,13 @@ impl<'b> Checked<'b> {
 
     /// Those of the pages of the space that runs where anything is, in memory or swapped out.
     pub fn there(&self, pages: Pages) -> Places {
-        pages.iter().filter(|&page| !self.world.entry(self.running, page).is_none()).collect()
+        pages.iter().filter(|&page| self.is_there(page)).collect()
+    }
+
+    /// Whether a page of the space that runs has anything, or its file has the page that would be seen.
+    pub fn is_there(&self, page: usize) -> bool {
+        let of_file = self.shadow().page(page).and_then(|page| page.source.seen());
+        !self.world.entry(self.running, page).is_absent() || of_file.is_some_and(|page| self.world.file_has(page))
     }
 
     /// Reads everything, counts everything, and takes all apart: nothing may be left.
@@ -129,11 +135,11 @@ impl<'b> Checked<'b> {
                 if !shadow.sees_locked(page, seen.entry) {
                     return Err(format!("page {page} of space {space} was locked: {:?}", seen.entry));
                 }
-                let is_ruined = shadow.page(page).is_some_and(|page| page.ruined.is_some());
+                let is_ruined = shadow.is_ruined(page);
                 if matches!(seen.entry, Entry::Bad | Entry::Lost) != is_ruined {
                     return Err(format!("page {page} of space {space} is lost or not: {:?}", seen.entry));
                 }
-                if is_ruined || seen.entry == Entry::None && shadow.is_of_file(page) {
+                if is_ruined || seen.entry.is_absent() && shadow.is_of_file(page) {
                     continue;
                 }
                 let right = shadow.words(page);
@@ -151,7 +157,7 @@ impl<'b> Checked<'b> {
         let before = self.world.struck();
         let refused = self.refusal(operation);
         let barrier = self.barrier(operation);
-        let bad: Vec<_> = operation.pages().iter().filter(|&page| self.world.is_bad(self.running, page)).collect();
+        let bad: Vec<_> = operation.pages().iter().filter(|&page| self.shadow().is_ruined(page)).collect();
         let there = if let Operation::Advise(pages, _) = *operation { self.there(pages) } else { Places::new() };
         let result = self.world.call(self.running, operation);
         let excused = self.excuses(result, before) || self.lacks_huge(operation, result);
@@ -267,17 +273,23 @@ impl<'b> Checked<'b> {
         act: impl Fn(&World<'_>) -> Result<u64, mmu::host::Fault>,
     ) -> Result<Option<u64>, String> {
         let right = self.shadow().access(page, access);
+        let owns_huge = self.shadow().page(page).and_then(|page| page.huge).is_some_and(|huge| huge.reserves);
+        let is_watched = self.shadow().page(page).is_some_and(|page| !page.watch.is_empty());
         for _ in 0..TRIES {
             let is_protected = self.is_marked(page)? && access == Access::Write;
-            self.note_lost(true)?;
+            if owns_huge {
+                self.note_lost(true)?;
+            }
             if let Ok(value) = act(&self.world) {
                 if is_protected {
                     return Err(format!("page {page} is written, and is protected"));
                 }
                 return right.map(|()| Some(value)).map_err(failed(&format!("{access:?} of page {page} succeeds")));
             }
+            let asks = right.is_ok() && is_watched && self.shadow().asks(page, access, self.is_there(page));
             match self.world.fault(self.running, at(page, word), access) {
                 None => {}
+                Some(Ok(())) if asks => return Err(format!("nobody is asked about {access:?} of page {page}")),
                 Some(Err(FaultError::Watched(notice))) if right.is_ok() => {
                     let tries_again = self.answer(page, access, notice)?;
                     if !tries_again {

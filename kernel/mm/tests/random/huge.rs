@@ -33,6 +33,16 @@ impl Shadow {
         self.is_inside_huge(pages.0) || self.is_inside_huge(pages.0 + pages.1)
     }
 
+    /// These pages, and the others of the huge pages that they are parts of.
+    pub fn whole(&self, pages: Pages) -> Pages {
+        let of = |page: usize| {
+            let huge = (page < PAGES).then(|| self.page(page)?.huge).flatten();
+            huge.map_or(Pages(page, 1), |huge| parts(page, huge.size))
+        };
+        let (first, last) = (of(pages.0), of(pages.0 + pages.1 - 1));
+        Pages(first.0, last.0 + last.1 - first.0)
+    }
+
     /// The pages that mremap moves: whole huge ones.
     pub fn rounded(&self, pages: Pages) -> Pages {
         let size = self.page(pages.0).and_then(|page| page.huge).map_or(1, |huge| huge.size.pages());
@@ -76,9 +86,13 @@ impl Checked<'_> {
         let pages = operation.pages();
         let changes = |area: &Area| match *operation {
             Operation::Protect(..) => true,
+            Operation::Mark(..) => area.flags.contains(AreaFlags::UFFD_WP),
             Operation::Advise(_, advice) => note(area.flags, advice) != area.flags,
             _ => false,
         };
+        if !matches!(operation, Operation::Protect(..) | Operation::Mark(..) | Operation::Advise(..)) {
+            return None;
+        }
         let areas = self.world.areas_in(self.running, pages);
         areas.into_iter().find(|(part, area)| changes(area) && shadow.cuts_huge(*part)).map(|(part, _)| part.0)
     }
@@ -125,7 +139,7 @@ impl Checked<'_> {
             Operation::Advise(pages, advice::POPULATE_READ | advice::POPULATE_WRITE) => {
                 result == Err(Errno::EFAULT) && self.may_lack(pages)
             }
-            Operation::Lock(pages, false) => result == Err(Errno::ENOMEM) && self.may_lack(pages),
+            Operation::Fill(pages, _) | Operation::Lock(pages, false) => result == Err(Errno::ENOMEM) && self.may_lack(pages),
             _ => false,
         }
     }

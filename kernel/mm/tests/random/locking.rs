@@ -90,7 +90,7 @@ impl Checked<'_> {
         let found = self.world.resident(self.running, pages);
         for (page, found) in pages.iter().zip(found) {
             let entry = view.spaces[self.running].pages[page].entry;
-            if entry == Entry::None && self.shadow().has_page_of_file(Pages(page, 1)) {
+            if entry.is_absent() && self.shadow().has_page_of_file(Pages(page, 1)) {
                 continue;
             }
             let right = entry.is_present() || matches!(entry, Entry::Swapped { cached: Some(_), .. });

@@ -30,7 +30,7 @@ pub struct Huge {
 #[derive(Clone, Copy)]
 pub struct Page {
     prot: Prot,
-    source: Source,
+    pub source: Source,
     words: [u64; WORDS],
     /// Which of the words may as well be 0, as MADV_FREE gave them up and they were not written since.
     given_up: [bool; WORDS],
@@ -86,6 +86,11 @@ impl Page {
         Some(Self { huge: Some(huge), ..fresh })
     }
 
+    /// Emptied while its area stays.
+    fn emptied(self) -> Self {
+        Self { marked: self.marked && self.keeps_mark(), ..self.empty() }
+    }
+
     fn empty(self) -> Self {
         let source = self.source.uncopied();
         let (words, given_up) = ([0; WORDS], [false; WORDS]);
@@ -95,11 +100,6 @@ impl Page {
     /// The same, watched by nobody.
     fn unwatched(self) -> Self {
         Self { watch: AreaFlags::empty(), marked: false, ..self }
-    }
-
-    /// It holds this value everywhere from now on.
-    pub fn refill(&mut self, value: u64) {
-        (self.words, self.given_up, self.settled, self.frame) = ([value; WORDS], [false; WORDS], true, None);
     }
 
     /// What was there is lost: every access ends so.
@@ -187,22 +187,26 @@ impl Shadow {
         self.pages[page].as_mut()
     }
 
+    /// Whether what was at a page is lost.
+    pub fn is_ruined(&self, page: usize) -> bool {
+        self.pages[page].is_some_and(|page| page.ruined.is_some())
+    }
+
     /// Those of the pages where anything is mapped.
     pub fn some_of(&mut self, pages: Pages) -> impl Iterator<Item = &mut Page> {
         self.pages[pages.iter()].iter_mut().flatten()
     }
 
     /// How an access must end, faults resolved.
-    pub fn access(&self, page: usize, access: Access) -> Result<(), FaultError> {
-        let page = self.pages[page].ok_or(FaultError::NotMapped)?;
+    pub fn access(&self, number: usize, access: Access) -> Result<(), FaultError> {
+        let page = self.pages[number].ok_or(FaultError::NotMapped)?;
         if !allows(page.prot, access) {
             return Err(FaultError::Denied);
         }
         if let Some(error) = page.ruined {
             return Err(error);
         }
-        let is_there = page.source.page().is_none_or(|page| page < self.file.borrow().size);
-        if is_there { Ok(()) } else { Err(FaultError::BeyondEnd) }
+        if self.is_beyond_end(number) { Err(FaultError::BeyondEnd) } else { Ok(()) }
     }
 
     /// Whether a page that nothing was done to is found in the file.
@@ -237,6 +241,23 @@ impl Shadow {
         }
     }
 
+    /// A page that was missing holds this value everywhere from now on: in the file, where it is mapped shared.
+    pub fn refill(&mut self, page: usize, value: u64) {
+        self.copy(page);
+        if let Some(page) = &mut self.pages[page] {
+            if let Source::Shared(of_file) = page.source {
+                self.file.borrow_mut().words[of_file] = [value; WORDS];
+            }
+            (page.words, page.given_up, page.settled, page.frame) = ([value; WORDS], [false; WORDS], true, None);
+        }
+    }
+
+    /// Whether the file ends before a page.
+    pub fn is_beyond_end(&self, page: usize) -> bool {
+        let of_file = self.pages[page].and_then(|page| page.source.page());
+        of_file.is_some_and(|page| page >= self.file.borrow().size)
+    }
+
     /// A page of the file that is mapped for itself alone is copied there.
     pub fn copy(&mut self, page: usize) {
         let words = self.words(page);
@@ -250,7 +271,7 @@ impl Shadow {
     pub fn cut(&mut self, pages: usize) {
         let is_cut = |page: &&mut Page| page.source.page().is_some_and(|page| page >= pages);
         for page in self.pages.iter_mut().flatten().filter(is_cut) {
-            (page.source, page.kept) = (page.source.uncopied(), false);
+            (page.source, page.kept, page.ruined) = (page.source.uncopied(), false, None);
         }
     }
 
@@ -336,7 +357,7 @@ impl Shadow {
             _ => self.suited(pages, advice),
         };
         match advice {
-            advice::DONTNEED => right.iter().for_each(|page| if self.is_whole(page, right) { self.empty(page) }),
+            advice::DONTNEED => right.iter().for_each(|page| if self.is_whole(page, right) { self.drop_page(page) }),
             advice::FREE => right.iter().for_each(|page| self.give_up(page)),
             _ => self.some_of(right).try_for_each(|page| page.note(advice))?,
         }
@@ -362,6 +383,12 @@ impl Shadow {
         Pages(pages.0, pages.iter().take_while(|&page| self.pages[page].is_none_or(suits)).count())
     }
 
+    fn drop_page(&mut self, page: usize) {
+        if let Some(page) = &mut self.pages[page] {
+            *page = page.emptied();
+        }
+    }
+
     fn empty(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
             *page = page.empty();
@@ -375,6 +402,9 @@ impl Shadow {
 
     fn give_up(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
+            if page.ruined.is_some() {
+                return *page = page.empty();
+            }
             (page.given_up, page.settled) = ([true; WORDS], false);
         }
     }

@@ -32,6 +32,11 @@ impl Source {
         }
     }
 
+    /// The page of the file that is mapped there for everybody to see.
+    pub fn shared(self) -> Option<usize> {
+        if let Self::Shared(page) = self { Some(page) } else { None }
+    }
+
     /// The page of the file that is seen there.
     pub fn seen(self) -> Option<usize> {
         self.page().filter(|_| !matches!(self, Self::Copy(_)))

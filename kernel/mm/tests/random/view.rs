@@ -118,6 +118,8 @@ pub struct Part {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
     None,
+    /// Nothing is there, and it is protected.
+    Marker,
     /// The memory that was there is bad.
     Bad,
     /// It was a huge page that somebody else had reserved.
@@ -131,9 +133,15 @@ impl Entry {
     /// Whether a write to the page is the monitor's to allow.
     pub fn is_marked(self) -> bool {
         match self {
+            Self::Marker => true,
             Self::None | Self::Bad | Self::Lost => false,
             Self::ZeroPage { uffd, .. } | Self::Present { uffd, .. } | Self::Swapped { uffd, .. } => uffd,
         }
+    }
+
+    /// Whether nothing is there.
+    pub fn is_absent(self) -> bool {
+        matches!(self, Self::None | Self::Marker)
     }
 
     /// Whether the page is in memory.
@@ -249,6 +257,8 @@ impl Looker<'_> {
     fn page(&mut self, entry: Descriptor) -> PageView {
         if entry.is_none() {
             PageView { entry: Entry::None, words: [0; WORDS] }
+        } else if entry.is_marker() {
+            PageView { entry: Entry::Marker, words: [0; WORDS] }
         } else if entry.is_present() {
             self.present(entry)
         } else if bad_frame(entry).is_some() {
@@ -313,6 +323,12 @@ impl Looker<'_> {
             u64::from_le_bytes(bytes)
         })
     }
+}
+
+/// Whether a write to what an entry stands for is the monitor's to allow.
+pub fn is_marked(entry: Descriptor) -> bool {
+    let swapped = SwapEntry::from_descriptor(entry);
+    entry.is_marker() || entry.is_present() && entry.is_uffd() || swapped.is_some_and(|swapped| swapped.uffd)
 }
 
 /// The entries that stand for the pages of a block: what a walk found, and at which level.

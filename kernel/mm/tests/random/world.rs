@@ -174,11 +174,17 @@ impl<'b> World<'b> {
         self.memory.reopen_file(self.file.0).expect("the file is mapped")
     }
 
+    /// Whether the file has a page, in memory or in swap.
+    pub fn file_has(&self, page: usize) -> bool {
+        let offset = page as u64 * PAGE_SIZE;
+        self.open_file().seek(offset, true) == Ok(offset)
+    }
+
     /// Whether a page of a space is anonymous memory, there or swapped out.
     pub fn is_own(&self, space: usize, page: usize) -> bool {
         let entry = self.entry(space, page);
         let of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
-        !(entry.is_none() || of_file())
+        !(entry.is_absent() || of_file())
     }
 
     /// Whether what a page of a space had is bad memory.
@@ -323,6 +329,18 @@ impl<'b> World<'b> {
             bytes
         };
         let address = at(page, 0).page().as_u64();
+        let (value, is_protected) = match answer {
+            Answer::Leave => return Ok(()),
+            Answer::Zero => (0, false),
+            Answer::Copy(value) => (value, false),
+            Answer::Protected(value) => (value, true),
+        };
+        if answer != Answer::Zero && self.memory.uffd_unit(space, address) > PAGE_SIZE {
+            return self.memory.uffd_fill_huge(space, address, is_protected, |_, to| {
+                *to = bytes(value);
+                Ok(())
+            });
+        }
         match answer {
             Answer::Leave => Ok(()),
             Answer::Zero => self.memory.uffd_fill(space, address, Contents::Zero),
