@@ -32,6 +32,8 @@ pub struct Checked<'b> {
     pub pins: Pins<'b>,
     /// What the monitor of userfaultfd answers.
     pub monitor: Answer,
+    /// How often memory was treated as bad: a frame each time.
+    pub poisoned: usize,
 }
 
 impl<'b> Checked<'b> {
@@ -40,7 +42,7 @@ impl<'b> Checked<'b> {
         world.memory.activate(world.space(0));
         let file = FileShadow::new();
         let shadows = world.spaces.each_ref().map(|space| space.as_ref().map(|_| Shadow::new(&file)));
-        Self { world, shadows, file, running: 0, pins: Pins::default(), monitor: Answer::Copy(1) }
+        Self { world, shadows, file, running: 0, pins: Pins::default(), monitor: Answer::Copy(1), poisoned: 0 }
     }
 
     /// Carries an operation out. Returns what it returned.
@@ -119,7 +121,7 @@ impl<'b> Checked<'b> {
             }
         }
         self.audit()?;
-        self.world.end()
+        self.world.end(self.poisoned)
     }
 
     /// Counts everything again, and looks at the contents of every page from outside. Returns what was seen.

@@ -17,6 +17,7 @@ use crate::checked::Checked;
 use crate::operation::Operation::{Advise, Child, Fail, Latency, Map, Press, Protect, Swapoff, Tick, Write};
 use crate::operation::{self, Kind, Operation, Pages, RW, WAYS};
 use crate::runner::Plan;
+use crate::scenes;
 use crate::shadow::Page;
 use crate::view::{Counted, View};
 use crate::world::{Board, Size};
@@ -59,7 +60,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
     ];
     let operations = prop_oneof![
         30 => operations.prop_map(|operation| std::vec![operation]),
-        1 => operation::patchwork(NEAR),
+        2 => scenes::any_of(NEAR),
     ];
     // What memory is got back from the lists differs, and the lists from then on: in the end only.
     let pressure = (1..256usize).prop_map(Press);

@@ -15,6 +15,7 @@ mod pins;
 mod poison;
 mod quiet;
 mod runner;
+mod scenes;
 mod shadow;
 mod source;
 mod together;

@@ -10,12 +10,11 @@ use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::{AreaFlags, Prot};
 use mmu::CONT_PTES;
-use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::source::FILE_PAGES;
-use crate::world::{BLOCK, PAGES, PINS, POOLS, SPACES};
+use crate::world::{BLOCK, PAGES, PINS, POOL_LIMITS, SPACES};
 
 /// Readable and writable.
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -289,8 +288,8 @@ pub fn huge(of: Range<usize>) -> impl Strategy<Value = Operation> {
 
 /// Pools of huge pages change.
 pub fn pool() -> impl Strategy<Value = Operation> {
-    let runs = (0..=POOLS[0]).prop_map(|count| Operation::Pool(HugeSize::Run, count));
-    let blocks = (0..=POOLS[1]).prop_map(|count| Operation::Pool(HugeSize::Block, count));
+    let runs = (0..=POOL_LIMITS[0]).prop_map(|count| Operation::Pool(HugeSize::Run, count));
+    let blocks = (0..=POOL_LIMITS[1]).prop_map(|count| Operation::Pool(HugeSize::Block, count));
     prop_oneof![3 => runs, 1 => blocks]
 }
 
@@ -362,21 +361,6 @@ pub fn pressure() -> impl Strategy<Value = Operation> {
     prop_oneof![3 => (1..256usize).prop_map(Press), 1 => Just(Swapoff)]
 }
 
-/// A block of which some pages are exclusive and others not, all read-only, is taken out, and that fails in the middle.
-pub fn patchwork(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
-    let block = (of.start / CONT_PTES..of.end / CONT_PTES).prop_map(|block| Pages(block * CONT_PTES, CONT_PTES));
-    let written = vec((0..CONT_PTES, 1..=4usize), 1..=3);
-    let take_out = prop_oneof![1 => Just(None), 2 => fail_inside(CONT_PTES).prop_map(Some)];
-    (block, written, take_out).prop_map(|(block, written, failure)| {
-        let rewrite =
-            written.into_iter().map(|(first, count)| Write(Pages(block.0 + first, count.min(CONT_PTES - first)), 1));
-        // The child leaves all pages shared in name; a write makes one exclusive again.
-        let prepare = [Map(block, RW, Kind::Ordinary), Write(block, 1), Child].into_iter().chain(rewrite);
-        let reclaim = [Protect(block, Prot::READ)].into_iter().chain(failure).chain([Advise(block, advice::PAGEOUT)]);
-        prepare.chain(reclaim).collect()
-    })
-}
-
 /// A failure to come; often one inside a folio that is taken out.
 ///
 /// Not where areas change: such an operation may end half done, as Linux's, and the shadow does not know which half.
@@ -387,7 +371,7 @@ pub fn fail() -> impl Strategy<Value = Operation> {
 }
 
 /// A failure at one of the next `pages` pages that are taken out.
-fn fail_inside(pages: usize) -> impl Strategy<Value = Operation> {
+pub fn fail_inside(pages: usize) -> impl Strategy<Value = Operation> {
     (select(&[Point::SwapDup, Point::Share][..]), 0..pages).prop_map(|(point, after)| Fail(point, after))
 }
 

@@ -59,6 +59,7 @@ impl Checked<'_> {
         let (running, before) = (self.running, self.world.struck());
         let victim = Victim::find(&self.world, (running, page));
         let result = self.world.call(running, &Operation::Poison(page));
+        self.poisoned += usize::from(result.is_ok());
         let excused = self.excuses(result, before) || self.world.struck() > before && result == Err(Errno::EBUSY);
         if let Some(victim) = &victim {
             self.note_ruin(victim, result)?;

@@ -113,7 +113,7 @@ pub fn run(features: Features, case: &Case) -> Result<usize, String> {
         MEETING.for_each(|page| program.load(page));
     }
     world.audit()?;
-    world.end()?;
+    world.end(0)?;
     Ok(case.programs.iter().map(Vec::len).chain(case.disturbers.iter().map(Vec::len)).sum())
 }
 

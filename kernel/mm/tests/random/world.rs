@@ -34,8 +34,10 @@ pub const SPACES: usize = 4;
 pub const PINS: usize = 3;
 /// Where the field has room for a huge page of the larger size.
 pub const BLOCK: Pages = Pages(128, 512);
-/// Huge pages that are set aside, of each size, where memory is not little.
-pub const POOLS: [usize; HugeSize::COUNT] = [12, 2];
+/// Huge pages that are set aside at first, of each size: so few that some must do without.
+const POOLS: [usize; HugeSize::COUNT] = [4, 1];
+/// Huge pages that a pool may have, of each size.
+pub const POOL_LIMITS: [usize; HugeSize::COUNT] = [8, 2];
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
 /// Where the flags of mmap have log2 of the size of huge pages.
@@ -64,7 +66,7 @@ impl Size {
 
     /// Huge pages of each size that are set aside at first.
     fn pools(self) -> [usize; HugeSize::COUNT] {
-        if self.is_little() { [4, 0] } else { POOLS }
+        if self.is_little() { [POOLS[0], 0] } else { POOLS }
     }
 
     /// Whether there may be no memory left.
@@ -427,8 +429,8 @@ impl<'b> World<'b> {
         if self.memory.defects() == 0 { Ok(()) } else { Err(format!("{} defects noted", self.memory.defects())) }
     }
 
-    /// Takes all apart: nothing may be left.
-    pub fn end(mut self) -> Result<(), String> {
+    /// Takes all apart: nothing may be left, but for `poisoned` frames that are bad.
+    pub fn end(mut self, poisoned: usize) -> Result<(), String> {
         self.memory.deactivate();
         (0..SPACES).for_each(|space| self.exit(space));
         self.memory.destroy_space(&self.file.1);
@@ -438,6 +440,10 @@ impl<'b> World<'b> {
             if left > 0 {
                 return Err(format!("{left} huge pages of {size:?} are in use"));
             }
+        }
+        let bad = self.memory.frames.bad_count();
+        if bad != poisoned {
+            return Err(format!("{bad} frames are bad instead of {poisoned}"));
         }
         let left = stock(self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
