@@ -25,7 +25,7 @@ pub struct Checked<'b> {
     pub world: World<'b>,
     /// Those of the spaces that are there, by number.
     pub shadows: [Option<Shadow>; SPACES],
-    file: SharedFile,
+    pub file: SharedFile,
     /// The space that runs.
     pub running: usize,
     /// What a device has pinned.
@@ -105,6 +105,12 @@ impl<'b> Checked<'b> {
         pages.iter().filter(|&page| self.is_there(page)).collect()
     }
 
+    /// Those, and the pages that the file has got since: one that is brought in may bring its neighbours.
+    pub fn there_since(&self, pages: Pages, mut there: Places) -> Places {
+        there.extend(pages.iter().filter(|&page| self.shadow().is_of_file(page) && self.is_there(page)));
+        there
+    }
+
     /// Whether a page of the space that runs has anything, or its file has the page that would be seen.
     pub fn is_there(&self, page: usize) -> bool {
         let of_file = self.shadow().page(page).and_then(|page| page.source.seen());
@@ -160,8 +166,10 @@ impl<'b> Checked<'b> {
         let refused = self.refusal(operation);
         let barrier = self.barrier(operation);
         let bad: Vec<_> = operation.pages().iter().filter(|&page| self.shadow().is_ruined(page)).collect();
-        let there = if let Operation::Advise(pages, _) = *operation { self.there(pages) } else { Places::new() };
+        let asks_what_is_there = matches!(operation, Operation::Advise(..));
+        let there = if asks_what_is_there { self.there(operation.pages()) } else { Places::new() };
         let result = self.world.call(self.running, operation);
+        let there = if asks_what_is_there { self.there_since(operation.pages(), there) } else { there };
         let excused = self.excuses(result, before) || self.lacks_huge(operation, result);
         let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
         let right = match (refused, operation) {
@@ -191,7 +199,8 @@ impl<'b> Checked<'b> {
 
     fn resize(&mut self, pages: usize) -> Result<Returned, String> {
         let result = self.world.call(self.running, &Operation::Resize(pages));
-        self.file.borrow_mut().resize(pages);
+        let cut = self.file.borrow_mut().resize(pages);
+        self.pins.cut_off(cut);
         self.shadows.iter_mut().flatten().for_each(|shadow| shadow.cut(pages));
         if result.is_ok() { Ok(result) } else { Err(format!("returns {result:?}")) }
     }

@@ -45,6 +45,7 @@ impl Checked<'_> {
         let there = self.there(pages);
         let before = self.world.struck();
         let result = self.world.call(self.running, operation);
+        let there = self.there_since(pages, there);
         let excused = self.excuses(result, before) || self.lacks_huge(operation, result);
         let right = match *operation {
             Operation::Lock(_, on_fault) => {

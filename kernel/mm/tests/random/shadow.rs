@@ -271,13 +271,22 @@ impl Shadow {
     pub fn cut(&mut self, pages: usize) {
         let is_cut = |page: &&mut Page| page.source.page().is_some_and(|page| page >= pages);
         for page in self.pages.iter_mut().flatten().filter(is_cut) {
-            (page.source, page.kept, page.ruined) = (page.source.uncopied(), false, None);
+            *page = Self::uncopied(*page);
         }
+    }
+
+    /// A page of which a copy was cut off, if there was one.
+    fn uncopied(page: Page) -> Page {
+        Page { source: page.source.uncopied(), kept: false, ruined: None, frame: None, ..page }
     }
 
     /// The frame of a page, which is pinned from now on: `new`, unless it is known.
     pub fn pin(&mut self, page: usize, new: FrameId) -> FrameId {
-        self.pages[page].as_mut().map_or(new, |page| *page.frame.get_or_insert(new))
+        let Some(page) = &mut self.pages[page] else { return new };
+        match page.source.seen() {
+            Some(of_file) => *self.file.borrow_mut().frames[of_file].get_or_insert(new),
+            None => *page.frame.get_or_insert(new),
+        }
     }
 
     /// Which page has a pinned frame.
