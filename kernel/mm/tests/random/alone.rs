@@ -38,6 +38,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => operation::swap_device(),
         1 => operation::pins(FIELD),
         1 => operation::pressure(),
+        1 => operation::write_short(FIELD),
         2 => operation::watching(FIELD),
         1 => operation::locking(FIELD),
         1 => operation::mincore(FIELD),

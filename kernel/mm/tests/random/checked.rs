@@ -49,6 +49,12 @@ impl<'b> Checked<'b> {
     pub fn step(&mut self, operation: &Operation) -> Result<Returned, String> {
         let result = match *operation {
             Operation::Write(pages, value) => self.write(pages, value).map(Ok)?,
+            Operation::WriteShort(pages, value) => {
+                let taken = self.world.make_short();
+                let written = self.write(pages, value);
+                self.world.end_shortage(taken);
+                written.map(Ok)?
+            }
             Operation::Read(pages) => self.read(pages).map(Ok)?,
             Operation::Enter(space) if self.shadows[space].is_none() => Ok(()),
             Operation::Enter(space) => {

@@ -14,7 +14,9 @@ use proptest::prelude::*;
 
 use crate::agreement::{self, Place};
 use crate::checked::Checked;
-use crate::operation::Operation::{Advise, Child, Fail, Latency, Map, Press, Protect, Swapoff, Tick, Write};
+use crate::operation::Operation::{
+    Advise, Child, Fail, Latency, Map, Press, Protect, Swapoff, Tick, Write, WriteShort,
+};
 use crate::operation::{self, Kind, Operation, Pages, RW, WAYS};
 use crate::runner::Plan;
 use crate::scenes;
@@ -63,7 +65,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => scenes::any_of(NEAR),
     ];
     // What memory is got back from the lists differs, and the lists from then on: in the end only.
-    let pressure = (1..256usize).prop_map(Press);
+    let pressure = prop_oneof![(1..256usize).prop_map(Press), operation::write_short(NEAR)];
     (vec(operations, 1..=LONGEST), pressure)
         .prop_map(|(groups, press)| groups.into_iter().flatten().chain([press]).collect())
 }
@@ -111,8 +113,8 @@ impl<'b> Three<'b> {
 
     /// False if the three have become so different, as they may, that the rest of a sequence can not be compared.
     fn step(&mut self, operation: &Operation) -> Result<bool, String> {
-        if let Press(pages) = *operation {
-            return self.press(pages).map(|()| true);
+        if let Press(_) | WriteShort(..) = *operation {
+            return self.press(operation).map(|()| true);
         }
         let running = self.worlds[0].running;
         let out = self.swapped_out();
@@ -156,10 +158,11 @@ impl<'b> Three<'b> {
     /// Gets pages back, in each way those that it comes upon first: `gather` looks at more folios at a time, and which were used is known
     /// of different ones, as no two ways flush the same. So pages may be out in one and in memory in another, and folios be
     /// split; areas and contents are the same. What differs is emptied, and then everything has to be equal again.
-    fn press(&mut self, pages: usize) -> Result<(), String> {
+    fn press(&mut self, operation: &Operation) -> Result<(), String> {
         for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             world.world.memory.inject.clear();
-            world.step(&Press(pages)).map(drop).map_err(|error| format!("{way}: {error}"))?;
+            // Nothing is refused for want of memory, which need not be so in all ways: writes end at once.
+            world.step(&Latency(0)).and_then(|_| world.step(operation)).map(drop).map_err(|error| format!("{way}: {error}"))?;
             world.world.settle();
             // Nor are the same slots free, so that the next folios would go out and come back in other parts.
             world.step(&Swapoff).map(drop).map_err(|error| format!("{way}: {error}"))?;

@@ -16,6 +16,9 @@ use proptest::sample::select;
 use crate::source::FILE_PAGES;
 use crate::world::{BLOCK, PAGES, PINS, POOL_LIMITS, SPACES};
 
+/// Pages that can be written where memory is short, without any being got back.
+const FEW: usize = 64;
+
 /// Readable and writable.
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
 
@@ -108,6 +111,8 @@ pub enum Operation {
     Shrink(usize),
     /// So many pages are got back from the LRU lists, whosever they are.
     Press(usize),
+    /// The same as `Write`, while so little memory is left that who needs a page gets some back first.
+    WriteShort(Pages, u64),
     /// The swap device is taken out of use, if what it keeps can be had back, and into use again.
     Swapoff,
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
@@ -160,6 +165,7 @@ impl Operation {
     pub fn pages(&self) -> Pages {
         match *self {
             Write(pages, _)
+            | Operation::WriteShort(pages, _)
             | Map(pages, ..)
             | MapFile(pages, ..)
             | Operation::MapHuge(pages, ..)
@@ -354,6 +360,12 @@ pub fn around(setting: impl Strategy<Value = Operation>) -> impl Strategy<Value 
         2 => (1..64usize).prop_map(Shrink),
         3 => fail(),
     ]
+}
+
+/// A write to some pages, where memory is short.
+pub fn write_short(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let pages = pages(of).prop_map(|pages| Pages(pages.0, pages.1.min(FEW)));
+    (pages, any::<u64>()).prop_map(|(pages, value)| Operation::WriteShort(pages, value))
 }
 
 /// Memory is short, or swap goes.

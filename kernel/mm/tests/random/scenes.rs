@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use mm::HugeSize;
+use mm::inject::Point;
 use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::{AreaFlags, Prot};
@@ -12,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::operation::Operation::{
-    Advise, Child, Enter, Fork, Map, MapFile, MapHuge, Mark, Move, Pin, Poison, Protect, Read, Reclaim, Resize, Unmap,
+    Advise, Child, Enter, Fail, Fork, Map, MapFile, MapHuge, Mark, Move, Pin, Poison, Protect, Read, Reclaim, Resize, Unmap,
     Unpin, Unwatch, Watch, Write,
 };
 use crate::operation::{Kind, Operation, Pages, RW, fail_inside};
@@ -100,7 +101,12 @@ fn huge_family(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
             if writes { Write(page, value) } else { Read(page) }
         };
         let mut all = vec![MapHuge(pages, size, RW, reserves), Write(pages, 1), Fork(child), touch(touches[0])];
-        all.extend(end.map(|empties| if empties { Advise(pages, advice::DONTNEED) } else { Poison(pages.0) }));
+        all.extend(match end {
+            None => vec![],
+            Some(true) => vec![Advise(pages, advice::DONTNEED)],
+            // Of two that share it the first, the second or none can not be unmapped.
+            Some(false) => vec![Fail(Point::HugeUnmap, pages.0 / CONT_PTES % 3), Poison(pages.0)],
+        });
         all.extend([Enter(child), touch(touches[1]), Enter(0), touch(touches[2])]);
         all
     })

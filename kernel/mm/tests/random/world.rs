@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mm::fault::{Access, FaultError};
 use mm::file::FileId;
+use mm::frame::{FreshFolio, Shortage};
 use mm::inject::Point;
 use mm::lru::FolioList;
 use mm::map::{MapFlags, MapRequest};
@@ -220,7 +221,7 @@ impl<'b> World<'b> {
     pub fn call(&self, space: usize, operation: &Operation) -> Result<(), Errno> {
         let (memory, space) = (self.memory, self.space(space));
         match *operation {
-            Operation::Write(..) | Operation::Read(_) | Operation::Fork(_) | Operation::Exit(_) => Ok(()),
+            Operation::Write(..) | Operation::WriteShort(..) | Operation::Read(_) | Operation::Fork(_) | Operation::Exit(_) => Ok(()),
             Operation::Pin(..) | Operation::Unpin(_) | Operation::DeviceWrite(..) | Operation::DeviceRead(_) => Ok(()),
             Operation::Map(pages, prot, kind) => {
                 let private = if kind == Kind::Droppable { MapFlags::DROPPABLE } else { MapFlags::PRIVATE };
@@ -410,6 +411,19 @@ impl<'b> World<'b> {
     fn tick(&self) {
         self.device.tick();
         self.memory.run_completions();
+    }
+
+    /// Takes memory until who needs a page has to get some back first.
+    pub fn make_short(&self) -> Vec<FreshFolio<'b>> {
+        let is_short = || self.memory.shortage() == Shortage::Min;
+        std::iter::from_fn(|| if is_short() { None } else { self.memory.frames.alloc(0) }).collect()
+    }
+
+    /// Gives it back.
+    pub fn end_shortage(&self, taken: Vec<FreshFolio<'b>>) {
+        drop(taken);
+        // Has a look at how much is free.
+        self.memory.balance();
     }
 
     /// Huge pages that a pool has.
