@@ -65,9 +65,11 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => scenes::any_of(NEAR),
     ];
     // What memory is got back from the lists differs, and the lists from then on: in the end only.
-    let pressure = prop_oneof![(1..256usize).prop_map(Press), operation::write_short(NEAR)];
-    (vec(operations, 1..=LONGEST), pressure)
-        .prop_map(|(groups, press)| groups.into_iter().flatten().chain([press]).collect())
+    let press = (1..256usize).prop_map(|pages| std::vec![Press(pages)]);
+    // New memory, so that pages are needed.
+    let write = operation::write_short(NEAR).prop_map(|write| std::vec![Map(write.pages(), RW, Kind::Ordinary), write]);
+    (vec(operations, 1..=LONGEST), prop_oneof![press, write])
+        .prop_map(|(groups, end)| groups.into_iter().flatten().chain(end).collect())
 }
 
 /// A machine for each way.
@@ -79,16 +81,12 @@ fn boards(features: Features) -> [Board; 3] {
 pub fn run(features: Features, case: &Case) -> Result<usize, String> {
     let boards = boards(features);
     let mut three = Three::new(&boards)?;
-    let mut done = 0;
     for (step, operation) in case.iter().enumerate() {
-        let alike = three.step(operation).map_err(|error| format!("step {step}, {operation:?}: {error}"))?;
-        done += 1;
-        if !alike {
-            break;
-        }
+        let alike = three.step(operation).and_then(|alike| if alike { Ok(()) } else { three.level() });
+        alike.map_err(|error| format!("step {step}, {operation:?}: {error}"))?;
     }
     three.end()?;
-    Ok(done)
+    Ok(case.len())
 }
 
 /// The three machines.
@@ -111,10 +109,10 @@ impl<'b> Three<'b> {
         Ok(Self { worlds, view, counted: Default::default() })
     }
 
-    /// False if the three have become so different, as they may, that the rest of a sequence can not be compared.
+    /// False if the three have become so different, as they may, that they have to be levelled before they can be compared again.
     fn step(&mut self, operation: &Operation) -> Result<bool, String> {
         if let Press(_) | WriteShort(..) = *operation {
-            return self.press(operation).map(|()| true);
+            return self.press(operation).map(|()| false);
         }
         let running = self.worlds[0].running;
         let out = self.swapped_out();
@@ -162,7 +160,16 @@ impl<'b> Three<'b> {
         for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             world.world.memory.inject.clear();
             // Nothing is refused for want of memory, which need not be so in all ways: writes end at once.
-            world.step(&Latency(0)).and_then(|_| world.step(operation)).map(drop).map_err(|error| format!("{way}: {error}"))?;
+            let done = world.step(&Latency(0)).and_then(|_| world.step(operation));
+            done.map(drop).map_err(|error| format!("{way}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the three alike again: swapoff brings back what is on the device, and what differs then is emptied, until everything is equal.
+    fn level(&mut self) -> Result<(), String> {
+        for (world, way) in self.worlds.iter_mut().zip(WAYS) {
+            world.world.memory.inject.clear();
             world.world.settle();
             // Nor are the same slots free, so that the next folios would go out and come back in other parts.
             world.step(&Swapoff).map(drop).map_err(|error| format!("{way}: {error}"))?;
