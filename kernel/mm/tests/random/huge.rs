@@ -139,7 +139,9 @@ impl Checked<'_> {
             Operation::Advise(pages, advice::POPULATE_READ | advice::POPULATE_WRITE) => {
                 result == Err(Errno::EFAULT) && self.may_lack(pages)
             }
-            Operation::Fill(pages, _) | Operation::Lock(pages, false) => result == Err(Errno::ENOMEM) && self.may_lack(pages),
+            Operation::Fill(pages, _) | Operation::Lock(pages, false) => {
+                result == Err(Errno::ENOMEM) && self.may_lack(pages)
+            }
             _ => false,
         }
     }

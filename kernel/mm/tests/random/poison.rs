@@ -1,8 +1,8 @@
 //! MADV_HWPOISON in a shadow: whose pages are lost with a page of bad memory. These are all that map it, in whatever space; or all pages of
 //! its folio, if that can not be split because a device has it pinned. A touch of any of them must say so from then on.
 
-use mm::fault::{Access, FaultError};
 use mm::Errno;
+use mm::fault::{Access, FaultError};
 use mmu::Pfn;
 
 use crate::agreement::Place;
@@ -85,7 +85,8 @@ impl Checked<'_> {
 
     /// Notes who has lost a page, and that these are the ones that must.
     fn note_ruin(&mut self, victim: &Victim, result: Returned) -> Result<(), String> {
-        let lost: Vec<_> = victim.holders.iter().filter(|((space, page), _)| self.world.is_bad(*space, *page)).collect();
+        let lost: Vec<_> =
+            victim.holders.iter().filter(|((space, page), _)| self.world.is_bad(*space, *page)).collect();
         let must = victim.holders.iter().filter(|(_, frame)| victim.takes(*frame)).count();
         let alone = lost.iter().all(|(_, frame)| victim.takes(*frame));
         let right = match result {

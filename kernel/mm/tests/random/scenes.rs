@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::operation::Operation::{
-    Advise, Child, Enter, Fail, Fork, Map, MapFile, MapHuge, Mark, Move, Pin, Poison, Protect, Read, Reclaim, Resize, Unmap,
-    Unpin, Unwatch, Watch, Write,
+    Advise, Child, Enter, Fail, Fork, Map, MapFile, MapHuge, Mark, Move, Pin, Poison, Protect, Read, Reclaim, Resize,
+    Unmap, Unpin, Unwatch, Watch, Write,
 };
 use crate::operation::{Kind, Operation, Pages, RW, fail_inside};
 use crate::source::FILE_PAGES;

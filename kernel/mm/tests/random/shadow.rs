@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use mm::{Errno, HugeSize};
 use mm::fault::{Access, FaultError};
 use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::{AreaFlags, Prot};
+use mm::{Errno, HugeSize};
 
 use crate::operation::{Kind, Operation, Pages, RW};
 use crate::source::{SharedFile, Source};
@@ -366,7 +366,11 @@ impl Shadow {
             _ => self.suited(pages, advice),
         };
         match advice {
-            advice::DONTNEED => right.iter().for_each(|page| if self.is_whole(page, right) { self.drop_page(page) }),
+            advice::DONTNEED => right.iter().for_each(|page| {
+                if self.is_whole(page, right) {
+                    self.drop_page(page)
+                }
+            }),
             advice::FREE => right.iter().for_each(|page| self.give_up(page)),
             _ => self.some_of(right).try_for_each(|page| page.note(advice))?,
         }

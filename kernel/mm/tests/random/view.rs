@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use mm::{HugeCounts, HugeSize, Space};
 use mm::count::Counters;
 use mm::folio::Folio;
 use mm::inject::Point;
 use mm::lru::LruList;
 use mm::swap::{SwapEntry, bad_frame};
 use mm::vma::{AreaFlags, Prot};
+use mm::{HugeCounts, HugeSize, Space};
 use mmu::{Descriptor, ENTRIES, Pfn};
 
 use crate::world::{PAGES, WORDS, World, at, offset};
@@ -124,9 +124,26 @@ pub enum Entry {
     Bad,
     /// It was a huge page that somebody else had reserved.
     Lost,
-    ZeroPage { valid: bool, uffd: bool },
-    Present { valid: bool, writable: bool, uffd: bool, exclusive: bool, maps: usize, part: Part },
-    Swapped { exclusive: bool, uffd: bool, slot: usize, count: usize, zero: bool, cached: Option<Part> },
+    ZeroPage {
+        valid: bool,
+        uffd: bool,
+    },
+    Present {
+        valid: bool,
+        writable: bool,
+        uffd: bool,
+        exclusive: bool,
+        maps: usize,
+        part: Part,
+    },
+    Swapped {
+        exclusive: bool,
+        uffd: bool,
+        slot: usize,
+        count: usize,
+        zero: bool,
+        cached: Option<Part>,
+    },
 }
 
 impl Entry {

@@ -156,9 +156,10 @@ impl Checked<'_> {
             self.watching(&Operation::Mark(pages, false))?.map_err(failed("taking the protection away"))?;
             return Ok(true);
         }
-        let (may_protect, is_huge) = self.shadow().page(page).map_or((false, false), |page| {
-            (page.watch.contains(AreaFlags::UFFD_WP), page.huge.is_some())
-        });
+        let (may_protect, is_huge) = self
+            .shadow()
+            .page(page)
+            .map_or((false, false), |page| (page.watch.contains(AreaFlags::UFFD_WP), page.huge.is_some()));
         let answer = match self.monitor {
             Answer::Protected(value) if !may_protect || access == Access::Write => Answer::Copy(value),
             Answer::Zero if is_huge => Answer::Copy(0),

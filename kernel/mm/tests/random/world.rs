@@ -221,7 +221,11 @@ impl<'b> World<'b> {
     pub fn call(&self, space: usize, operation: &Operation) -> Result<(), Errno> {
         let (memory, space) = (self.memory, self.space(space));
         match *operation {
-            Operation::Write(..) | Operation::WriteShort(..) | Operation::Read(_) | Operation::Fork(_) | Operation::Exit(_) => Ok(()),
+            Operation::Write(..)
+            | Operation::WriteShort(..)
+            | Operation::Read(_)
+            | Operation::Fork(_)
+            | Operation::Exit(_) => Ok(()),
             Operation::Pin(..) | Operation::Unpin(_) | Operation::DeviceWrite(..) | Operation::DeviceRead(_) => Ok(()),
             Operation::Map(pages, prot, kind) => {
                 let private = if kind == Kind::Droppable { MapFlags::DROPPABLE } else { MapFlags::PRIVATE };
