@@ -26,22 +26,30 @@ impl<'a> Fault<'a> {
         let fresh = if copies { Some(self.alloc(1, drop).ok_or(FaultError::OutOfMemory)?) } else { None };
         drop(self.lock_table()?);
         let index = self.area.index_of(self.address);
-        let contents = file.contents();
-        if index >= contents.pages() {
-            return Err(FaultError::BeyondEnd);
-        }
-        let Some(part) = contents.find(index) else {
-            drop(contents);
-            let is_watched = self.area.flags.contains(AreaFlags::UFFD_MISSING);
-            return if is_watched { self.ask_monitor(false) } else { self.fill_hole(&file, index) };
-        };
-        let Some(frame) = part.frame_of(index) else {
-            drop(contents);
-            return self.bring_in(&file, index);
-        };
-        match (fresh, self.area.anon) {
-            (Some(fresh), Some(anon)) => self.copy_of_file(frame, fresh, anon, found),
-            _ => self.map_file(&contents, index, frame, found),
+        // Nothing is allocated between a page's coming into the file and the next look, nor is what was allocated given back: where memory
+        // is short, to get it again might take that page out again, for ever.
+        loop {
+            let contents = file.contents();
+            if index >= contents.pages() {
+                return Err(FaultError::BeyondEnd);
+            }
+            let Some(part) = contents.find(index) else {
+                drop(contents);
+                if self.area.flags.contains(AreaFlags::UFFD_MISSING) {
+                    return self.ask_monitor(false);
+                }
+                file.fill_hole(self.memory, index, self.file_orders(), 0)?;
+                continue;
+            };
+            let Some(frame) = part.frame_of(index) else {
+                drop(contents);
+                self.bring_in(&file, index)?;
+                continue;
+            };
+            return match (fresh, self.area.anon) {
+                (Some(fresh), Some(anon)) => self.copy_of_file(frame, fresh, anon, found),
+                _ => self.map_file(&contents, index, frame, found),
+            };
         }
     }
 
@@ -50,13 +58,8 @@ impl<'a> Fault<'a> {
         self.memory.policy().sizes().orders(self.area.advice())
     }
 
-    fn fill_hole(&self, file: &MemoryFile, index: u64) -> Handled {
-        file.fill_hole(self.memory, index, self.file_orders(), 0)?;
-        Ok(Outcome::Again)
-    }
-
-    /// The page is in swap: back into the file with it, where the fault finds it when it begins anew.
-    fn bring_in(&self, file: &MemoryFile, index: u64) -> Handled {
+    /// The page is in swap: back into the file with it, where the next look finds it.
+    fn bring_in(&self, file: &MemoryFile, index: u64) -> Result<(), FaultError> {
         let count = self.memory.count();
         match file.bring_in(self.memory, index, self.file_orders()) {
             Ok(Brought::Read) => count.faults_swap_major.add(1),
@@ -65,7 +68,7 @@ impl<'a> Fault<'a> {
             Err(Errno::EIO) => return Err(FaultError::SwapRead),
             Err(_) => return Err(FaultError::OutOfMemory),
         }
-        Ok(Outcome::Again)
+        Ok(())
     }
 
     /// Maps the whole folio where it fits, else the page: writable in a shared area, also by a read. In a watched area a page at a time,
