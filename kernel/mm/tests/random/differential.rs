@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use crate::agreement::{self, Place};
 use crate::checked::Checked;
 use crate::operation::Operation::{
-    Advise, Child, Fail, Latency, Map, Press, Protect, Swapoff, Tick, Write, WriteShort,
+    Advise, Child, Fail, Latency, Map, Press, Protect, Resize, Swapoff, Tick, Write, WriteShort,
 };
 use crate::operation::{self, Kind, Operation, Pages, RW, WAYS};
 use crate::runner::Plan;
@@ -171,6 +171,11 @@ impl<'b> Three<'b> {
         for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             world.world.memory.inject.clear();
             world.world.settle();
+            // What nothing maps of the file is not seen, and may have come back in folios of other sizes.
+            let size = world.file.borrow().size;
+            for operation in [Resize(0), Resize(size)] {
+                world.step(&operation).map(drop).map_err(|error| format!("{way}: {error}"))?;
+            }
             // Nor are the same slots free, so that the next folios would go out and come back in other parts.
             world.step(&Swapoff).map(drop).map_err(|error| format!("{way}: {error}"))?;
         }
