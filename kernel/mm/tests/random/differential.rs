@@ -106,7 +106,7 @@ impl<'b> Three<'b> {
         if let Press(pages) = *operation {
             return self.press(pages);
         }
-        let running = self.worlds[0].running;
+        let (running, before) = (self.worlds[0].running, self.swapped_out());
         let mut results = Vec::new();
         for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             results.push(world.step(operation).map_err(|error| format!("{way}: {error}"))?);
@@ -133,7 +133,7 @@ impl<'b> Three<'b> {
             exactly.map_err(differ(WAYS[2]))?;
         }
         let found_locked = agreement::found_locked(&self.view, page);
-        let (before, [page, ..]) = (self.swapped_out(), views);
+        let [page, ..] = views;
         self.view = page;
         // `gather` gives slots to anonymous folios before those of files, whatever their order.
         let after = self.swapped_out();
