@@ -1,7 +1,5 @@
 //! Reference 4.24 and T-P-4: areas that are locked in memory.
 
-use alloc::format;
-
 use mm::Errno;
 use mm::lru::LruList;
 use mm::map::MapFlags;
@@ -10,8 +8,8 @@ use mm::reclaim::reclaim_folios;
 use mmu::PAGE_SIZE;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, failed, must, same};
 use crate::field::{Field, Size, advice};
 use crate::unmapping::unmap_folio;
 
@@ -44,27 +42,24 @@ fn unevictable(bench: &Bench<'_>) -> usize {
 }
 
 fn unmap_leaves_entries(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 16)?;
         lock(&field, bench, 0, 16, false).map_err(failed("mlock"))?;
         let before = field.shape(0, 16);
         let unmapped = unmap_folio(bench, field.folio(0))?;
         must(!unmapped.whole, "the folio was unmapped")?;
-        within(way, unmapped.cost.must_be("W=16 x=0 s=0 T=0 I=0 D=0 U=0 k=0 f=0"))?;
+        unmapped.cost.must_be("W=16 x=0 s=0 T=0 I=0 D=0 U=0 k=0 f=0")?;
         field.must_look(0, 16, &before)?;
         must(field.folio(0).is_mlocked() && field.folio(0).is_unevictable(), "the folio is not marked")?;
         same("MADV_PAGEOUT", field.advise(0, 16, advice::PAGEOUT), Err(Errno::EINVAL))?;
         field.verify(0, 16)?;
         field.unmap(0, 16)?;
-        same("unevictable pages", unevictable(bench), 0)?;
-    }
-    Ok(())
+        same("unevictable pages", unevictable(bench), 0)
+    })
 }
 
 fn shared_with_a_child(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 16)?;
         lock(&field, bench, 0, 16, false).map_err(failed("mlock"))?;
         let child = field.fork()?;
@@ -76,9 +71,8 @@ fn shared_with_a_child(bench: &Bench<'_>) -> Outcome {
         child.verify(0, 16)?;
         child.exit();
         field.verify(0, 16)?;
-        field.unmap(0, 16)?;
-    }
-    Ok(())
+        field.unmap(0, 16)
+    })
 }
 
 /// What is unmapped of a large folio takes its mark along (as on Linux): reclaim finds out by its entries that it is locked.

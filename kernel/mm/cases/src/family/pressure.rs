@@ -15,7 +15,7 @@ use mm::{Errno, Memory};
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::counts::row;
 use crate::field::{Field, Size, advice, read_write};
@@ -93,16 +93,14 @@ fn cost_of(bench: &Bench<'_>, way: &str, spaces: usize) -> String {
 }
 
 fn shared_by(bench: &Bench<'_>, spaces: usize) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let family = family(bench, spaces)?;
         let mut list = isolate(bench.memory(), (0..FOLIOS).map(|folio| family[0].folio(folio * PAGES)))?;
         let (freed, cost) = bench.measure(|| reclaim_folios(bench.memory(), &mut list));
         same("pages freed", freed, TABLE)?;
-        within(way, cost.must_be(&cost_of(bench, way, spaces)))?;
-        within(way, must_be_out(bench, family))?;
-    }
-    Ok(())
+        cost.must_be(&cost_of(bench, way, spaces))?;
+        must_be_out(bench, family)
+    })
 }
 
 /// Every other folio first, from the last on: no two of them touch, and there is no room for so many runs.
@@ -126,12 +124,11 @@ fn unused<'b, 'm>(bench: &'b Bench<'m>, folios: usize) -> Result<Field<'b, 'm>, 
 }
 
 fn second_chance(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = unused(bench, 2)?;
         field.read(3, 1)?;
         same("pages freed", bench.memory().shrink(1).freed, PAGES)?;
-        within(way, field.must_look(0, 2 * PAGES, "C16 E16"))?;
+        field.must_look(0, 2 * PAGES, "C16 E16")?;
         let folio = field.folio(0);
         must(folio.is_referenced() && !folio.is_active(), "it was used once")?;
         same("young entries", field.how_many(0, PAGES, Descriptor::is_young), 0)?;
@@ -140,8 +137,8 @@ fn second_chance(bench: &Bench<'_>) -> Outcome {
         same("swapped out", field.how_many(0, 2 * PAGES, Descriptor::is_swap), 2 * PAGES)?;
         field.verify(0, 2 * PAGES)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn used_again(bench: &Bench<'_>) -> Outcome {
@@ -184,8 +181,7 @@ fn given_up_first(bench: &Bench<'_>) -> Outcome {
 }
 
 fn locked(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         bench.set_size(Size(64));
         let field = Field::of_kind(bench, bench.space()?, Field::BASE, PAGES, MapFlags::PRIVATE | MapFlags::LOCKED)?;
         field.fill(0, PAGES)?;
@@ -194,14 +190,14 @@ fn locked(bench: &Bench<'_>) -> Outcome {
         let (freed, cost) = bench.measure(|| reclaim_folios(bench.memory(), &mut list));
         same("pages freed", freed, 0)?;
         // Its mark says so: it is not looked for in any table, and takes no slots.
-        within(way, cost.must_be("W=0 T=0 x=0 s=0 U=0 put_back=0"))?;
+        cost.must_be("W=0 T=0 x=0 s=0 U=0 put_back=0")?;
         must(!field.folio(0).is_swap_cache(), "a locked folio has swap slots")?;
         must((0..PAGES).all(|page| field.entry(page) == entries[page]), "an entry has changed")?;
         must(field.folio(0).is_active(), "a locked folio is not active")?;
         field.verify(0, PAGES)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The swap device that cases have.
@@ -221,8 +217,7 @@ fn without_swap(bench: &Bench<'_>, look: impl FnOnce() -> Outcome) -> Outcome {
 }
 
 fn swapoff(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         for (point, page) in [(Point::SwapDup, 21), (Point::Share, 37), (Point::SwapAlloc, 0)] {
             let field = bench.filled(Size(64), 4 * PAGES)?;
             bench.memory().inject.fail(point, page);
@@ -237,14 +232,14 @@ fn swapoff(bench: &Bench<'_>) -> Outcome {
                 same("present", field.how_many(0, 4 * PAGES, Descriptor::is_present), 4 * PAGES)?;
                 field.verify(0, 4 * PAGES)
             });
-            within(&format!("{way}, {point:?}"), checked)?;
+            within(&format!("{point:?}"), checked)?;
             field.page_out(0, 4 * PAGES)?;
             same("swapped out", field.how_many(0, 4 * PAGES, Descriptor::is_swap), 4 * PAGES)?;
             field.verify(0, 4 * PAGES)?;
             field.exit();
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Slot 0 is never used: its entry would be an empty one, and is not to be taken for that.
