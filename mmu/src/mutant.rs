@@ -224,7 +224,7 @@ mutants! {
         "A child's area is not entered in the anon_vmas of its ancestors.";
     SharedPageInOwnAnonVma = "shared-page-in-own-anon-vma", "", "", "4.1 a shared page that comes back",
         "A shared page that is read back belongs to the anon_vma of whoever came first.";
-    LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
+    LockedAreaPagedOut = "locked-area-paged-out", "", "", "T-P-4",
         "Pages of a locked area are paged out.";
     DroppableLocked = "droppable-locked", "", "", "4.24 what may be dropped",
         "mlock keeps pages that were mapped to be dropped.";
