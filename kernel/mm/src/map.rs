@@ -12,7 +12,7 @@ use crate::hugetlb::{self, Fate};
 use crate::marker::Rest;
 use crate::memory::Memory;
 use crate::rmap;
-use crate::space::{Layout, Space};
+use crate::space::{Layout, Populate, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags, Areas, Change, Prot};
 use crate::zap;
@@ -164,7 +164,7 @@ impl Memory {
         let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
         if locked || populate {
             // Linux too maps whatever became of populating it.
-            let _ = self.populate(space, start, end, request.prot.contains(Prot::WRITE));
+            let _ = self.populate(space, (start, end), Populate::AsMapped);
         }
         Ok(start.as_u64())
     }
