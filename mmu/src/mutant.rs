@@ -81,7 +81,7 @@ mutants! {
     ShortRange = "short-range", "M38", "MS-27", "5 data after swap-in: folio",
         "NUM of a range operation is one too small.";
     FirstPageOnly = "first-page-only", "M17", "MS-14", "T-I-1",
-        "Of a run of pages only the first is invalidated.";
+        "Of a run of pages only the first is invalidated (T-T-9 with plain entries).";
     UnflushedConvert = "no-tlbi-in-convert", "", "MS-12", "T-U-3",
         "Break without invalidate: the Contiguous bit changes and no TLBI comes in between.";
     UnflushedUnmap = "no-tlbi-in-unmap", "", "MS-42", "T-I-1",

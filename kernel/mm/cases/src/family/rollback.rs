@@ -110,8 +110,17 @@ fn middle_of_three(bench: &Bench<'_>) -> Outcome {
         fail(bench, &field, Point::SwapDup, 4)?;
         // The defect of the posted series left the last eight without entries.
         field.must_look(0, 16, "E4 P12")?;
+        must_be_out(bench, &field, 4)?;
         field.verify(0, 16)
     })
+}
+
+/// So many pages of the folio that ends a field are swapped out, and everything counts the others as mapped.
+fn must_be_out(bench: &Bench<'_>, field: &Field<'_, '_>, out: usize) -> Outcome {
+    let (folio, left) = (field.folio(field.pages - 1), field.pages - out);
+    same("references and mappings", (folio.refs(), folio.mapcount()), (field.pages + left, left))?;
+    same("accounts", field.accounts(), (left as i64, out as i64))?;
+    same("swap counts", swap_counts(bench, field, folio.swap_entry(0)), out)
 }
 
 fn pinned_between(bench: &Bench<'_>) -> Outcome {
@@ -160,6 +169,7 @@ fn last_of_sixteen(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(64), |page| page % 2 == 1)?;
         fail(bench, &field, Point::SwapDup, 15)?;
         field.must_look(0, 16, "E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 P1")?;
+        must_be_out(bench, &field, 15)?;
         field.verify(0, 16)
     })
 }
@@ -207,6 +217,7 @@ fn second_block(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(128), |page| page >= 16)?;
         fail(bench, &field, Point::SwapDup, 20)?.must_be("U=0")?;
         field.must_look(0, 32, "E16 C16")?;
+        must_be_out(bench, &field, 16)?;
         field.verify(0, 32)
     })
 }
