@@ -313,6 +313,8 @@ mutants! {
         "The tables that map a folio are not locked while it is split.";
     PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::no_split_between_munmap_and_its_flush",
         "munmap gives up its references before its flush: a split frees the pages meanwhile.";
+    CompletedOnce = "completed-once", "", "MS-41", "splitting::an_advice_that_splits_meets_page_out_of_a_neighbour",
+        "A walk that gave its table up for a split completes nothing that was deferred since.";
     FullSwapKeepsWhole = "full-swap-keeps-whole", "", "", "T-P-7",
         "A large folio that finds no run of swap slots stays in memory instead of being split.";
 
