@@ -198,6 +198,10 @@ mutants! {
         "ftruncate takes what it cuts off out of shared areas alone.";
     CutSkipsSwapped = "cut-skips-swapped", "", "", "FILE a cut inside a page that is in swap",
         "ftruncate leaves what it cuts of a page that is in swap.";
+    CutLeavesBytes = "cut-leaves-bytes", "", "", "FILE a folio that reaches over the end",
+        "What ftruncate cuts off inside a page is there again when the file grows.";
+    MappedOverEnd = "mapped-over-end", "", "", "FILE an access beyond the end",
+        "A folio that reaches over the end of its file is mapped whole.";
     CutLeaksSlots = "cut-leaks-slots", "", "", "FILE what is cut off in swap gives its slots back",
         "The slots of pages that are cut off a file keep their counts.";
     SwappedPagesForgotten = "swapped-pages-forgotten", "", "", "FILE page-out in all ways",
@@ -210,6 +214,10 @@ mutants! {
         "A folio leaves its file without a look whether somebody has mapped it again.";
     SwapoffSkipsFiles = "swapoff-skips-files", "", "", "T-P-9 swapoff of memory files",
         "swapoff does not look for slots of memory files.";
+    SwapoffSkipsNoAccess = "swapoff-skips-no-access", "", "", "T-P-9 swapoff of shared pages",
+        "swapoff passes over areas without access.";
+    SwapoffStaysOff = "swapoff-stays-off", "", "", "T-P-9 swapoff that finds no memory",
+        "A device whose swapoff has failed is not in use again.";
     PunchTakesCopies = "punch-takes-copies", "", "", "FILE a hole is punched",
         "A hole that is made in a file takes the copies of private areas out too.";
     SealedIsWritten = "sealed-is-written", "", "", "FILE seals",
@@ -232,14 +240,34 @@ mutants! {
         "A folio that is marked as locked gets swap slots before its areas are asked.";
     LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 an unmap leaves",
         "Reclaim unmaps a folio from a locked area.";
+    UnlockedStays = "unlocked-stays", "", "", "4.24 mlock brings in",
+        "munlock leaves folios on the list of those that stay.";
+    TouchedNotMarked = "touched-not-marked", "", "", "4.24 mlock on fault",
+        "What is touched in an area that is locked on fault is not marked as locked.";
+    FutureNotLocked = "future-not-locked", "", "", "4.24 mlockall",
+        "mlockall locks nothing that is mapped later.";
+    ChildLocked = "child-locked", "", "", "T-P-4 a folio that a child shares",
+        "A child inherits that its parent's areas are locked.";
+    PopulatedAsReadable = "populated-as-readable", "", "", "POPULATE what the area does not allow",
+        "MADV_POPULATE_READ takes what the CPU could read for what the area allows to be read.";
     BatchOverflowForgotten = "batch-overflow-forgotten", "", "", "reclaim::a_batch_without_room",
         "What a batch of gather has no room to remember is not flushed.";
     UseIgnored = "use-ignored", "", "", "4.26 what is used",
         "Reclaim takes no notice of access flags.";
+    FirstUserAlone = "first-user-alone", "", "", "4.26 a shared page is used",
+        "Reclaim looks at the access flags of the first space alone that maps a folio.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
     MarkLostOnSwapIn = "mark-lost-on-swap-in", "", "", "T-S-26",
         "A page that userfaultfd protects is protected no longer when it comes back from swap.";
+    RestoreUnmarked = "restore-unmarked", "", "", "T-S-28 an unmap that fails",
+        "Entries that an unmap puts back in place of its markers are not protected.";
+    FilledOver = "filled-over", "", "MS-01", "4.18 a missing page is told",
+        "A monitor fills a page without a look whether it is still missing.";
+    FilledOpen = "filled-open", "", "", "4.18 a page is filled and protected",
+        "What a monitor fills and protects at once is not protected.";
+    MissingNotTold = "missing-not-told", "", "", "4.18 a missing page is told",
+        "The first touch of a page that userfaultfd watches is resolved without its monitor.";
     MarkIgnoredInBatch = "mark-ignored-in-batch", "", "MS-45", "T-S-27",
         "A batch mixes entries that userfaultfd protects with others.";
     SwappedNotMarked = "swapped-not-marked", "", "", "4.18 swap entries are protected",
@@ -379,6 +407,12 @@ mutants! {
         "A child takes its parent's reservations of huge pages for its own.";
     ReservationKept = "reservation-kept", "", "", "4.22 a map that can not be reserved",
         "munmap keeps what was reserved for huge pages that were never touched.";
+    HugeCopiedInPart = "huge-copied-in-part", "", "", "4.6 fork shares huge pages",
+        "Of a huge page that is written beside a child only the first 4 KiB are copied.";
+    HugeReusedWhileShared = "huge-reused-while-shared", "", "", "4.6 fork shares huge pages",
+        "A huge page is written in place though a child maps it too.";
+    NotReservedAgain = "not-reserved-again", "", "", "4.22 MADV_DONTNEED reserves",
+        "MADV_DONTNEED of a huge page keeps no page for the next touch.";
     HugeUnmapSaysDone = "huge-unmap-says-done", "", "", "1.13 R2",
         "A huge page that could not be unmapped is said to be.";
     BadFrameFreed = "bad-frame-freed", "", "", "1.3 a huge page of bad memory",

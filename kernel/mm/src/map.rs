@@ -143,7 +143,8 @@ impl Memory {
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
         let is_lockable = Area { flags, backing, ..Area::default() }.is_lockable();
-        let flags = flags | if is_lockable { layout.future } else { AreaFlags::empty() };
+        let is_locked = mutant::or(Mutant::FutureNotLocked, is_lockable, false);
+        let flags = flags | if is_locked { layout.future } else { AreaFlags::empty() };
         let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.

@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bitflags::bitflags;
+use mmu::mutant::{self, Mutant};
 use mmu::{Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::contpte::BatchRules;
@@ -57,7 +58,9 @@ impl Memory {
         let range = whole_pages(address, length)?;
         let _underway = self.begin(Operation::Advise);
         let result = self.set_flags(space, range, AreaFlags::empty(), BOTH);
-        self.unmark_range(space, range);
+        if !mutant::is(Mutant::UnlockedStays) {
+            self.unmark_range(space, range);
+        }
         result
     }
 

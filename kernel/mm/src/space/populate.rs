@@ -4,6 +4,7 @@
 use alloc::sync::Arc;
 
 use mmu::VirtAddr;
+use mmu::mutant::{self, Mutant};
 
 use crate::errno::Errno;
 use crate::fault::{Access, FaultError};
@@ -30,7 +31,10 @@ impl Populate {
     fn access(self, area: &Area) -> Option<Access> {
         let may = |prot| area.prot.contains(prot);
         match self {
-            Self::Readable => may(Prot::READ).then_some(Access::Read),
+            Self::Readable => {
+                let may = mutant::or(Mutant::PopulatedAsReadable, may(Prot::READ), !area.prot.is_empty());
+                may.then_some(Access::Read)
+            }
             Self::Writable => may(Prot::WRITE).then_some(Access::Write),
             Self::AsMapped if area.prot.is_empty() => None,
             Self::AsMapped if may(Prot::WRITE) && !area.backing.is_shared() => Some(Access::Write),

@@ -70,6 +70,9 @@ fn shared_with_a_child(bench: &Bench<'_>) -> Outcome {
         field.must_look(0, 16, &before)?;
         same("present in the parent", field.accounts(), (16, 0))?;
         child.verify(0, 16)?;
+        // The child has nothing locked: the advice suits its area, though its folio stays.
+        same("MADV_PAGEOUT by the child", child.advise(0, 16, advice::PAGEOUT), Ok(()))?;
+        same("MADV_PAGEOUT by the parent", field.advise(0, 16, advice::PAGEOUT), Err(Errno::EINVAL))?;
         child.exit();
         field.verify(0, 16)?;
         field.unmap(0, 16)?;
