@@ -134,8 +134,9 @@ fn reclaim_splits_what_was_unmapped_in_part_since_isolation() {
 }
 
 /// What others come to while an advice splits a folio: the folio's own table, in which another CPU's reclaim has just unmapped a
-/// neighbour and not flushed it yet; and that of a child, who has the folio's other half. A split looks only at entries of a folio that it has locked,
-/// which reclaim of others does not touch; whoever goes on after it completes what is owed by then (rule MS-41, reference 3.6).
+/// neighbour and not flushed it yet; and that of a child, who has the folio's other half. A split looks only at entries of a folio that
+/// it has locked, which reclaim of others does not touch; whoever goes on after it completes what is owed by then (rule MS-41,
+/// reference 3.6).
 fn beside_a_page_out(with_child: bool) {
     for (way, seed) in ["page", "folio"].into_iter().flat_map(|way| (1..=3 * SEEDS).map(move |seed| (way, seed))) {
         let bench = Bench::on(Config { cpus: 2, seed, ..Config::default() }, "64K=always");

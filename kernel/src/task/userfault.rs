@@ -169,7 +169,8 @@ pub(super) fn ask(process: &Process, notice: Notice) {
     }
 }
 
-/// The same for a copy of the kernel's, or for pages that a call brings in, in which no signal but a deadly one is noticed. False if it is not to be tried again.
+/// The same for a copy of the kernel's, or for pages that a call brings in, in which no signal but a deadly one is noticed. False if it
+/// is not to be tried again.
 #[must_use]
 pub(super) fn ask_for_copy(notice: Notice) -> bool {
     let Some(monitor) = monitor_of(&notice) else { return true };

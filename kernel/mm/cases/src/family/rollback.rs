@@ -191,7 +191,15 @@ fn read_only_stays(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(64), |_| false)?;
         fail(bench, &field, Point::Share, 0)?;
         field.must_look(0, 16, "C16")?;
-        same("writable", field.how_many(0, 16, Descriptor::is_writable), 0)
+        same("writable", field.how_many(0, 16, Descriptor::is_writable), 0)?;
+        // Beside a writable batch that comes back, too.
+        let field = fresh_block(bench)?;
+        field.share_pages(8, 8);
+        fail(bench, &field, Point::Share, 0)?;
+        field.must_look(0, 16, "P16")?;
+        same("writable", field.how_many(0, 8, Descriptor::is_writable), 8)?;
+        same("writable though shared", field.how_many(8, 8, Descriptor::is_writable), 0)?;
+        field.verify(0, 16)
     })
 }
 
