@@ -98,7 +98,8 @@ impl<'m> Zap<'_, '_, 'm> {
     }
 
     fn present(&mut self, slot: &HugeSlot<'_>, start: VirtAddr, folio: Folio<'m>) -> Step {
-        if self.fate == Fate::Emptied && self.area.reserves() {
+        let reserves = mutant::or(Mutant::NotReservedAgain, self.area.reserves(), false);
+        if self.fate == Fate::Emptied && reserves {
             // The page's own reservation, if it is free afterwards; else another one.
             if folio.refs() == 1 {
                 folio.set_reserved_for(true);
