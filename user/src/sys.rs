@@ -28,6 +28,7 @@ pub mod number {
     pub const GETCWD: u64 = 17;
     pub const EXIT: u64 = 93;
     pub const EXIT_GROUP: u64 = 94;
+    pub const SET_TID_ADDRESS: u64 = 96;
     pub const FUTEX: u64 = 98;
     pub const SET_ROBUST_LIST: u64 = 99;
     pub const NANOSLEEP: u64 = 101;
@@ -40,6 +41,7 @@ pub mod number {
     pub const SIGACTION: u64 = 134;
     pub const SIGPROCMASK: u64 = 135;
     pub const SIGTIMEDWAIT: u64 = 137;
+    pub const SIGRETURN: u64 = 139;
     pub const SETPGID: u64 = 154;
     pub const GETPGID: u64 = 155;
     pub const SETSID: u64 = 157;
