@@ -51,9 +51,9 @@ pub fn refused() -> Option<usize> {
 static CLAIMED: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
 
 impl Share {
-    /// All of them that are claimed here, with names for programs. What areas take, and what is known of files' pages, their budgets know.
-    pub const CLAIMED: [(Self, &str); 4] =
-        [(Self::Stacks, "stacks"), (Self::Pipes, "pipes"), (Self::Texts, "texts"), (Self::Listings, "listings")];
+    /// All of them that are claimed here, with names for programs. What the others take is counted elsewhere.
+    pub const CLAIMED: [(Self, &str); 3] =
+        [(Self::Pipes, "pipes"), (Self::Texts, "texts"), (Self::Listings, "listings")];
 
     /// Bytes of it that are claimed.
     pub fn claimed(self) -> usize {

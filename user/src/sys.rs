@@ -49,6 +49,7 @@ pub mod number {
     pub const GETPID: u64 = 172;
     pub const GETPPID: u64 = 173;
     pub const GETTID: u64 = 178;
+    pub const SYSINFO: u64 = 179;
     pub const BRK: u64 = 214;
     pub const MUNMAP: u64 = 215;
     pub const MREMAP: u64 = 216;

@@ -47,3 +47,12 @@ pub fn numbers<const N: usize>(path: &CStr, names: [&str; N]) -> [u64; N] {
         line.split_whitespace().next().and_then(numbers::size).unwrap_or(0)
     })
 }
+
+/// How many processes and threads there are, as sysinfo counts them.
+pub fn threads() -> u64 {
+    const COUNT: usize = 10;
+    let mut words = [0u64; 14];
+    // SAFETY: the structure has as many words.
+    let _ = unsafe { call(number::SYSINFO, [words.as_mut_ptr().addr() as u64, 0, 0, 0, 0, 0]) };
+    words[COUNT] & 0xFFFF
+}

@@ -90,12 +90,12 @@ pub fn use_swap(in_use: bool) {
 pub type Stock = [u64; 8];
 /// What they are of.
 pub const NAMES: [&str; size_of::<Stock>() / 8] =
-    ["kB of memory", "kB of swap", "bytes of stacks", "of pipes", "of texts", "of listings", "of areas", "of files"];
+    ["kB of memory", "kB of swap", "bytes of pipes", "of texts", "of listings", "of areas", "of files", "threads"];
 
 /// How much there is of it. Bad memory counts as if it was there.
 pub fn stock() -> Stock {
     let [free, bad, swap] = told::numbers(c"/proc/meminfo", ["MemFree:", "HardwareCorrupted:", "SwapFree:"]);
-    let names = ["stacks", "pipes", "texts", "listings", "areas", "memory_files"];
-    let [stacks, pipes, texts, listings, areas, files] = told::numbers(c"/sys/kernel/unfold/heap", names);
-    [free + bad, swap, stacks, pipes, texts, listings, areas, files]
+    let names = ["pipes", "texts", "listings", "areas", "memory_files"];
+    let [pipes, texts, listings, areas, files] = told::numbers(c"/sys/kernel/unfold/heap", names);
+    [free + bad, swap, pipes, texts, listings, areas, files, told::threads()]
 }

@@ -171,7 +171,7 @@ pub fn about(child: &mut Child) {
         0..=2 => drop(call(number::SET_TID_ADDRESS, [address & !3, 0, 0, 0, 0, 0])),
         3 | 4 => drop(call(number::SET_ROBUST_LIST, [address, 24, 0, 0, 0, 0])),
         5 => drop(call(number::GETTID, [0; 6])),
-        6 => thread::exit(0),
+        6 if child.random.once_in(3) => thread::exit(0),
         7 if child.random.once_in(4) => sys::exit(0),
         8 => execute(child),
         9 if child.random.once_in(8) => drop(call(number::SIGRETURN, [0; 6])),
