@@ -27,15 +27,15 @@ pub const SWITCHES: &[(&CStr, &[&str])] = &[
     (c"/sys/kernel/unfold/policy/asid_bits", &["4", "5", "8", "16"]),
     (c"/sys/kernel/unfold/policy/thp", &["16K=always", "64K=always;128K=madvise", "2M=always", "64K=never"]),
     (c"/sys/kernel/unfold/policy/transparent_hugepage", &["always", "madvise", "never"]),
+    (c"/sys/kernel/mm/hugepages/hugepages-64kB/nr_hugepages", POOL),
+    (c"/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", POOL),
     (c"/sys/kernel/mm/transparent_hugepage/hugepages-32kB/enabled", ENABLED),
     (c"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", ENABLED),
     (c"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled", ENABLED),
-    (c"/sys/kernel/mm/hugepages/hugepages-64kB/nr_hugepages", POOL),
-    (c"/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", POOL),
 ];
 
-/// Those of them that say all that the others do, in words that they take.
-const KEPT: usize = 13;
+/// The first of them, which say all that the others do, in words that they take.
+const KEPT: usize = 15;
 /// Bytes of the longest.
 const LONGEST: usize = 256;
 
@@ -57,14 +57,11 @@ impl Ground {
         Self { switches }
     }
 
-    /// Puts it back, with no huge pages and the swap device in use.
+    /// Puts it back, with the swap device in use.
     pub fn put_back(&self) {
         for (text, (path, _)) in self.switches.iter().zip(SWITCHES) {
             let length = text.iter().position(|&byte| byte == 0).unwrap_or(LONGEST);
             write(path, &text[..length]);
-        }
-        for (path, _) in &SWITCHES[SWITCHES.len() - 2..] {
-            write(path, b"0");
         }
         use_swap(true);
     }

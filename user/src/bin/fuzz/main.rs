@@ -35,7 +35,7 @@ fn main() {}
 mod program {
     use user::args::Args;
     use user::process::{self, NOHANG, signal};
-    use user::sys::{Error, error};
+    use user::sys::{Error, PAGE, error};
     use user::{eprintln, numbers, println};
 
     use super::child;
@@ -49,24 +49,32 @@ mod program {
     /// Rounds after which it says how far it has come.
     const NEWS: u64 = 50;
 
+    /// What is to be done.
+    struct Run {
+        first: u64,
+        rounds: u64,
+        steps: u64,
+        generations: u64,
+    }
+
     pub fn main(args: &Args) -> u8 {
         let number = |index| args.get(index).and_then(numbers::size);
-        let (Some(seed), Some(rounds)) = (number(1), number(2)) else {
+        let (Some(first), Some(rounds)) = (number(1), number(2)) else {
             eprintln!("usage: fuzz SEED ROUNDS [STEPS [GENERATIONS]]");
             return 2;
         };
         let (steps, generations) = (number(3).unwrap_or(STEPS), number(4).unwrap_or(GENERATIONS));
         if rounds == 0 {
-            child::run(seed, steps, generations);
+            child::run(first, steps, generations);
         }
-        match all(seed, rounds, steps, generations) {
-            Ok(killed) => {
+        match own_stack(args.stack()).and_then(|()| all(&Run { first, rounds, steps, generations })) {
+            Ok(Some(killed)) => {
                 println!(
-                    "{rounds} children from seed {seed} on, {killed} of them ended for what they did; all came back"
+                    "{rounds} children from seed {first} on, {killed} of them ended for what they did; all came back"
                 );
                 0
             }
-            Err(Error(0)) => 1,
+            Ok(None) => 1,
             Err(Error(error)) => {
                 eprintln!("fuzz: a child could not be made, or ended: error {error}");
                 1
@@ -74,39 +82,47 @@ mod program {
         }
     }
 
-    /// One round after the other; how many children had to be ended, or a signal did. The error is 0 if something was not given back.
-    fn all(first: u64, rounds: u64, steps: u64, generations: u64) -> Result<u64, Error> {
+    /// Writes to each page of the stack up to `top`, and below as far as it will be needed, while a child shares them: what it had of
+    /// folios with more than one page, it has copies of then. Otherwise a page that is written later would be kept by its folio until
+    /// somebody splits that.
+    fn own_stack(top: u64) -> Result<(), Error> {
+        const MORE: u64 = 32 << 10;
+        let sharer = process::spawn(|| u8::from(process::sleep(1_000_000).is_err()))?;
+        let bottom = (&raw const sharer).addr() as u64 - MORE;
+        for at in (bottom..top).step_by(PAGE as usize).chain([top]) {
+            let byte = core::ptr::with_exposed_provenance_mut::<u8>(at as usize);
+            // SAFETY: the stack is larger, and the byte stays what it is.
+            unsafe { byte.write_volatile(byte.read_volatile()) };
+        }
+        process::wait_for(sharer).map(drop)
+    }
+
+    /// One round after the other; how many children had to be ended, or a signal did. `None` if something was not given back.
+    fn all(run: &Run) -> Result<Option<u64>, Error> {
         // What the first child makes the kernel keep, it keeps.
-        round(first, 1, 0)?;
-        println!("seed {first}");
+        round(run.first, 1, 0)?;
+        println!("seed {}", run.first);
         let (ground, before) = (Ground::now(), stock());
         let mut killed = 0;
-        for (done, seed) in (first..first + rounds).enumerate() {
-            if done as u64 % NEWS == NEWS - 1 {
+        for done in 0..run.rounds {
+            let seed = run.first + done;
+            if done % NEWS == NEWS - 1 {
                 println!("seed {seed}");
             }
-            killed += u64::from(round(seed, steps, generations)?);
+            killed += u64::from(round(seed, run.steps, run.generations)?);
             ground.put_back();
             let now = settled(&before);
             if now != before {
                 eprintln!("fuzz: seed {seed}: {NAMES:?} were {before:?}, are {now:?}");
-                return Err(Error(0));
+                return Ok(None);
             }
         }
-        Ok(killed)
-    }
-
-    /// Writes to all the stack that this process will need, as long as a child shares it: what it had of a folio with more than one page,
-    /// it has copies of then. Otherwise a page that is written later would be kept by its folio until somebody splits that.
-    #[inline(never)]
-    fn own_stack() {
-        core::hint::black_box([1u8; 32 << 10]);
+        Ok(Some(killed))
     }
 
     /// Runs a child to its end, and what it leaves behind; whether it had to be ended, or a signal did.
     fn round(seed: u64, steps: u64, generations: u64) -> Result<bool, Error> {
         let child = process::spawn(|| child::run(seed, steps, generations))?;
-        own_stack();
         let mut waited = 0;
         let mut killed = false;
         // Children of children become this process's own when their parents end.
