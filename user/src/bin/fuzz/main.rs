@@ -15,6 +15,8 @@ mod ground;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
+mod own;
+#[cfg(target_os = "none")]
 mod shared;
 #[cfg(target_os = "none")]
 mod threads;
@@ -35,11 +37,11 @@ fn main() {}
 mod program {
     use user::args::Args;
     use user::process::{self, NOHANG, signal};
-    use user::sys::{Error, PAGE, error};
+    use user::sys::{Error, error};
     use user::{eprintln, numbers, println};
 
-    use super::child;
     use super::ground::{Ground, NAMES, Stock, stock};
+    use super::{child, own};
 
     /// Calls that a child makes unless it is said, and generations below it.
     const STEPS: u64 = 400;
@@ -67,7 +69,7 @@ mod program {
         if rounds == 0 {
             child::run(first, steps, generations);
         }
-        match own_stack(args.stack()).and_then(|()| all(&Run { first, rounds, steps, generations })) {
+        match own::settle().and_then(|()| all(&Run { first, rounds, steps, generations })) {
             Ok(Some(killed)) => {
                 println!(
                     "{rounds} children from seed {first} on, {killed} of them ended for what they did; all came back"
@@ -80,21 +82,6 @@ mod program {
                 1
             }
         }
-    }
-
-    /// Writes to each page of the stack up to `top`, and below as far as it will be needed, while a child shares them: what it had of
-    /// folios with more than one page, it has copies of then. Otherwise a page that is written later would be kept by its folio until
-    /// somebody splits that.
-    fn own_stack(top: u64) -> Result<(), Error> {
-        const MORE: u64 = 32 << 10;
-        let sharer = process::spawn(|| u8::from(process::sleep(1_000_000).is_err()))?;
-        let bottom = (&raw const sharer).addr() as u64 - MORE;
-        for at in (bottom..top).step_by(PAGE as usize).chain([top]) {
-            let byte = core::ptr::with_exposed_provenance_mut::<u8>(at as usize);
-            // SAFETY: the stack is larger, and the byte stays what it is.
-            unsafe { byte.write_volatile(byte.read_volatile()) };
-        }
-        process::wait_for(sharer).map(drop)
     }
 
     /// One round after the other; how many children had to be ended, or a signal did. `None` if something was not given back.

@@ -107,6 +107,12 @@ pub fn advise(child: &mut Child) {
     };
     let length = if advice == HWPOISON { PAGE } else { length };
     if is_ours(address, length) {
+        // What others share is not paged out, and what is not there can not be advised about.
+        if child.random.once_in(2) {
+            for at in (address..address + length).step_by(PAGE as usize).take(64) {
+                let _ = touch::write(at);
+            }
+        }
         let _ = call(number::MADVISE, [address, length, advice, 0, 0, 0]);
     }
 }
