@@ -89,12 +89,12 @@ pub type Stock = [u64; 8];
 pub const NAMES: [&str; size_of::<Stock>() / 8] =
     ["kB of memory", "kB of swap", "bytes of pipes", "of texts", "of listings", "of areas", "of files", "threads"];
 
-/// How much there is of it. Bad memory counts as if it was there, and so do slots of the swap device whose page is in memory: this process's
-/// own have some, where a child's copy was to be paged out.
+/// How much there is of it. Memory that is bad, or the heap's, which keeps what it takes, counts as if it was free, and so do slots of the
+/// swap device whose page is in memory: this process's own have some, where a child's copy was to be paged out.
 pub fn stock() -> Stock {
     let names = ["MemFree:", "HardwareCorrupted:", "SwapFree:", "SwapCached:"];
     let [free, bad, swap, cached] = told::numbers(c"/proc/meminfo", names);
-    let names = ["pipes", "texts", "listings", "areas", "memory_files"];
-    let [pipes, texts, listings, areas, files] = told::numbers(c"/sys/kernel/unfold/heap", names);
-    [free + bad, swap + cached, pipes, texts, listings, areas, files, told::threads()]
+    let names = ["total", "pipes", "texts", "listings", "areas", "memory_files"];
+    let [heap, pipes, texts, listings, areas, files] = told::numbers(c"/sys/kernel/unfold/heap", names);
+    [free + bad + heap / 1024, swap + cached, pipes, texts, listings, areas, files, told::threads()]
 }
