@@ -417,6 +417,8 @@ mutants! {
         "A huge page is written in place though a child maps it too.";
     NotReservedAgain = "not-reserved-again", "", "", "4.22 MADV_DONTNEED reserves",
         "MADV_DONTNEED of a huge page keeps no page for the next touch.";
+    LostPageEmpty = "lost-page-empty", "", "", "4.22 who reserved keeps the page",
+        "A child finds zeros where its parent took a huge page from it, once the pool has another.";
     HugeUnmapSaysDone = "huge-unmap-says-done", "", "", "1.13 R2",
         "A huge page that could not be unmapped is said to be.";
     BadFrameFreed = "bad-frame-freed", "", "", "1.3 a huge page of bad memory",

@@ -20,6 +20,8 @@ impl<'a> Fault<'a> {
         if entry.is_absent() {
             drop(slot);
             if self.is_asked_first() { self.ask_monitor(false) } else { self.first_huge(size, entry) }
+        } else if entry.is_lost() {
+            Err(FaultError::NoHugePage)
         } else if !entry.is_present() {
             Err(FaultError::Poisoned(size.shift()))
         } else if !entry.is_valid() {
