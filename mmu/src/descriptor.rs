@@ -101,7 +101,7 @@ impl Descriptor {
 
     /// No page is there, and none will be: what was there went to somebody who had a better right to it, and must not seem to be zeros
     /// (as Linux's PTE_MARKER_POISONED).
-    pub const LOST: Self = Self(MARKER | 2 * NEXT_PAGE);
+    pub const LOST: Self = Self(MARKER | (2 * NEXT_PAGE));
 
     /// The descriptor with these bits.
     pub const fn from_bits(bits: u64) -> Self {
