@@ -4,6 +4,7 @@ use mm::Errno;
 use mm::lru::LruList;
 use mm::map::MapFlags;
 use mm::mlock::LockAll;
+use mm::reclaim::reclaim_folios;
 use mmu::PAGE_SIZE;
 
 use crate::Case;
@@ -12,10 +13,13 @@ use crate::check::{Outcome, failed, must, same};
 use crate::field::{Field, Size, advice};
 use crate::unmapping::unmap_folio;
 
+use super::pressure::isolate;
+
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { name: "T-P-4 an unmap leaves the entries of a locked area", run: unmap_leaves_entries },
     Case { name: "T-P-4 a folio that a child shares stays if its parent's area is locked", run: shared_with_a_child },
+    Case { name: "4.24 a folio found locked late keeps no slots", run: found_late },
     Case { name: "4.24 mlock brings in, munlock lets go", run: lock_and_unlock },
     Case { name: "4.24 mlock on fault marks what is touched", run: lock_on_fault },
     Case { name: "4.24 mlockall of what will be mapped", run: lock_all },
@@ -69,6 +73,28 @@ fn shared_with_a_child(bench: &Bench<'_>) -> Outcome {
         field.verify(0, 16)?;
         field.unmap(0, 16)
     })
+}
+
+/// What is unmapped of a large folio takes its mark along (as on Linux): reclaim finds out by its entries that it is locked.
+fn found_late(bench: &Bench<'_>) -> Outcome {
+    for way in WAYS {
+        bench.set(&format!("unmap={way}"))?;
+        let field = bench.filled(Size(64), 16)?;
+        lock(&field, bench, 0, 16, false).map_err(failed("mlock"))?;
+        field.unmap(0, 1)?;
+        must(!field.folio(1).is_mlocked(), "the mark stayed")?;
+        let free = bench.memory().swap.free_count();
+        let mut list = isolate(bench.memory(), core::iter::once(field.folio(1)))?;
+        // The one that nothing maps goes as the others are split off.
+        same("pages freed", reclaim_folios(bench.memory(), &mut list), 1)?;
+        must((1..16).all(|page| field.folio(page).is_mlocked()), "a folio is not marked again")?;
+        must((1..16).all(|page| !field.folio(page).is_swap_cache()), "a locked folio has swap slots")?;
+        same("free slots", bench.memory().swap.free_count(), free)?;
+        same("present and swapped", field.accounts(), (15, 0))?;
+        field.verify(1, 15)?;
+        field.exit();
+    }
+    Ok(())
 }
 
 fn lock_and_unlock(bench: &Bench<'_>) -> Outcome {

@@ -9,6 +9,7 @@ use mm::inject::{Point, Times};
 use mm::lru::{FolioList, LruList};
 use mm::map::MapFlags;
 use mm::reclaim::reclaim_folios;
+use mm::swap::SwapEntry;
 use mm::vma::Prot;
 use mm::{Errno, Memory};
 use mmu::Descriptor;
@@ -31,6 +32,7 @@ pub const CASES: &[Case] = &[
     Case { name: "4.26 what was given up goes first", run: given_up_first },
     Case { name: "T-P-4 reclaim leaves a locked area", run: locked },
     Case { name: "T-P-9 swapoff after partial failures", run: swapoff },
+    Case { name: "4.30 swapoff brings back what lies beside an empty entry", run: swapoff_beside_nothing },
     Case { name: "T-P-9 swapoff of shared pages, and of pages without access", run: swapoff_of_all_kinds },
     Case { name: "T-P-9 swapoff that finds no memory", run: swapoff_in_vain },
 ];
@@ -41,7 +43,7 @@ const FOLIOS: usize = 32;
 const TABLE: usize = FOLIOS * PAGES;
 
 /// Takes folios off their list.
-fn isolate<'m>(memory: &'m Memory, folios: impl Iterator<Item = Folio<'m>>) -> Result<FolioList, String> {
+pub(super) fn isolate<'m>(memory: &'m Memory, folios: impl Iterator<Item = Folio<'m>>) -> Result<FolioList, String> {
     let mut list = FolioList::new();
     for folio in folios {
         must(memory.lru.isolate(folio), "a folio is on no list")?;
@@ -238,6 +240,26 @@ fn swapoff(bench: &Bench<'_>) -> Outcome {
         }
         Ok(())
     })
+}
+
+/// Slot 0 is never used: its entry would be an empty one, and is not to be taken for that.
+fn swapoff_beside_nothing(bench: &Bench<'_>) -> Outcome {
+    // The first slot is the next one.
+    without_swap(bench, || Ok(()))?;
+    bench.set_size(Size(4));
+    let field = bench.field(Size(4), PAGES)?;
+    field.fill(1, 3)?;
+    field.page_out(0, 4)?;
+    let slots =
+        [1, 2, 3].map(|page| SwapEntry::from_descriptor(field.entry(page)).map_or(0, |swapped| swapped.entry.slot));
+    same("slots", slots, [1, 2, 3])?;
+    // An exclusive entry has a bit of its own.
+    let child = field.fork()?;
+    bench.set_size(Size(16));
+    without_swap(bench, || same("accounts", (field.accounts(), child.accounts()), ((3, 0), (3, 0))))?;
+    child.verify(1, 3)?;
+    field.verify(1, 3)?;
+    same("an empty entry", field.entry(0), Descriptor::NONE)
 }
 
 fn swapoff_of_all_kinds(bench: &Bench<'_>) -> Outcome {
