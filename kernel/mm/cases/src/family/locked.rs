@@ -77,8 +77,7 @@ fn shared_with_a_child(bench: &Bench<'_>) -> Outcome {
 
 /// What is unmapped of a large folio takes its mark along (as on Linux): reclaim finds out by its entries that it is locked.
 fn found_late(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 16)?;
         lock(&field, bench, 0, 16, false).map_err(failed("mlock"))?;
         field.unmap(0, 1)?;
@@ -93,8 +92,8 @@ fn found_late(bench: &Bench<'_>) -> Outcome {
         same("present and swapped", field.accounts(), (15, 0))?;
         field.verify(1, 15)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn lock_and_unlock(bench: &Bench<'_>) -> Outcome {
