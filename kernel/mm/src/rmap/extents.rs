@@ -164,11 +164,30 @@ impl Extents {
 
     /// Adds one for which there is room.
     pub(super) fn insert(&mut self, extent: Extent) {
-        let (before, after) = self.split(self.root, extent.key());
-        let node = self.place(extent);
-        let before = self.join(before, node);
-        self.root = self.join(before, after);
-        self.count += 1;
+        let key = extent.key();
+        if let Some(place) = self.place(extent) {
+            self.root = self.insert_below(self.root, place, key);
+            self.count += 1;
+        }
+    }
+
+    /// A tree with one node more, which takes the place of those that are to be below it.
+    fn insert_below(&mut self, tree: Link, place: NonZeroU32, key: Key) -> Link {
+        let Some(top) = tree.filter(|&top| priority(top) > priority(place)) else {
+            let (left, right) = self.split(tree, key);
+            let node = self.node(place);
+            (node.left, node.right) = (left, right);
+            self.measure(place);
+            return Some(place);
+        };
+        let (left, right) = self.get(tree).map_or((None, None), |(node, _)| (node.left, node.right));
+        if self.get(tree).is_some_and(|(_, extent)| extent.key() < key) {
+            self.node(top).right = self.insert_below(right, place, key);
+        } else {
+            self.node(top).left = self.insert_below(left, place, key);
+        }
+        self.measure(top);
+        tree
     }
 
     /// Takes the extent of an area out, if it is there.
