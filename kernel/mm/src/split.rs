@@ -20,7 +20,7 @@ use crate::frame::OrphanList;
 use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
-use crate::rmap::Extent;
+use crate::rmap::{Extent, Extents};
 use crate::space::Space;
 use crate::tlb::Deferred;
 
@@ -67,11 +67,8 @@ fn is_mapped_elsewhere(memory: &Memory, folio: &FolioLock<'_>, space: &Space) ->
         return false;
     };
     let extents = anon.extents();
-    let others = extents.iter().filter(|extent| !core::ptr::eq(&*extent.space, space));
-    let mut places = others.flat_map(|extent| {
-        let range = extent.addresses(index, folio.pages());
-        range.into_iter().flat_map(in_tables).map(move |place| (extent, place))
-    });
+    let others = extents.at(index, folio.pages()).filter(|(extent, _)| !core::ptr::eq(&*extent.space, space));
+    let mut places = others.flat_map(|(extent, range)| in_tables(range).map(move |place| (extent, place)));
     places.any(|(extent, place)| {
         let table = TableGuard::lock(memory, &extent.space, place.0);
         table.is_some_and(|table| mapped_slots(&table, folio, place).next().is_some())
@@ -193,13 +190,11 @@ impl<'a> Tables<'a> {
 }
 
 /// Locks every table in which `extents` may map the folio, whose first page is page `index` of theirs. `None` if they are too busy.
-fn lock_tables<'a>(memory: &'a Memory, folio: &Folio<'_>, index: u64, extents: &'a [Extent]) -> Option<Tables<'a>> {
-    let mut tables = Tables::with_room_for(extents.len())?;
+fn lock_tables<'a>(memory: &'a Memory, folio: &Folio<'_>, index: u64, extents: &'a Extents) -> Option<Tables<'a>> {
+    let extents = || extents.at(index, folio.pages());
+    let mut tables = Tables::with_room_for(extents().count())?;
     for _ in 0..TRIES {
-        let mut places = extents.iter().flat_map(|extent| {
-            let range = extent.addresses(index, folio.pages());
-            range.into_iter().flat_map(in_tables).map(move |place| (extent, place))
-        });
+        let mut places = extents().flat_map(|(extent, range)| in_tables(range).map(move |place| (extent, place)));
         if places.all(|(extent, place)| tables.add(memory, extent, place)) {
             return Some(tables);
         }

@@ -8,7 +8,7 @@ use mm::policy::Unmap;
 use mmu::PAGE_SIZE;
 
 use super::conditions::{Conditions, SET_BY_RUNS};
-use super::grid::{Grid, Grouped, Quotient};
+use super::grid::{Figure, Grid, Grouped, Quotient};
 use super::linux;
 use super::program::{self, Fill, LARGE, Measured, Setting, WAYS, folio_name, mib_and_pages};
 use crate::command_line::Options;
@@ -237,10 +237,7 @@ fn pattern_table(runs: &[Measured], conditions: &Conditions) -> Grid {
     grid
 }
 
-/// A row of the series' table: its label, and what is counted.
-type Figure = (&'static str, fn(&Measured) -> u64);
-
-const SERIES_ROWS: [Figure; 11] = [
+const SERIES_ROWS: [Figure<Measured>; 11] = [
     ("instructions", |run| run.instructions),
     ("  of those unmap", |run| run.counts.get("instructions_unmap")),
     ("getters", |run| run.counts.get("getters")),

@@ -199,9 +199,9 @@ impl OpenFile<'_> {
     /// Takes the pages from `first` on out of every area. The contents are locked, so no fault brings one back.
     fn unmap_from(&self, first: u64) {
         let Some(areas) = self.memory.anon.get(self.file.areas()) else { return };
-        let is_cut = |extent: &&Extent| mutant::or(Mutant::CutSkipsPrivate, true, extent.backing.is_shared());
-        for extent in areas.extents().iter().filter(is_cut) {
-            let Some(range) = extent.addresses(first, MAX_PAGES - first as usize) else { continue };
+        let is_cut = |extent: &Extent| mutant::or(Mutant::CutSkipsPrivate, true, extent.backing.is_shared());
+        let extents = areas.extents();
+        for (extent, range) in extents.at(first, MAX_PAGES - first as usize).filter(|(extent, _)| is_cut(extent)) {
             let mut gather = Gather::new(self.memory, &extent.space, Cause::Zap);
             zap::zap_range(self.memory, &extent.space, (zap::Areas::Shared, extent.rest()), range, &mut gather);
             gather.finish();

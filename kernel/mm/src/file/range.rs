@@ -66,8 +66,7 @@ impl OpenFile<'_> {
     fn unmap_of_file(&self, first: u64, pages: usize) {
         let memory = self.memory();
         let Some(areas) = memory.anon.get(self.areas()) else { return };
-        for extent in areas.extents().iter() {
-            let Some(range) = extent.addresses(first, pages) else { continue };
+        for (extent, range) in areas.extents().at(first, pages) {
             let mut gather = Gather::new(memory, &extent.space, Cause::Zap);
             if mutant::or(Mutant::PunchTakesCopies, extent.backing.is_shared(), true) {
                 zap::zap_range(memory, &extent.space, (zap::Areas::Shared, extent.rest()), range, &mut gather);

@@ -9,6 +9,7 @@ use crate::folio::Folio;
 use crate::frame::HugeSize;
 use crate::memory::Memory;
 use crate::protect::Mark;
+use crate::rmap::Extent;
 use crate::space::Space;
 use crate::tlb::Gather;
 use crate::vma::Area;
@@ -145,8 +146,9 @@ impl<'m> Zap<'_, '_, 'm> {
 pub(crate) fn take_from_others(memory: &Memory, space: &Space, folio: Folio<'_>, size: HugeSize) {
     let Some((anon, index)) = folio.mapping() else { return };
     let Some(anon) = memory.anon.get(anon) else { return };
-    for extent in anon.extents().iter().filter(|extent| !core::ptr::eq(&*extent.space, space)) {
-        let Some((start, _)) = extent.addresses(index, folio.pages()) else { continue };
+    let extents = anon.extents();
+    let is_other = |extent: &Extent| !core::ptr::eq(&*extent.space, space);
+    for (extent, (start, _)) in extents.at(index, folio.pages()).filter(|(extent, _)| is_other(extent)) {
         let Some(slot) = HugeSlot::lock(memory, &extent.space, size, start) else { continue };
         if slot.maps(&folio) {
             slot.clear();

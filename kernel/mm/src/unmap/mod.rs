@@ -23,7 +23,7 @@ pub use gather::unmap_batch;
 pub(crate) use swap_out::share;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Fact, Mark, Slot};
+use mmu::{Fact, Mark, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::FolioLock;
@@ -56,15 +56,27 @@ pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Defer
 fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) {
     let Some((id, index)) = folio.mapping() else { return };
     let Some(anon) = memory.anon.get(id) else { return };
-    for extent in anon.extents().iter() {
-        let Some((start, end)) = extent.addresses(index, folio.pages()) else { continue };
-        let mut walk = FolioWalk::new(memory, extent, folio, start, end);
-        let done = unmap_one(memory, folio, extent, &mut walk, deferred);
-        walk.leave_table(deferred);
-        if !done || !folio.is_mapped() {
+    for (extent, range) in anon.extents().at(index, folio.pages()) {
+        if !unmap_in_range(memory, folio, extent, range, deferred) || !folio.is_mapped() {
             return;
         }
     }
+}
+
+/// Unmaps the folio from the addresses where one area may map it. False as [`unmap_one`]. A function of its own, so that the loop over
+/// entries has all registers.
+#[inline(never)]
+fn unmap_in_range(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    extent: &Extent,
+    (start, end): (VirtAddr, VirtAddr),
+    deferred: &mut Deferred,
+) -> bool {
+    let mut walk = FolioWalk::new(memory, extent, folio, start, end);
+    let done = unmap_one(memory, folio, extent, &mut walk, deferred);
+    walk.leave_table(deferred);
+    done
 }
 
 /// Unmaps the folio from one area. False if something was put back, or the area is locked, which ends the whole walk.
