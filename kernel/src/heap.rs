@@ -126,8 +126,8 @@ unsafe impl GlobalAlloc for KernelHeap {
 }
 
 impl KernelHeap {
-    /// Takes a block of the frames for what does not fit. It stays with the heap. Nothing is reclaimed for it, as whoever allocates may hold
-    /// any lock but that of a table.
+    /// Takes a block of the frames for what does not fit. It stays with the heap. Nothing is reclaimed for it, as whoever allocates may
+    /// hold any lock but that of a table.
     #[cold]
     fn grow(&self, layout: Layout) -> bool {
         let wanted = layout.size().max(layout.align()).max(GROWTH).next_power_of_two();

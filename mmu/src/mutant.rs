@@ -230,6 +230,8 @@ mutants! {
         "mlock keeps pages that were mapped to be dropped.";
     LockedTakesSlots = "locked-takes-slots", "", "", "T-P-4 reclaim",
         "A folio that is marked as locked gets swap slots before its areas are asked.";
+    LockedKeepsSlots = "locked-keeps-slots", "", "", "4.24 a folio found locked late",
+        "A folio that turns out to be locked when it is unmapped keeps its swap slots.";
     LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 an unmap leaves",
         "Reclaim unmaps a folio from a locked area.";
     BatchOverflowForgotten = "batch-overflow-forgotten", "", "", "reclaim::a_batch_without_room",
@@ -339,6 +341,8 @@ mutants! {
         "A slot is free as soon as no entry names it, although a folio is cached for it.";
     SwapInNotCongruent = "swap-in-not-congruent", "M36", "", "T-I-4",
         "A large folio is read for slots that do not lie as its addresses do.";
+    SlotZeroRead = "slot-zero-read", "", "", "4.30 swapoff brings back what lies beside",
+        "An empty entry before that of slot 1 is taken for the entry of slot 0.";
     ZeroMarkKept = "zero-mark-kept", "M37", "", "4.8",
         "A slot keeps its zero mark when it is written.";
     FreedUnderWriteback = "freed-under-writeback", "", "", "4.9 bytes, however long the device takes",

@@ -105,9 +105,8 @@ impl Memory {
     /// Maps a file from the byte at `offset` on. An access beyond its end is an error of the access, not of the map.
     ///
     /// # Errors
-    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EPERM` where a sealed file could be
-    /// written; `EOVERFLOW` for a range that
-    /// no file can have.
+    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EPERM` where a sealed
+    /// file could be written; `EOVERFLOW` for a range that no file can have.
     pub fn mmap_file(
         &self,
         space: &Arc<Space>,
@@ -184,8 +183,8 @@ impl Memory {
     /// Unmaps whatever is mapped in a range.
     ///
     /// # Errors
-    /// `EINVAL` for an unaligned address, a length of 0, an end inside a huge page, or a range beyond user addresses; `ENOMEM` if an area would have to be split
-    /// and can not; nothing has changed then.
+    /// `EINVAL` for an unaligned address, a length of 0, an end inside a huge page, or a range beyond user addresses; `ENOMEM` if an
+    /// area would have to be split and can not; nothing has changed then.
     pub fn munmap(&self, space: &Arc<Space>, address: u64, length: u64) -> Result<(), Errno> {
         let _underway = self.begin(Operation::Unmap);
         let length = aligned_length(length, PAGE_SIZE).map_err(|_| Errno::EINVAL)?;

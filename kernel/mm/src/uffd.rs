@@ -40,8 +40,8 @@ impl Memory {
     /// Has `monitor` watch a range from now on, in these `modes` alone.
     ///
     /// # Errors
-    /// As Linux: `EINVAL` for a range that is not in whole pages, huge ones where they are, or begins where nothing is mapped; `EBUSY` if somebody else watches a part
-    /// of it; `ENOMEM` if an area can not be split.
+    /// As Linux: `EINVAL` for a range that is not in whole pages, huge ones where they are, or begins where nothing is mapped; `EBUSY`
+    /// if somebody else watches a part of it; `ENOMEM` if an area can not be split.
     pub fn uffd_register(
         &self,
         space: &Arc<Space>,

@@ -290,6 +290,7 @@ fn write_record(run: &Measured) {
     let (folio, way, fill) = (Json(run.setting.folio()), Json(way.word()), Json(fill.word()));
     let (instructions, fields) = (run.instructions, run.counts.fields());
     record::write(format_args!(
-        r#"{{"kind":"table","folio":{folio},"fill":{fill},"way":{way},"bytes":{bytes},"verified":{verify},"instructions":{instructions}{fields}}}"#
+        r#"{{"kind":"table",{},"verified":{verify},"instructions":{instructions}{fields}}}"#,
+        format_args!(r#""folio":{folio},"fill":{fill},"way":{way},"bytes":{bytes}"#)
     ));
 }

@@ -90,6 +90,7 @@ impl<'a> Fault<'a> {
             let congruent = mutant::or(Mutant::SwapInNotCongruent, congruent, true);
             order == 0
                 || (congruent
+                    && is_usable(first)
                     && self.follows(&table, found.entry, index, pages)
                     && !swap.is_cached(first, pages)
                     && swap.zero_run(first, pages).is_some())
@@ -220,6 +221,11 @@ impl<'a> Fault<'a> {
         drop(locked);
         self.put(folio)
     }
+}
+
+/// Whether a page can be there. What would name slot 0 of device 0 is an empty entry, which follows from that of slot 1 as well.
+fn is_usable(entry: SwapEntry) -> bool {
+    mutant::or(Mutant::SlotZeroRead, entry.slot != 0, true)
 }
 
 /// The swap entry `count` pages before.

@@ -1,5 +1,5 @@
-//! What a file has: a size in bytes, and pages in memory or in swap. New ones come as folios of zeros, as large as policy and hole allow; of
-//! those in memory only whole folios are cut off.
+//! What a file has: a size in bytes, and pages in memory or in swap. New ones come as folios of zeros, as large as policy and hole
+//! allow; of those in memory only whole folios are cut off.
 
 use mmu::mutant::{self, Mutant};
 use mmu::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
@@ -155,8 +155,8 @@ impl MemoryFile {
         self.contents.write()
     }
 
-    /// Fills the hole at page `index` with a folio of zeros of one of `orders`, or a page, if there is a hole inside the file, or inside the bytes up to
-    /// `end` that it is about to have.
+    /// Fills the hole at page `index` with a folio of zeros of one of `orders`, or a page, if there is a hole inside the file, or
+    /// inside the bytes up to `end` that it is about to have.
     ///
     /// # Errors
     /// `ENOMEM`.

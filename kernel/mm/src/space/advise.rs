@@ -55,8 +55,8 @@ impl Memory {
     /// Takes an advice about a range.
     ///
     /// # Errors
-    /// As Linux: `EINVAL` for an unknown advice, an unaligned address, or an area that the advice does not suit; `ENOMEM` for a range that is
-    /// not all mapped, after the rest was done.
+    /// As Linux: `EINVAL` for an unknown advice, an unaligned address, or an area that the advice does not suit; `ENOMEM` for a range
+    /// that is not all mapped, after the rest was done.
     pub fn madvise(&self, space: &Arc<Space>, address: u64, length: u64, advice: u32) -> Result<(), Errno> {
         let known = [
             advice::DONTNEED,

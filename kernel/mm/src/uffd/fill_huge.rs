@@ -31,8 +31,8 @@ impl Memory {
     /// Fills a missing huge page of a watched area: `write` makes what each page of it begins with, and is called with nothing locked.
     ///
     /// # Errors
-    /// As [`uffd_fill`](Self::uffd_fill), with `EINVAL` for a page that is no huge one, `ENOMEM` if the pool has none, and `EAGAIN` if the area
-    /// was another one afterwards; or those of `write`.
+    /// As [`uffd_fill`](Self::uffd_fill), with `EINVAL` for a page that is no huge one, `ENOMEM` if the pool has none, and `EAGAIN` if
+    /// the area was another one afterwards; or those of `write`.
     pub fn uffd_fill_huge(
         &self,
         space: &Arc<Space>,

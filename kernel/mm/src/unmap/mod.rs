@@ -8,9 +8,9 @@
 //! | `folio` | all entries of the folio in one table, as the series proposes | a TLBI a run at once, a DSB before write-out |
 //! | `gather` | all entries of a reclaim batch (`gather.rs`) | a TLBI a run of addresses and one pair of DSB for the batch |
 //!
-//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it, and those of
-//! files are taken out whole in every way, as Linux does since 7.2. A
-//! swap-backed folio is locked and in the swap cache throughout, so a fault on a page that is already out waits for the lock.
+//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it, and
+//! those of files are taken out whole in every way, as Linux does since 7.2. A swap-backed folio is locked and in the swap cache
+//! throughout, so a fault on a page that is already out waits for the lock.
 
 mod discard;
 mod gather;
@@ -39,8 +39,8 @@ use walk::FolioWalk;
 /// Takes `folio` out of every space that maps it, page by page or whole as the policy says. Invalidations are issued, and owed to
 /// `deferred` for completion. Whether no mapping is left.
 ///
-/// A swap-backed folio has its swap slots, another one needs none. On failure the pages done so far stay out, and all others are as before but for
-/// the access and dirty flags, which the batch shares.
+/// A swap-backed folio has its swap slots, another one needs none. On failure the pages done so far stay out, and all others are as
+/// before but for the access and dirty flags, which the batch shares.
 pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) -> bool {
     let began = memory.door.mark(Mark::Unmap);
     if folio.is_poisoned() {

@@ -4,15 +4,14 @@ use core::arch::asm;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 
+use user::check::Checks;
 use user::futex;
 use user::println;
 use user::process::{self, End, signal, spawn, wait_for};
 use user::sys::{self, Error, call, number};
 use user::{thread, told};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("a process lives until its last thread ends, and ends as its first did", first_ends_first),
     ("exit_group ends threads that sleep in any way", group_ends),
     ("a bug of one thread ends all", bug),

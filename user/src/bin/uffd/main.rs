@@ -5,11 +5,7 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod files;
@@ -20,9 +16,10 @@ mod huge;
 mod program {
     use super::{files, huge};
     use user::args::Args;
+    use user::check::{self, Checks};
     use user::process::{self, End, signal};
     use user::sys::{self, Error, PAGE, advice, call, number};
-    use user::{eprintln, println, thread};
+    use user::{eprintln, thread};
 
     const API: u64 = 0xC018_AA3F;
     pub const REGISTER: u64 = 0xC020_AA00;
@@ -42,10 +39,8 @@ mod program {
     pub const PAGES: u64 = 16;
     const EEXIST: i32 = 17;
 
-    type Check = fn() -> Result<bool, Error>;
-
     pub fn main(args: &Args) -> u8 {
-        const CHECKS: &[(&str, Check)] = &[
+        const CHECKS: Checks = &[
             ("missing pages are copied and zeroed", missing),
             ("protected pages are told, through page-out", protected),
             ("a thread is the monitor, of the kernel's copies too", by_thread),
@@ -54,21 +49,13 @@ mod program {
             ("watched no longer when nobody has the descriptor", closed),
             ("what is refused", refused),
         ];
-        const OF_HUGE_PAGES: &[(&str, Check)] = &[("huge pages are copied and told as wholes", huge::watched)];
+        const OF_HUGE_PAGES: Checks = &[("huge pages are copied and told as wholes", huge::watched)];
         let checks = if args.get(1) == Some("huge") { OF_HUGE_PAGES } else { CHECKS };
         let Ok(watchdog) = process::spawn(end_what_hangs) else {
             eprintln!("uffd: no child for its time limit");
             return 1;
         };
-        let mut failed = 0;
-        for &(name, check) in checks {
-            let outcome = check();
-            println!("{} {name}", if outcome == Ok(true) { "ok    " } else { "FAILED" });
-            if outcome != Ok(true) {
-                eprintln!("uffd: {name}: {outcome:?}");
-                failed = 1;
-            }
-        }
+        let failed = check::all(&[checks], |check| check());
         if end(watchdog) == Ok(true) { failed } else { 1 }
     }
 

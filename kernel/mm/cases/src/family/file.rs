@@ -11,7 +11,7 @@ use mm::{Errno, OpenFile};
 use mmu::{Descriptor, PAGE_SIZE};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same};
 use crate::family::helpers::flush_of;
 use crate::field::{Field, Size, advice, read_write};
@@ -304,8 +304,7 @@ fn refused_advices(bench: &Bench<'_>) -> Outcome {
 }
 
 fn copies_swapped(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = mapped(bench, Size(64), PAGES, MapFlags::PRIVATE)?;
         field.fill(0, PAGES)?;
         next_slot_starts_a_block(bench)?;
@@ -316,9 +315,8 @@ fn copies_swapped(bench: &Bench<'_>) -> Outcome {
         field.must_look(0, PAGES, if bench.folds() { "C16" } else { "P16" })?;
         same("accounts", (field.space.file_pages(), field.accounts()), (0, (16, 0)))?;
         let mut byte = [1];
-        same("read", (file.read(0, &mut byte), byte), (Ok(1), [0]))?;
-    }
-    Ok(())
+        same("read", (file.read(0, &mut byte), byte), (Ok(1), [0]))
+    })
 }
 
 fn pinned(bench: &Bench<'_>) -> Outcome {

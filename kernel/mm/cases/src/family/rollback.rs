@@ -9,7 +9,7 @@ use mm::vma::Prot;
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::cpu::by_hardware;
 use crate::family::helpers::{fresh_block, make_old_and_clean};
@@ -134,14 +134,13 @@ fn must_be_untouched(bench: &Bench<'_>, field: &Field<'_, '_>) -> Outcome {
 }
 
 fn really_pinned(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let folio = field.folio(0);
         let out = unmap_prepared(bench, folio, |folio| folio.pin(1))?;
         must(folio.unpin(1).is_none(), "the pin was the last reference")?;
         must(!out.whole, "a pinned folio was unmapped")?;
-        within(way, must_be_untouched(bench, &field))?;
+        must_be_untouched(bench, &field)?;
         // Pinned before, the folio is left alone altogether.
         let other = fresh_block(bench)?;
         let folio = other.folio(0);
@@ -150,9 +149,8 @@ fn really_pinned(bench: &Bench<'_>) -> Outcome {
         must(folio.unpin(1).is_none(), "the pin was the last reference")?;
         paged_out?;
         other.must_look(0, 16, "C16")?;
-        must(!folio.is_swap_cache(), "a pinned folio got swap slots")?;
-    }
-    Ok(())
+        must(!folio.is_swap_cache(), "a pinned folio got swap slots")
+    })
 }
 
 fn last_of_sixteen(bench: &Bench<'_>) -> Outcome {
@@ -237,21 +235,18 @@ fn gather_restore_waits(bench: &Bench<'_>) -> Outcome {
 }
 
 fn not_in_cache(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         must(!unmap_uncached(bench, field.folio(0))?, "a folio without swap slots was unmapped")?;
         let shape = if way == "page" { "P16" } else { "C16" };
-        within(way, field.must_look(0, 16, shape))?;
+        field.must_look(0, 16, shape)?;
         same("accounts", field.accounts(), (16, 0))?;
-        field.verify(0, 16)?;
-    }
-    Ok(())
+        field.verify(0, 16)
+    })
 }
 
 fn thousand_failures(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         bench.memory().inject.arm(Point::SwapDup, 0, Times::Always);
         field.page_out(0, 16)?;
@@ -259,15 +254,14 @@ fn thousand_failures(bench: &Bench<'_>) -> Outcome {
         (1..1000).try_for_each(|_| field.page_out(0, 16))?;
         bench.memory().inject.clear();
         let shape = if way == "page" { "P16" } else { "C16" };
-        within(way, field.must_look(0, 16, shape))?;
+        field.must_look(0, 16, shape)?;
         same("free slots", bench.memory().swap.free_count(), slots)?;
         same("references", field.folio(0).refs(), 32)?;
         bench.audit()?;
         field.page_out(0, 16)?;
         field.must_look(0, 16, "E16")?;
-        field.verify(0, 16)?;
-    }
-    Ok(())
+        field.verify(0, 16)
+    })
 }
 
 /// What 300 forks of a swapped page would do to its count, and their exits.
@@ -293,34 +287,32 @@ fn high_count(bench: &Bench<'_>) -> Outcome {
 
 /// One area's entries of a block are out, the other's stay: the block may not stay folded in part.
 fn second_area(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
+    bench.each_way(|_| {
         for after in [3, 4, 11, 12, 15] {
-            bench.set(&format!("unmap={way}"))?;
             let field = fresh_block(bench)?;
             field.advise(4, 12, advice::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
-            let place = format!("{way}, failure after {after}");
+            let place = format!("failure after {after}");
             within(&place, fail(bench, &field, Point::SwapDup, after).map(drop))?;
             within(&place, field.verify(0, 16))?;
             field.page_out(0, 16)?;
             within(&place, field.verify(0, 16))?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn every_step(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         for size in [Size(64), Size(2048)] {
             for point in [Point::SwapDup, Point::Share] {
                 for page in [0, size.pages() / 2, size.pages() - 1] {
-                    let place = format!("{way} {}K {point:?} at page {page}", size.0);
+                    let place = format!("{}K {point:?} at page {page}", size.0);
                     within(&place, one_step(bench, way, size, (point, page)))?;
                 }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn one_step(bench: &Bench<'_>, way: &str, size: Size, (point, page): (Point, usize)) -> Outcome {

@@ -7,8 +7,8 @@ use mm::vma::Prot;
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, failed, must, same};
 use crate::cpu::by_hardware;
 use crate::family::helpers::{fresh_block, make_old_and_clean, operations};
 use crate::field::{Field, Size, advice};
@@ -40,14 +40,6 @@ pub const CASES: &[Case] = &[
     Case { name: "6 two folios, the upper half of a 128K one unfolded", run: half_folded },
 ];
 
-fn each_way(bench: &Bench<'_>, work: impl Fn(&str) -> Outcome) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
-        within(way, work(way))?;
-    }
-    Ok(())
-}
-
 /// Unmaps the folio at page 0, whole.
 fn unmap(bench: &Bench<'_>, field: &Field<'_, '_>) -> Result<Unmapped, alloc::string::String> {
     let out = unmap_folio(bench, field.folio(0))?;
@@ -56,7 +48,7 @@ fn unmap(bench: &Bench<'_>, field: &Field<'_, '_>) -> Result<Unmapped, alloc::st
 }
 
 fn half_shared(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.share_pages(8, 8);
         let out = unmap(bench, &field)?;
@@ -88,7 +80,7 @@ fn read_only_block<'b, 'm>(
 }
 
 fn read_only_half_exclusive(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = read_only_block(bench, |page| page >= 8)?;
         let out = unmap(bench, &field)?;
         match way {
@@ -103,7 +95,7 @@ fn read_only_half_exclusive(bench: &Bench<'_>) -> Outcome {
 }
 
 fn alternating(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = read_only_block(bench, |page| page % 2 == 1)?;
         let out = unmap(bench, &field)?;
         match way {
@@ -117,7 +109,7 @@ fn alternating(bench: &Bench<'_>) -> Outcome {
 }
 
 fn none_exclusive(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = read_only_block(bench, |_| true)?;
         let out = unmap(bench, &field)?;
         out.cost.must_be("b=0")?;
@@ -128,7 +120,7 @@ fn none_exclusive(bench: &Bench<'_>) -> Outcome {
 
 /// The advice splits the area and rewrites no entry: the block stays folded across the border.
 fn two_areas(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.advise(4, 12, advice::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
         same("areas", field.space.layout().read().areas.len(), 2)?;
@@ -150,7 +142,7 @@ fn two_areas(bench: &Bench<'_>) -> Outcome {
 
 /// No batch goes beyond its area, whichever is visited first.
 fn three_areas(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.advise(4, 4, advice::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
         same("areas", field.space.layout().read().areas.len(), 3)?;
@@ -164,7 +156,7 @@ fn three_areas(bench: &Bench<'_>) -> Outcome {
 }
 
 fn two_tables(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = bench.field(Size(64), 1024)?;
         field.fill(0, 16)?;
         field.move_folio(0, 504)?;
@@ -183,7 +175,7 @@ fn two_tables(bench: &Bench<'_>) -> Outcome {
 }
 
 fn hole(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.advise(6, 1, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
         field.must_look(0, 16, "P6 N1 P9")?;
@@ -222,7 +214,7 @@ fn four_and_lent(bench: &Bench<'_>) -> Outcome {
 
 /// Of a folio of which five pages are left, four go together, and the one that `apart` tells from them by itself.
 fn four_and(bench: &Bench<'_>, apart: impl Fn(&Field<'_, '_>), before: &str, after: &str) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = bench.filled(Size(32), 8)?;
         field.advise(5, 3, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
         apart(&field);
@@ -254,7 +246,7 @@ fn lent(bench: &Bench<'_>) -> Outcome {
 }
 
 fn foreign_swap_entry(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = bench.field(Size(64), 32)?;
         field.fill(0, 16)?;
         bench.set_size(Size(4));
@@ -281,7 +273,7 @@ fn write_by_hardware(bench: &Bench<'_>, field: &Field<'_, '_>, page: usize) {
 }
 
 fn some_dirty(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         make_old_and_clean(&field);
         write_by_hardware(bench, &field, 3);
@@ -296,7 +288,7 @@ fn some_dirty(bench: &Bench<'_>) -> Outcome {
 }
 
 fn all_clean(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         make_old_and_clean(&field);
         field.folio(0).set_dirty(false);
@@ -322,7 +314,7 @@ fn immediate(bench: &Bench<'_>) -> Outcome {
 }
 
 fn zeros(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = bench.field(Size(64), 16)?;
         field.touch(0, 16)?;
         let count = bench.memory().count();
@@ -337,7 +329,7 @@ fn zeros(bench: &Bench<'_>) -> Outcome {
 
 /// The folio keeps its slots from one attempt to the next.
 fn mark_goes(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = bench.field(Size(64), 16)?;
         field.touch(0, 16)?;
         // Nobody may write what is copied; the pages stay exclusive, so a later write makes them writable in place.
@@ -354,7 +346,7 @@ fn mark_goes(bench: &Bench<'_>) -> Outcome {
 }
 
 fn listed(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 32)?;
         must(!field.space.may_swap(), "a space without swap entries is listed")?;
         unmap_folio(bench, field.folio(0))?;
@@ -365,7 +357,7 @@ fn listed(bench: &Bench<'_>) -> Outcome {
 }
 
 fn extra_reference(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let (folio, free) = (field.folio(0), bench.memory().swap.free_count());
         folio.get(1);
@@ -380,7 +372,7 @@ fn extra_reference(bench: &Bench<'_>) -> Outcome {
 
 /// Another space's mapping is only counted, as fork is missing.
 fn mapped_elsewhere(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let folio = field.folio(0);
         folio.add_maps(0, 16);
@@ -394,7 +386,7 @@ fn mapped_elsewhere(bench: &Bench<'_>) -> Outcome {
 }
 
 fn half_a_folio(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         field.page_out(0, 8)?;
         same("swapped out", field.how_many(0, 8, Descriptor::is_swap), 8)?;

@@ -149,23 +149,20 @@ fn whole_call(bench: &Bench<'_>, way: &str, size: Size) -> Outcome {
     call(bench, way, size, bench.megabytes() * 256)
 }
 
+/// Calls over `pages`, in each way, in folios of each of these sizes in KiB.
+fn each_size(bench: &Bench<'_>, sizes: &[u32], pages: usize) -> Outcome {
+    bench.each_way(|way| {
+        sizes.iter().try_for_each(|&kib| within(&format!("{kib}K"), call(bench, way, Size(kib), pages)))
+    })
+}
+
 fn every_size(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        for kib in [4, 16, 32, 64, 128, 256, 512, 1024, 2048] {
-            within(&format!("{way} {kib}K"), call(bench, way, Size(kib), 4 * TABLE))?;
-        }
-    }
-    Ok(())
+    each_size(bench, &[4, 16, 32, 64, 128, 256, 512, 1024, 2048], 4 * TABLE)
 }
 
 fn without_contpte(bench: &Bench<'_>) -> Outcome {
     bench.set("contpte=off")?;
-    for way in WAYS {
-        for kib in [4, 64, 2048] {
-            within(&format!("{way} {kib}K"), call(bench, way, Size(kib), 2 * TABLE))?;
-        }
-    }
-    Ok(())
+    each_size(bench, &[4, 64, 2048], 2 * TABLE)
 }
 
 fn single_invalidations(bench: &Bench<'_>) -> Outcome {
