@@ -10,7 +10,7 @@ use crate::frame::HugeSize;
 use crate::hugetlb::HugeSlot;
 use crate::memory::Memory;
 use crate::space::Space;
-use crate::swap::{SwapEntry, Swapped};
+use crate::swap::{SwapEntry, Swapped, bad_frame};
 use crate::walk::for_each_table_as_is;
 
 /// What one entry says.
@@ -26,6 +26,8 @@ pub enum Look<'m> {
     Swapped(Swapped),
     /// No page is there, and userfaultfd protects it.
     Marker(Descriptor),
+    /// The memory that was there is bad.
+    Bad(Descriptor),
 }
 
 /// Sums over a range: in pages, but for those in proportion.
@@ -68,7 +70,7 @@ impl Usage {
     fn add(&mut self, memory: &Memory, look: Look<'_>) {
         match look {
             // As on Linux, the page of zeros is nobody's.
-            Look::Zero(_) | Look::Marker(_) => {}
+            Look::Zero(_) | Look::Marker(_) | Look::Bad(_) => {}
             Look::Page(entry, folio) => self.add_page(entry, folio),
             Look::Huge(_, folio) if folio.mapcount() > 1 => self.huge_shared += 1,
             Look::Huge(..) => self.huge_private += 1,
@@ -158,8 +160,8 @@ impl Memory {
                 if is_block {
                     let folio = self.frames.folio_of(entry.frame());
                     see(block.add_pages(inside), Look::Huge(entry.advance(inside), folio));
-                } else if entry.is_marker() {
-                    see(block.add_pages(inside), Look::Marker(entry));
+                } else if let Some(look) = self.look_at(entry).filter(|_| !entry.is_present()) {
+                    see(block.add_pages(inside), look);
                 }
             }
             block = next;
@@ -171,6 +173,8 @@ impl Memory {
             None
         } else if entry.is_marker() {
             Some(Look::Marker(entry))
+        } else if bad_frame(entry).is_some() {
+            Some(Look::Bad(entry))
         } else if !entry.is_present() {
             SwapEntry::from_descriptor(entry).map(Look::Swapped)
         } else if entry.is_special() {
@@ -198,7 +202,8 @@ impl Memory {
             let index = (address.page_number() - start.page_number()) as usize;
             pages[index] = match look {
                 Look::Swapped(Swapped { entry, .. }) => u8::from(self.swap.is_cached(entry, 1)),
-                Look::Page(..) | Look::Huge(..) | Look::Zero(_) => 1,
+                // As on Linux, bad memory is not on its way from anywhere.
+                Look::Page(..) | Look::Huge(..) | Look::Zero(_) | Look::Bad(_) => 1,
                 Look::Marker(_) => 0,
             };
         });
@@ -232,10 +237,13 @@ fn pagemap_word(look: Look<'_>) -> u64 {
         Look::Swapped(Swapped { entry, uffd, .. }) => {
             bit::SWAPPED | flag(uffd, bit::UFFD_WP) | u64::from(entry.slot) << bit::SLOT | u64::from(entry.device)
         }
-        // Linux too calls it swapped out, to a device and a slot that stand for markers.
-        Look::Marker(entry) => {
-            let (kind, offset) = (entry.bits() >> 6 & 0x1f, entry.bits() >> 12);
-            bit::SWAPPED | bit::UFFD_WP | offset << bit::SLOT | kind
-        }
+        Look::Marker(entry) => bit::UFFD_WP | other_word(entry),
+        Look::Bad(entry) => other_word(entry),
     }
+}
+
+/// What Linux says of an entry that is no page: swapped out, to a device and a slot that stand for something else.
+const fn other_word(entry: Descriptor) -> u64 {
+    let (kind, offset) = (entry.bits() >> 6 & 0x1f, entry.bits() >> 12);
+    bit::SWAPPED | offset << bit::SLOT | kind
 }

@@ -131,6 +131,27 @@ fn pages_of_files_are_seen_where_they_are() {
     assert_eq!((bench.space.swap_entries(), bench.memory.files.swapped()), (0, 32));
 }
 
+/// Bad memory is on its way from nowhere, and hides what the file has.
+#[test]
+fn bad_memory_is_seen() {
+    let bench = Bench::new("64K=never");
+    let file = bench.memory.open_file(2 * 4096).unwrap();
+    let request = MapRequest { address: BASE, length: 2 * 4096, prot: RW, flags: MapFlags::PRIVATE | MapFlags::FIXED };
+    bench.memory.mmap_file(&bench.space, request, &file, 0).unwrap();
+    file.write(0, &[1; 2 * 4096]).unwrap();
+    bench.write(0, 7).unwrap();
+    let frame = bench.frame(0).frame();
+    bench.advise(0, 1, advice::HWPOISON).unwrap();
+    // Linux's number for bad memory in place of a device's, and the frame as the slot.
+    assert_eq!(words(&bench, 0, 2), [1 << 62 | frame.as_u64() << 5 | 24, 0]);
+    bench.memory.shrink(2);
+    assert_eq!(file.swapped_pages(), 2);
+    let area = *bench.space.layout().read().areas.find(bench.at(0)).unwrap();
+    let mut pages = [9; 2];
+    bench.memory.resident_of(&bench.space, &area, bench.at(0), &mut pages);
+    assert_eq!((pages, bench.memory.usage_of(&bench.space, &area).swapped), ([1, 0], 1));
+}
+
 #[test]
 fn a_look_changes_nothing_in_tables_and_flushes_nothing() {
     let bench = Bench::new("64K=always");

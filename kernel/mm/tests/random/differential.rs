@@ -65,9 +65,11 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => scenes::any_of(NEAR),
     ];
     // What memory is got back from the lists differs, and the lists from then on: in the end only.
-    let pressure = prop_oneof![(1..256usize).prop_map(Press), operation::write_short(NEAR)];
-    (vec(operations, 1..=LONGEST), pressure)
-        .prop_map(|(groups, press)| groups.into_iter().flatten().chain([press]).collect())
+    let press = (1..256usize).prop_map(|pages| std::vec![Press(pages)]);
+    // New memory, so that pages are needed.
+    let write = operation::write_short(NEAR).prop_map(|write| std::vec![Map(write.pages(), RW, Kind::Ordinary), write]);
+    (vec(operations, 1..=LONGEST), prop_oneof![press, write])
+        .prop_map(|(groups, end)| groups.into_iter().flatten().chain(end).collect())
 }
 
 /// A machine for each way.
@@ -159,11 +161,8 @@ impl<'b> Three<'b> {
         for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             world.world.memory.inject.clear();
             // Nothing is refused for want of memory, which need not be so in all ways: writes end at once.
-            world
-                .step(&Latency(0))
-                .and_then(|_| world.step(operation))
-                .map(drop)
-                .map_err(|error| format!("{way}: {error}"))?;
+            let done = world.step(&Latency(0)).and_then(|_| world.step(operation));
+            done.map(drop).map_err(|error| format!("{way}: {error}"))?;
         }
         self.level()
     }

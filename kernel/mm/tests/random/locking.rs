@@ -94,7 +94,7 @@ impl Checked<'_> {
             if entry.is_absent() && self.shadow().has_page_of_file(Pages(page, 1)) {
                 continue;
             }
-            let right = entry.is_present() || matches!(entry, Entry::Swapped { cached: Some(_), .. });
+            let right = entry.is_present() || matches!(entry, Entry::Bad | Entry::Swapped { cached: Some(_), .. });
             if (found != 0) != right {
                 return Err(format!("page {page}: mincore says {found}, and it is {entry:?}"));
             }

@@ -141,6 +141,8 @@ impl Checked<'_> {
     /// The monitor was asked about a page, and must have been. Whether the program tries again.
     pub fn answer(&mut self, page: usize, access: Access, notice: Notice) -> Result<bool, String> {
         let first = self.shadow().whole(Pages(page, 1)).0;
+        // Of a file, which is copied before a write of the copy is asked about.
+        self.note_copies(Pages(page, 1));
         let is_there = self.is_there(page);
         let right = (at(first, 0).page(), access, is_there) == (notice.address, notice.access, notice.is_protected);
         if !right || !self.shadow().asks(page, access, is_there) {
