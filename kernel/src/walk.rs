@@ -156,7 +156,7 @@ impl Run {
     fn expected_bits(&self) -> Option<u64> {
         let step = match self.first {
             first if first.is_present() => 1 << level_shift(self.level),
-            first if first.is_marker() => 0,
+            first if first.is_marker() || first.is_lost() => 0,
             _ => mmu::NEXT_PAGE,
         };
         self.first.bits().checked_add(step * self.count as u64)
@@ -188,6 +188,9 @@ impl fmt::Display for Entry {
         }
         if entry.is_marker() {
             return write!(out, "marker of userfaultfd");
+        }
+        if entry.is_lost() {
+            return write!(out, "lost to who reserved it");
         }
         if !entry.is_present() {
             return write!(out, "swap entry {:#x}", entry.bits());

@@ -99,6 +99,10 @@ impl Descriptor {
     /// No page is there, and userfaultfd write-protects it all the same (Linux's PTE_MARKER_UFFD_WP).
     pub const MARKER: Self = Self(MARKER | NEXT_PAGE);
 
+    /// No page is there, and none will be: what was there went to somebody who had a better right to it, and must not seem to be zeros
+    /// (as Linux's PTE_MARKER_POISONED).
+    pub const LOST: Self = Self(MARKER | (2 * NEXT_PAGE));
+
     /// The descriptor with these bits.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -163,6 +167,11 @@ impl Descriptor {
     /// Whether it says that no page is there, and that userfaultfd write-protects it all the same.
     pub const fn is_marker(self) -> bool {
         self.0 == Self::MARKER.0
+    }
+
+    /// Whether what was there is lost.
+    pub const fn is_lost(self) -> bool {
+        self.0 == Self::LOST.0
     }
 
     /// Whether no page is there, on a swap device either: none or a marker (Linux's pte_none_mostly).
@@ -360,6 +369,9 @@ impl fmt::Display for Descriptor {
         if self.is_marker() {
             return write!(out, "marker");
         }
+        if self.is_lost() {
+            return write!(out, "lost");
+        }
         if !self.is_present() {
             return write!(out, "swap({:#x})", self.0);
         }
@@ -445,6 +457,8 @@ mod tests {
         assert!(
             marker.is_marker() && marker.is_absent() && marker.is_swap() && !marker.maps_page() && !marker.is_none()
         );
+        let lost = Descriptor::LOST;
+        assert!(lost.is_lost() && lost.is_swap() && !lost.is_marker() && !lost.is_absent() && !lost.maps_page());
         assert!(Descriptor::NONE.is_absent() && !page(RW).is_absent());
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn take_young(memory: &Memory, folio: &FolioLock<'_>) -> usize {
         let range = extent.addresses(index, folio.pages());
         range.is_some_and(|range| take_young_of(memory, folio, extent, range))
     };
-    extents.iter().filter(is_young).count()
+    extents.iter().take(mutant::or(Mutant::FirstUserAlone, usize::MAX, 1)).filter(is_young).count()
 }
 
 /// Takes the access flags of the entries in one area away. Whether any was set.

@@ -12,7 +12,7 @@ use crate::hugetlb::{self, Fate};
 use crate::marker::Rest;
 use crate::memory::Memory;
 use crate::rmap;
-use crate::space::{Layout, Space};
+use crate::space::{Layout, Populate, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags, Areas, Change, Prot};
 use crate::zap;
@@ -142,7 +142,8 @@ impl Memory {
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
         let is_lockable = Area { flags, backing, ..Area::default() }.is_lockable();
-        let flags = flags | if is_lockable { layout.future } else { AreaFlags::empty() };
+        let is_locked = mutant::or(Mutant::FutureNotLocked, is_lockable, false);
+        let flags = flags | if is_locked { layout.future } else { AreaFlags::empty() };
         let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
@@ -163,7 +164,7 @@ impl Memory {
         let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
         if locked || populate {
             // Linux too maps whatever became of populating it.
-            let _ = self.populate(space, start, end, request.prot.contains(Prot::WRITE));
+            let _ = self.populate(space, (start, end), Populate::AsMapped);
         }
         Ok(start.as_u64())
     }

@@ -9,7 +9,7 @@
 use alloc::sync::Arc;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Cause, Descriptor, PAGE_SIZE, Pfn, VirtAddr};
+use mmu::{Cause, Descriptor, Operation, PAGE_SIZE, Pfn, VirtAddr};
 
 use crate::errno::Errno;
 use crate::fault::{Access, FaultError};
@@ -35,6 +35,9 @@ impl Memory {
     /// `EBUSY` where there is nothing of the program's own, or something in use that can not be taken away; `EHWPOISON` where the memory
     /// is bad already; `EFAULT` or `ENOMEM` where the program could not touch it either. What lies before is done.
     pub(crate) fn poison_range(&self, space: &Arc<Space>, (start, end): (VirtAddr, VirtAddr)) -> Result<(), Errno> {
+        // Reclaim's work, whoever asks for it: a page is taken out by what its folio says, and nothing depends on what others owe the table
+        // of other folios (rule MS-41).
+        let _underway = self.begin(Operation::Reclaim);
         let mut address = start;
         while address < end {
             let found = self.find_to_poison(space, address)?;

@@ -46,6 +46,11 @@ pub(crate) fn split_found(memory: &Memory, folio: Folio<'_>) -> Option<usize> {
 }
 
 fn split_if<'m>(memory: &'m Memory, folio: Folio<'m>, may: impl Fn(&FolioLock<'m>) -> bool) -> Option<usize> {
+    // Reclaim's work, whoever asks for it: it goes through every space that maps the folio, and completes nothing that others owe there
+    // (rule MS-41), as a walk of the rmap does not. What they owe is of other folios, as this one is locked; or of this one, by munmap,
+    // which has a reference until it has flushed, so that nothing is split. Madvise had let go of its table for this, and completes
+    // what is owed again when it takes it anew.
+    let _underway = memory.begin(Operation::Reclaim);
     let freed = folio.try_lock().filter(may).and_then(|locked| split_folio(memory, &locked, None));
     let mut orphans = OrphanList::new();
     memory.swap.free_unneeded(folio);
@@ -75,11 +80,8 @@ fn is_mapped_elsewhere(memory: &Memory, folio: &FolioLock<'_>, space: &Space) ->
 
 /// Splits a locked folio into single pages. The caller has one reference, which stays with the first page, as does the lock. The other
 /// pages go to the LRU list that the folio was on; of one that was isolated, to `list`, isolated as well. Pages that nothing needs
-/// are freed, but the first: returns how many. `None` if anybody else refers to the folio: it is whole as it was.
+/// are freed, but the first: returns how many. `None` if anybody else refers to the folio: it is whole as it was. It is a part of reclaim.
 pub(crate) fn split_folio(memory: &Memory, folio: &FolioLock<'_>, list: Option<&mut FolioList>) -> Option<usize> {
-    // Reclaim's work, whoever asks for it: madvise has completed what others owe a table before it walked there, and may find more here,
-    // as it has let go of the lock. That is of other folios, as this one is locked, and nothing here depends on it (rule MS-41).
-    let _underway = memory.begin(Operation::Reclaim);
     let order = folio.order();
     let freed = split_everywhere(memory, folio).map(|parts| hand_out(memory, parts, list));
     let (count, size) = (memory.count(), memory.count_size(order));

@@ -22,7 +22,7 @@ use crate::protect::{Mark, Protect};
 use crate::space::{Layout, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags};
-pub use crate::watch::{Monitor, Notice};
+pub use crate::watch::{Monitor, Notice, set_ask};
 pub use fill::Contents;
 
 type Range = (VirtAddr, VirtAddr);

@@ -6,7 +6,7 @@ mod common;
 use common::{Bench, RW, run_in_one};
 use mm::fault::Access;
 use mm::inject::Point;
-use mm::space::advice::{DONTNEED, PAGEOUT};
+use mm::space::advice::{DONTNEED, HWPOISON, PAGEOUT};
 use mmu::Features;
 use mmu::host::{Config, Event, Schedule, program};
 
@@ -111,5 +111,24 @@ fn a_page_out_that_fails_meets_dontneed() {
         bench.audit();
         bench.unmap(0, 16);
         assert_eq!(bench.stock(), start, "{way}: something leaked");
+    }
+}
+
+/// Each takes a page of one table out while the other's flush may be deferred. None relies on what is not present, as each knows its page by
+/// its folio.
+#[test]
+fn memory_goes_bad_on_two_cpus() {
+    for seed in 0..60 {
+        let bench = Bench::on(config(2, seed), "64K=never");
+        bench.map(0, 16, RW);
+        bench.fill(0, 16);
+        let poison = |page: u64| {
+            let bench = &bench;
+            move || bench.advise(page, 1, HWPOISON).unwrap()
+        };
+        run_in_one(&bench, seed, vec![program(poison(3)), program(poison(9))]);
+        assert_eq!((bench.shape(0, 16), bench.memory.frames.bad_count()), ([0, 14, 2, 0], 2), "seed {seed}");
+        bench.verify(4, 5);
+        bench.audit();
     }
 }

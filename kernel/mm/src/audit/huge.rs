@@ -46,6 +46,9 @@ impl Walk<'_> {
         if entry.is_marker() {
             return is(Rule::Entry, "a marker where an area keeps such", place, area.keeps_markers(), true);
         }
+        if entry.is_lost() {
+            return is(Rule::Entry, "lost where one is reserved", place, area.reserves(), false);
+        }
         self.seen.huge_filled[size as usize] += u64::from(area.reserves());
         if !entry.is_present() {
             return is(Rule::Entry, "an entry of bad memory", place, bad_frame(entry).is_some(), true);

@@ -32,8 +32,7 @@ impl<'a> Fault<'a> {
         }
         let Some(part) = contents.find(index) else {
             drop(contents);
-            let is_watched = self.area.flags.contains(AreaFlags::UFFD_MISSING);
-            return if is_watched { self.ask_monitor(false) } else { self.fill_hole(&file, index) };
+            return if self.is_asked_first() { self.ask_monitor(false) } else { self.fill_hole(&file, index) };
         };
         let Some(frame) = part.frame_of(index) else {
             drop(contents);
@@ -80,7 +79,7 @@ impl<'a> Fault<'a> {
             return Ok(Outcome::Again);
         }
         let is_watched = mutant::or(Mutant::WatchedAreaGetsLarge, self.area.flags.intersects(AreaFlags::UFFD), false);
-        let fits = !is_watched && end <= contents.pages();
+        let fits = !is_watched && mutant::or(Mutant::MappedOverEnd, end <= contents.pages(), true);
         let whole = if fits { self.whole(&table, folio, page) } else { None };
         let (start, first, count) = whole.map_or((self.address, page, 1), |start| (start, 0, folio.pages()));
         self.space.complete_discards(memory);

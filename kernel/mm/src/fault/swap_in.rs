@@ -196,6 +196,11 @@ impl<'a> Fault<'a> {
             locked.get(pages - 1);
         }
         locked.add_maps(first, pages);
+        // Whoever swapped them out has taken the marks off (reference 11, M9).
+        debug_assert!(
+            locked.exclusive_run(first, pages) == (false, pages),
+            "a page that comes back is marked exclusive"
+        );
         if swapped.exclusive {
             locked.set_exclusive(first, pages);
         }

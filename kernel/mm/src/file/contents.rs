@@ -99,7 +99,7 @@ impl Contents {
         let last = self.size >> PAGE_SHIFT;
         let Some(part) = self.find(last) else { return };
         let Some(frame) = part.frame_of(last) else { return };
-        let in_page = (self.pages() << PAGE_SHIFT) - self.size;
+        let in_page = mutant::or(Mutant::CutLeavesBytes, (self.pages() << PAGE_SHIFT) - self.size, 0);
         let place = frame.start().add_bytes(self.size % PAGE_SIZE);
         memory.door.write_bytes(place, &[0; PAGE_SIZE as usize][..in_page as usize]);
         let beyond = (part.end() - self.pages()) as usize;

@@ -81,7 +81,7 @@ impl<'m> Zap<'_, '_, 'm> {
                 return;
             }
             if !entry.is_present() {
-                return self.poison(&slot);
+                return self.lost(&slot);
             }
             let folio = self.memory.frames.folio_of(entry.frame());
             match self.present(&slot, start, folio) {
@@ -98,7 +98,8 @@ impl<'m> Zap<'_, '_, 'm> {
     }
 
     fn present(&mut self, slot: &HugeSlot<'_>, start: VirtAddr, folio: Folio<'m>) -> Step {
-        if self.fate == Fate::Emptied && self.area.reserves() {
+        let reserves = mutant::or(Mutant::NotReservedAgain, self.area.reserves(), false);
+        if self.fate == Fate::Emptied && reserves {
             // The page's own reservation, if it is free afterwards; else another one.
             if folio.refs() == 1 {
                 folio.set_reserved_for(true);
@@ -128,9 +129,9 @@ impl<'m> Zap<'_, '_, 'm> {
         (self.fate == Fate::Emptied || outlives) && self.area.keeps_markers()
     }
 
-    /// An entry in place of bad memory, where nothing is reserved. It stays where a page is reserved for each place that is empty, and
+    /// An entry in place of bad memory, or of what went to another space, where nothing is reserved. It stays where a page is reserved for each place that is empty, and
     /// there is none.
-    fn poison(&mut self, slot: &HugeSlot<'_>) {
+    fn lost(&mut self, slot: &HugeSlot<'_>) {
         let needs_page = self.fate == Fate::Emptied && self.area.reserves();
         if !needs_page || self.memory.frames.reserve_huge(self.size, 1) {
             slot.clear();
@@ -139,7 +140,8 @@ impl<'m> Zap<'_, '_, 'm> {
 }
 
 /// Takes a huge page, to which the caller has a reference, away from all other spaces: they share it with the one that reserved it, and
-/// there is no other left (Linux's `unmap_ref_private`).
+/// there is no other left (Linux's `unmap_ref_private`). They must not find zeros in its place later, as if these were what they had: a
+/// touch is an error from now on, until the address is emptied or mapped anew. Linux marks the whole area so.
 pub(crate) fn take_from_others(memory: &Memory, space: &Space, folio: Folio<'_>, size: HugeSize) {
     let Some((anon, index)) = folio.mapping() else { return };
     let Some(anon) = memory.anon.get(anon) else { return };
@@ -147,11 +149,9 @@ pub(crate) fn take_from_others(memory: &Memory, space: &Space, folio: Folio<'_>,
         let Some((start, _)) = extent.addresses(index, folio.pages()) else { continue };
         let Some(slot) = HugeSlot::lock(memory, &extent.space, size, start) else { continue };
         if slot.maps(&folio) {
-            let old = slot.clear();
+            slot.clear();
             slot.flush(Cause::Replace);
-            if old.is_uffd() && extent.keeps_markers() {
-                slot.set(Descriptor::MARKER);
-            }
+            slot.set(mutant::or(Mutant::LostPageEmpty, Descriptor::LOST, Descriptor::NONE));
             slot.count_unmap(folio);
             let last = folio.put(1);
             debug_assert!(last.is_none(), "a huge page that the caller refers to lost its last reference");

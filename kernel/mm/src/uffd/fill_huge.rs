@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Operation, PAGE_SIZE, VirtAddr};
 
 use crate::errno::Errno;
@@ -59,7 +60,8 @@ impl Memory {
             return Err(Errno::EEXIST);
         }
         let entry = Descriptor::user_page(folio.head(), area.protection()).make_young().make_dirty();
-        let entry = if is_protected { entry.write_protect().make_uffd() } else { entry };
+        let closes = mutant::or(Mutant::FilledOpen, is_protected, false);
+        let entry = if closes { entry.write_protect().make_uffd() } else { entry };
         slot.map(folio, entry, (place.anon, area.index_of(address)));
         Ok(())
     }

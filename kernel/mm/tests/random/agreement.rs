@@ -205,7 +205,7 @@ fn part(entry: &Entry) -> Option<Part> {
     match *entry {
         Entry::Present { part, .. } => Some(part),
         Entry::Swapped { cached, .. } => cached,
-        Entry::None | Entry::ZeroPage { .. } => None,
+        Entry::None | Entry::Marker | Entry::Bad | Entry::Lost | Entry::ZeroPage { .. } => None,
     }
 }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::checked::Checked;
 use crate::operation::{self, Operation};
 use crate::runner::Plan;
+use crate::scenes;
 use crate::world::{Board, FIELD, Size};
 
 /// Operations of the longest sequence.
@@ -37,12 +38,20 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => operation::swap_device(),
         1 => operation::pins(FIELD),
         1 => operation::pressure(),
+        1 => operation::write_short(FIELD),
         2 => operation::watching(FIELD),
         1 => operation::locking(FIELD),
         1 => operation::mincore(FIELD),
+        2 => operation::huge(FIELD),
+        1 => operation::pool(),
+        1 => operation::poison(FIELD),
     ];
     let size = prop_oneof![2 => Just(Size::ROOMY), 1 => Just(Size::LITTLE_SWAP), 1 => Just(Size::LITTLE_MEMORY)];
-    (size, vec(operation, 1..=LONGEST))
+    let operations = prop_oneof![
+        30 => operation.prop_map(|operation| std::vec![operation]),
+        2 => scenes::any_of(FIELD),
+    ];
+    (size, vec(operations, 1..=LONGEST)).prop_map(|(size, groups)| (size, groups.into_iter().flatten().collect()))
 }
 
 /// Carries a sequence out. Returns how many operations it had.

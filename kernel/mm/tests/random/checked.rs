@@ -4,6 +4,7 @@
 
 use mm::Errno;
 use mm::fault::{Access, FaultError};
+use mm::remap::MoveFlags;
 use mm::space::advice::{DONTNEED, POPULATE_WRITE};
 
 use crate::operation::{Answer, Operation, Pages};
@@ -24,13 +25,15 @@ pub struct Checked<'b> {
     pub world: World<'b>,
     /// Those of the spaces that are there, by number.
     pub shadows: [Option<Shadow>; SPACES],
-    file: SharedFile,
+    pub file: SharedFile,
     /// The space that runs.
     pub running: usize,
     /// What a device has pinned.
     pub pins: Pins<'b>,
     /// What the monitor of userfaultfd answers.
     pub monitor: Answer,
+    /// How often memory was treated as bad: a frame each time.
+    pub poisoned: usize,
 }
 
 impl<'b> Checked<'b> {
@@ -39,13 +42,19 @@ impl<'b> Checked<'b> {
         world.memory.activate(world.space(0));
         let file = FileShadow::new();
         let shadows = world.spaces.each_ref().map(|space| space.as_ref().map(|_| Shadow::new(&file)));
-        Self { world, shadows, file, running: 0, pins: Pins::default(), monitor: Answer::Copy(1) }
+        Self { world, shadows, file, running: 0, pins: Pins::default(), monitor: Answer::Copy(1), poisoned: 0 }
     }
 
     /// Carries an operation out. Returns what it returned.
     pub fn step(&mut self, operation: &Operation) -> Result<Returned, String> {
         let result = match *operation {
             Operation::Write(pages, value) => self.write(pages, value).map(Ok)?,
+            Operation::WriteShort(pages, value) => {
+                let taken = self.world.make_short();
+                let written = self.write(pages, value);
+                self.world.end_shortage(taken);
+                written.map(Ok)?
+            }
             Operation::Read(pages) => self.read(pages).map(Ok)?,
             Operation::Enter(space) if self.shadows[space].is_none() => Ok(()),
             Operation::Enter(space) => {
@@ -79,8 +88,10 @@ impl<'b> Checked<'b> {
                 self.locking(operation)?
             }
             Operation::Mincore(pages) => self.mincore(pages).map(Ok)?,
+            Operation::Poison(page) => self.poison(page)?,
             _ => self.call(operation)?,
         };
+        self.note_lost(false)?;
         self.look(operation.pages())?;
         Ok(result)
     }
@@ -97,7 +108,19 @@ impl<'b> Checked<'b> {
 
     /// Those of the pages of the space that runs where anything is, in memory or swapped out.
     pub fn there(&self, pages: Pages) -> Places {
-        pages.iter().filter(|&page| !self.world.entry(self.running, page).is_none()).collect()
+        pages.iter().filter(|&page| self.is_there(page)).collect()
+    }
+
+    /// Those, and the pages that the file has got since: one that is brought in may bring its neighbours.
+    pub fn there_since(&self, pages: Pages, mut there: Places) -> Places {
+        there.extend(pages.iter().filter(|&page| self.shadow().is_of_file(page) && self.is_there(page)));
+        there
+    }
+
+    /// Whether a page of the space that runs has anything, or its file has the page that would be seen.
+    pub fn is_there(&self, page: usize) -> bool {
+        let of_file = self.shadow().page(page).and_then(|page| page.source.seen());
+        !self.world.entry(self.running, page).is_absent() || of_file.is_some_and(|page| self.world.file_has(page))
     }
 
     /// Reads everything, counts everything, and takes all apart: nothing may be left.
@@ -110,7 +133,7 @@ impl<'b> Checked<'b> {
             }
         }
         self.audit()?;
-        self.world.end()
+        self.world.end(self.poisoned)
     }
 
     /// Counts everything again, and looks at the contents of every page from outside. Returns what was seen.
@@ -126,7 +149,11 @@ impl<'b> Checked<'b> {
                 if !shadow.sees_locked(page, seen.entry) {
                     return Err(format!("page {page} of space {space} was locked: {:?}", seen.entry));
                 }
-                if seen.entry == Entry::None && shadow.is_of_file(page) {
+                let is_ruined = shadow.is_ruined(page);
+                if matches!(seen.entry, Entry::Bad | Entry::Lost) != is_ruined {
+                    return Err(format!("page {page} of space {space} is lost or not: {:?}", seen.entry));
+                }
+                if is_ruined || seen.entry.is_absent() && shadow.is_of_file(page) {
                     continue;
                 }
                 let right = shadow.words(page);
@@ -143,18 +170,26 @@ impl<'b> Checked<'b> {
     fn call(&mut self, operation: &Operation) -> Result<Returned, String> {
         let before = self.world.struck();
         let refused = self.refusal(operation);
-        let there = if let Operation::Advise(pages, _) = *operation { self.there(pages) } else { Places::new() };
+        let barrier = self.barrier(operation);
+        let bad: Vec<_> = operation.pages().iter().filter(|&page| self.shadow().is_ruined(page)).collect();
+        let asks_what_is_there = matches!(operation, Operation::Advise(..));
+        let there = if asks_what_is_there { self.there(operation.pages()) } else { Places::new() };
         let result = self.world.call(self.running, operation);
-        let excused = self.excuses(result, before);
+        let there = if asks_what_is_there { self.there_since(operation.pages(), there) } else { there };
+        let excused = self.excuses(result, before) || self.lacks_huge(operation, result);
         let shadow = self.shadows[self.running].as_mut().expect("the space that runs");
         let right = match (refused, operation) {
             (Some(error), _) => Err(error),
             // What was at the new place is gone, and all else is as before.
             (None, &Operation::Move(pages, to, _)) if excused => {
-                shadow.apply(&Operation::Unmap(Pages(to, pages.1)), &there)
+                shadow.apply(&Operation::Unmap(Pages(to, shadow.rounded(pages).1)), &there)
             }
-            (None, _) => shadow.apply(operation, &there),
+            (None, _) => match barrier {
+                Some(stop) => shadow.apply_up_to(stop, operation, &there),
+                None => shadow.apply(operation, &there),
+            },
         };
+        self.note_kept_bad(&bad);
         if let Operation::Advise(pages, POPULATE_WRITE) | Operation::MapFile(pages, ..) = *operation {
             self.note_copies(pages);
         }
@@ -170,18 +205,21 @@ impl<'b> Checked<'b> {
 
     fn resize(&mut self, pages: usize) -> Result<Returned, String> {
         let result = self.world.call(self.running, &Operation::Resize(pages));
-        self.file.borrow_mut().resize(pages);
+        let cut = self.file.borrow_mut().resize(pages);
+        self.pins.cut_off(cut);
         self.shadows.iter_mut().flatten().for_each(|shadow| shadow.cut(pages));
         if result.is_ok() { Ok(result) } else { Err(format!("returns {result:?}")) }
     }
 
     /// Why an operation must be refused before it does anything, where the areas say so.
     fn refusal(&self, operation: &Operation) -> Option<Errno> {
-        let &Operation::Move(pages, to, _) = operation else { return None };
-        if pages.overlaps(Pages(to, pages.1)) {
-            return Some(Errno::EINVAL);
+        match *operation {
+            Operation::Move(pages, to, flags) => self.move_refusal(pages, to, flags.contains(MoveFlags::DONTUNMAP)),
+            Operation::Map(..) | Operation::MapFile(..) | Operation::MapHuge(..) | Operation::Unmap(_) => {
+                self.map_refusal(operation)
+            }
+            _ => None,
         }
-        (!self.world.is_one_area(self.running, pages)).then_some(Errno::EFAULT)
     }
 
     /// Whether something failed that need not have: by a failure injected since there were `before`, or for want of memory.
@@ -235,7 +273,7 @@ impl<'b> Checked<'b> {
         Ok(())
     }
 
-    fn read(&mut self, pages: Pages) -> Result<(), String> {
+    pub fn read(&mut self, pages: Pages) -> Result<(), String> {
         for (page, word) in pages.iter().flat_map(|page| (0..WORDS).map(move |word| (page, word))) {
             let found = self.access(page, word, Access::Read, |world| world.machine.user_read_u64(at(page, word)))?;
             self.must_hold(page, word, found)?;
@@ -252,16 +290,23 @@ impl<'b> Checked<'b> {
         act: impl Fn(&World<'_>) -> Result<u64, mmu::host::Fault>,
     ) -> Result<Option<u64>, String> {
         let right = self.shadow().access(page, access);
+        let owns_huge = self.shadow().page(page).and_then(|page| page.huge).is_some_and(|huge| huge.reserves);
+        let is_watched = self.shadow().page(page).is_some_and(|page| !page.watch.is_empty());
         for _ in 0..TRIES {
             let is_protected = self.is_marked(page)? && access == Access::Write;
+            if owns_huge {
+                self.note_lost(true)?;
+            }
             if let Ok(value) = act(&self.world) {
                 if is_protected {
                     return Err(format!("page {page} is written, and is protected"));
                 }
                 return right.map(|()| Some(value)).map_err(failed(&format!("{access:?} of page {page} succeeds")));
             }
+            let asks = right.is_ok() && is_watched && self.shadow().asks(page, access, self.is_there(page));
             match self.world.fault(self.running, at(page, word), access) {
                 None => {}
+                Some(Ok(())) if asks => return Err(format!("nobody is asked about {access:?} of page {page}")),
                 Some(Err(FaultError::Watched(notice))) if right.is_ok() => {
                     let tries_again = self.answer(page, access, notice)?;
                     if !tries_again {
@@ -271,6 +316,7 @@ impl<'b> Checked<'b> {
                 Some(Ok(())) if right.is_ok() => {}
                 Some(Err(error)) if right == Err(error) => return Ok(None),
                 Some(Err(FaultError::OutOfMemory)) if self.world.size.is_little() => return Ok(None),
+                Some(Err(FaultError::NoHugePage)) if self.may_lack(Pages(page, 1)) => return Ok(None),
                 Some(result) => {
                     return Err(format!("fault at page {page}, {access:?}: {result:?} instead of {right:?}"));
                 }
@@ -297,9 +343,7 @@ impl<'b> Checked<'b> {
         let shadow = self.shadow_mut();
         match (found, shadow.access(page, Access::Read)) {
             (None, _) => Ok(()),
-            (Some(_), Err(error @ (FaultError::NotMapped | FaultError::Denied | FaultError::BeyondEnd))) => {
-                Err(format!("page {page} is read: {error}"))
-            }
+            (Some(_), Err(error)) => Err(format!("page {page} is read: {error}")),
             (Some(found), _) if shadow.sees(page, word, found) => Ok(()),
             (Some(found), _) => {
                 Err(format!("page {page} word {word}: {found:#x} instead of {:#x}", shadow.words(page)[word]))

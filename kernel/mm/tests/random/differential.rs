@@ -14,9 +14,12 @@ use proptest::prelude::*;
 
 use crate::agreement::{self, Place};
 use crate::checked::Checked;
-use crate::operation::Operation::{Advise, Child, Fail, Latency, Map, Press, Protect, Swapoff, Tick, Write};
+use crate::operation::Operation::{
+    Advise, Child, Fail, Latency, Map, Press, Protect, Swapoff, Tick, Write, WriteShort,
+};
 use crate::operation::{self, Kind, Operation, Pages, RW, WAYS};
 use crate::runner::Plan;
+use crate::scenes;
 use crate::shadow::Page;
 use crate::view::{Counted, View};
 use crate::world::{Board, Size};
@@ -53,14 +56,16 @@ pub fn cases() -> impl Strategy<Value = Case> {
         3 => operation::watching(NEAR),
         1 => operation::locking(NEAR),
         1 => operation::mincore(NEAR),
+        2 => operation::huge(NEAR),
+        1 => operation::poison(NEAR),
         1 => Just(Swapoff),
     ];
     let operations = prop_oneof![
         30 => operations.prop_map(|operation| std::vec![operation]),
-        1 => operation::patchwork(NEAR),
+        2 => scenes::any_of(NEAR),
     ];
     // What memory is got back from the lists differs, and the lists from then on: in the end only.
-    let pressure = (1..256usize).prop_map(Press);
+    let pressure = prop_oneof![(1..256usize).prop_map(Press), operation::write_short(NEAR)];
     (vec(operations, 1..=LONGEST), pressure)
         .prop_map(|(groups, press)| groups.into_iter().flatten().chain([press]).collect())
 }
@@ -103,8 +108,8 @@ impl<'b> Three<'b> {
 
     /// All three do the same. Where they may have given their folios different slots, they are made alike afterwards.
     fn step(&mut self, operation: &Operation) -> Result<(), String> {
-        if let Press(pages) = *operation {
-            return self.press(pages);
+        if let Press(_) | WriteShort(..) = *operation {
+            return self.press(operation);
         }
         let (running, before) = (self.worlds[0].running, self.swapped_out());
         let mut results = Vec::new();
@@ -150,10 +155,15 @@ impl<'b> Three<'b> {
     /// Gets pages back, in each way those that it comes upon first: `gather` looks at more folios at a time, and which were used is known
     /// of different ones, as no two ways flush the same. So pages may be out in one and in memory in another, and folios be
     /// split; areas and contents are the same.
-    fn press(&mut self, pages: usize) -> Result<(), String> {
+    fn press(&mut self, operation: &Operation) -> Result<(), String> {
         for (world, way) in self.worlds.iter_mut().zip(WAYS) {
             world.world.memory.inject.clear();
-            world.step(&Press(pages)).map(drop).map_err(|error| format!("{way}: {error}"))?;
+            // Nothing is refused for want of memory, which need not be so in all ways: writes end at once.
+            world
+                .step(&Latency(0))
+                .and_then(|_| world.step(operation))
+                .map(drop)
+                .map_err(|error| format!("{way}: {error}"))?;
         }
         self.level()
     }

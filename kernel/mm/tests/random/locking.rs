@@ -19,7 +19,7 @@ const ALL: Pages = Pages(FIELD.start, FIELD.end - FIELD.start);
 impl Shadow {
     fn lock(&mut self, pages: Pages, flags: AreaFlags) {
         for page in self.some_of(pages) {
-            page.locked = if page.droppable { AreaFlags::empty() } else { flags };
+            page.locked = if page.droppable || page.huge.is_some() { AreaFlags::empty() } else { flags };
             page.kept &= !flags.is_empty();
         }
     }
@@ -45,7 +45,8 @@ impl Checked<'_> {
         let there = self.there(pages);
         let before = self.world.struck();
         let result = self.world.call(self.running, operation);
-        let excused = self.excuses(result, before);
+        let there = self.there_since(pages, there);
+        let excused = self.excuses(result, before) || self.lacks_huge(operation, result);
         let right = match *operation {
             Operation::Lock(_, on_fault) => {
                 let shadow = self.shadow_mut();
@@ -90,7 +91,7 @@ impl Checked<'_> {
         let found = self.world.resident(self.running, pages);
         for (page, found) in pages.iter().zip(found) {
             let entry = view.spaces[self.running].pages[page].entry;
-            if entry == Entry::None && self.shadow().has_page_of_file(Pages(page, 1)) {
+            if entry.is_absent() && self.shadow().has_page_of_file(Pages(page, 1)) {
                 continue;
             }
             let right = entry.is_present() || matches!(entry, Entry::Swapped { cached: Some(_), .. });

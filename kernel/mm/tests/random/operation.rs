@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use mm::HugeSize;
 use mm::fault::Access;
 use mm::inject::Point;
 use mm::mlock::LockAll;
@@ -9,12 +10,14 @@ use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::{AreaFlags, Prot};
 use mmu::CONT_PTES;
-use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::source::FILE_PAGES;
-use crate::world::{PAGES, PINS, SPACES};
+use crate::world::{BLOCK, PAGES, PINS, POOL_LIMITS, SPACES};
+
+/// Pages that can be written where memory is short, without any being got back.
+const FEW: usize = 64;
 
 /// Readable and writable.
 pub const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -74,6 +77,12 @@ pub enum Operation {
     Map(Pages, Prot, Kind),
     /// mmap of the file from this page of it on, shared or not.
     MapFile(Pages, usize, Prot, bool),
+    /// mmap of huge pages, which are reserved or not, in place of what is there.
+    MapHuge(Pages, HugeSize, Prot, bool),
+    /// A pool of huge pages gets so many, if memory has them.
+    Pool(HugeSize, usize),
+    /// MADV_HWPOISON: the memory of a page is treated as bad.
+    Poison(usize),
     /// ftruncate of the file, in pages.
     Resize(usize),
     /// munmap.
@@ -102,6 +111,8 @@ pub enum Operation {
     Shrink(usize),
     /// So many pages are got back from the LRU lists, whosever they are.
     Press(usize),
+    /// The same as `Write`, while so little memory is left that who needs a page gets some back first.
+    WriteShort(Pages, u64),
     /// The swap device is taken out of use, if what it keeps can be had back, and into use again.
     Swapoff,
     /// The TLB of this CPU forgets everything, as one may at any time. Only then is it seen that a store went to a frame that was no
@@ -154,16 +165,20 @@ impl Operation {
     pub fn pages(&self) -> Pages {
         match *self {
             Write(pages, _)
+            | Operation::WriteShort(pages, _)
             | Map(pages, ..)
             | MapFile(pages, ..)
+            | Operation::MapHuge(pages, ..)
             | Protect(pages, _)
             | Advise(pages, _)
             | Move(pages, ..) => pages,
             Read(pages) | Unmap(pages) | Reclaim(pages) | Pin(_, pages, _) => pages,
             Watch(pages, _) | Mark(pages, _) | Fill(pages, _) | Lock(pages, _) => pages,
             Unwatch(pages) | Unlock(pages) | Mincore(pages) => pages,
+            Operation::Poison(page) => Pages(page, 1),
             Fork(_)
             | Child
+            | Operation::Pool(..)
             | Resize(_)
             | Exit(_)
             | Enter(_)
@@ -263,6 +278,32 @@ pub fn file(of: Range<usize>) -> impl Strategy<Value = Operation> {
     prop_oneof![3 => map, 1 => size.prop_map(Resize)]
 }
 
+/// mmap of huge pages: mostly one or two of the smaller size, and now and then one of the larger; and what makes room for others where
+/// that one is.
+pub fn huge(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let runs = (of.start / CONT_PTES..of.end / CONT_PTES, 1..=2usize).prop_map(move |(block, count)| {
+        let first = block * CONT_PTES;
+        (HugeSize::Run, Pages(first, (count * CONT_PTES).min(of.end - first)))
+    });
+    let block = Just((HugeSize::Block, BLOCK));
+    let map = (prop_oneof![6 => runs, 1 => block], select(&PROTECTIONS[..]), any::<bool>())
+        .prop_map(|((size, pages), prot, reserves)| Operation::MapHuge(pages, size, prot, reserves));
+    let clear = prop_oneof![Just(Unmap(BLOCK)), Just(Map(BLOCK, RW, Kind::Ordinary))];
+    prop_oneof![7 => map, 1 => clear]
+}
+
+/// Pools of huge pages change.
+pub fn pool() -> impl Strategy<Value = Operation> {
+    let runs = (0..=POOL_LIMITS[0]).prop_map(|count| Operation::Pool(HugeSize::Run, count));
+    let blocks = (0..=POOL_LIMITS[1]).prop_map(|count| Operation::Pool(HugeSize::Block, count));
+    prop_oneof![3 => runs, 1 => blocks]
+}
+
+/// MADV_HWPOISON of a page.
+pub fn poison(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    of.prop_map(Operation::Poison)
+}
+
 /// What takes the contents of pages of a range away.
 pub fn destroy(of: Range<usize>) -> impl Strategy<Value = Operation> {
     let map = pages(of.clone()).prop_map(|pages| Map(pages, RW, Kind::Ordinary));
@@ -321,37 +362,33 @@ pub fn around(setting: impl Strategy<Value = Operation>) -> impl Strategy<Value 
     ]
 }
 
+/// A write to some pages, where memory is short.
+pub fn write_short(of: Range<usize>) -> impl Strategy<Value = Operation> {
+    let pages = pages(of).prop_map(|pages| Pages(pages.0, pages.1.min(FEW)));
+    (pages, any::<u64>()).prop_map(|(pages, value)| Operation::WriteShort(pages, value))
+}
+
 /// Memory is short, or swap goes.
 pub fn pressure() -> impl Strategy<Value = Operation> {
     prop_oneof![3 => (1..256usize).prop_map(Press), 1 => Just(Swapoff)]
 }
 
-/// A block of which some pages are exclusive and others not, all read-only, is taken out, and that fails in the middle.
-pub fn patchwork(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
-    let block = (of.start / CONT_PTES..of.end / CONT_PTES).prop_map(|block| Pages(block * CONT_PTES, CONT_PTES));
-    let written = vec((0..CONT_PTES, 1..=4usize), 1..=3);
-    let take_out = prop_oneof![1 => Just(None), 2 => fail_inside(CONT_PTES).prop_map(Some)];
-    (block, written, take_out).prop_map(|(block, written, failure)| {
-        let rewrite =
-            written.into_iter().map(|(first, count)| Write(Pages(block.0 + first, count.min(CONT_PTES - first)), 1));
-        // The child leaves all pages shared in name; a write makes one exclusive again.
-        let prepare = [Map(block, RW, Kind::Ordinary), Write(block, 1), Child].into_iter().chain(rewrite);
-        let reclaim = [Protect(block, Prot::READ)].into_iter().chain(failure).chain([Advise(block, advice::PAGEOUT)]);
-        prepare.chain(reclaim).collect()
-    })
-}
-
 /// A failure to come; often one inside a folio that is taken out.
 ///
-/// Not where areas change: such an operation may end half done, as Linux's, and the shadow does not know which half.
+/// Not where areas change: see [`fail_extent`].
 pub fn fail() -> impl Strategy<Value = Operation> {
     let points: Vec<_> = Point::ALL.into_iter().filter(|&point| point != Point::Extent).collect();
     let any = (select(points), 0..24usize).prop_map(|(point, after)| Fail(point, after));
     prop_oneof![any, fail_inside(24)]
 }
 
+/// A failure where areas change. Such an operation may end half done, as Linux's: who knows what areas there must be can not use it.
+pub fn fail_extent() -> impl Strategy<Value = Operation> {
+    (0..4usize).prop_map(|after| Fail(Point::Extent, after))
+}
+
 /// A failure at one of the next `pages` pages that are taken out.
-fn fail_inside(pages: usize) -> impl Strategy<Value = Operation> {
+pub fn fail_inside(pages: usize) -> impl Strategy<Value = Operation> {
     (select(&[Point::SwapDup, Point::Share][..]), 0..pages).prop_map(|(point, after)| Fail(point, after))
 }
 

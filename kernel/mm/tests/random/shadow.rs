@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use mm::Errno;
 use mm::fault::{Access, FaultError};
 use mm::remap::MoveFlags;
 use mm::space::advice;
 use mm::vma::{AreaFlags, Prot};
+use mm::{Errno, HugeSize};
 
 use crate::operation::{Kind, Operation, Pages, RW};
 use crate::source::{SharedFile, Source};
@@ -18,11 +18,19 @@ pub type Places = BTreeSet<usize>;
 /// A frame that is pinned, by a number of the test's own.
 pub type FrameId = u32;
 
+/// What huge pages an area has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Huge {
+    pub size: HugeSize,
+    /// Whether one is reserved for each place where none is.
+    pub reserves: bool,
+}
+
 /// A mapped page.
 #[derive(Clone, Copy)]
 pub struct Page {
     prot: Prot,
-    source: Source,
+    pub source: Source,
     words: [u64; WORDS],
     /// Which of the words may as well be 0, as MADV_FREE gave them up and they were not written since.
     given_up: [bool; WORDS],
@@ -42,6 +50,10 @@ pub struct Page {
     pub locked: AreaFlags,
     /// Whether it is locked and was in memory since.
     pub kept: bool,
+    /// The huge page that it is a part of.
+    pub huge: Option<Huge>,
+    /// How every access ends, as what was there is lost.
+    pub ruined: Option<FaultError>,
     /// The frame that it has while a device has that one pinned.
     frame: Option<FrameId>,
 }
@@ -62,14 +74,27 @@ impl Page {
             marked: false,
             locked: if droppable { AreaFlags::empty() } else { locked },
             kept: false,
+            huge: None,
+            ruined: None,
             frame: None,
         })
+    }
+
+    /// A part of a huge page. It can not be locked.
+    fn of_huge(prot: Prot, huge: Huge) -> Option<Self> {
+        let fresh = Self::fresh(prot, Kind::Ordinary, Source::Own, AreaFlags::empty())?;
+        Some(Self { huge: Some(huge), ..fresh })
+    }
+
+    /// Emptied while its area stays.
+    fn emptied(self) -> Self {
+        Self { marked: self.marked && self.keeps_mark(), ..self.empty() }
     }
 
     fn empty(self) -> Self {
         let source = self.source.uncopied();
         let (words, given_up) = ([0; WORDS], [false; WORDS]);
-        Self { source, words, given_up, marked: false, kept: false, frame: None, ..self }
+        Self { source, words, given_up, marked: false, kept: false, ruined: None, frame: None, ..self }
     }
 
     /// The same, watched by nobody.
@@ -77,9 +102,9 @@ impl Page {
         Self { watch: AreaFlags::empty(), marked: false, ..self }
     }
 
-    /// It holds this value everywhere from now on.
-    pub fn refill(&mut self, value: u64) {
-        (self.words, self.given_up, self.settled, self.frame) = ([value; WORDS], [false; WORDS], true, None);
+    /// What was there is lost: every access ends so.
+    pub fn ruin(&mut self, error: FaultError) {
+        *self = Self { ruined: Some(error), marked: false, kept: false, frame: None, ..*self };
     }
 
     /// Whether it may be discarded at any time, whatever it holds.
@@ -125,7 +150,9 @@ impl Page {
     /// What a child has of it.
     fn inherited(self) -> Option<Self> {
         let kept = if self.wiped || self.droppable { self.empty() } else { Self { frame: None, ..self } };
-        (!self.stays).then_some(Self { locked: AreaFlags::empty(), kept: false, ..kept.unwatched() })
+        // Nothing is reserved for a child.
+        let huge = self.huge.map(|huge| Huge { reserves: false, ..huge });
+        (!self.stays).then_some(Self { locked: AreaFlags::empty(), kept: false, huge, ..kept.unwatched() })
     }
 }
 
@@ -160,19 +187,26 @@ impl Shadow {
         self.pages[page].as_mut()
     }
 
+    /// Whether what was at a page is lost.
+    pub fn is_ruined(&self, page: usize) -> bool {
+        self.pages[page].is_some_and(|page| page.ruined.is_some())
+    }
+
     /// Those of the pages where anything is mapped.
     pub fn some_of(&mut self, pages: Pages) -> impl Iterator<Item = &mut Page> {
         self.pages[pages.iter()].iter_mut().flatten()
     }
 
     /// How an access must end, faults resolved.
-    pub fn access(&self, page: usize, access: Access) -> Result<(), FaultError> {
-        let page = self.pages[page].ok_or(FaultError::NotMapped)?;
+    pub fn access(&self, number: usize, access: Access) -> Result<(), FaultError> {
+        let page = self.pages[number].ok_or(FaultError::NotMapped)?;
         if !allows(page.prot, access) {
             return Err(FaultError::Denied);
         }
-        let is_there = page.source.page().is_none_or(|page| page < self.file.borrow().size);
-        if is_there { Ok(()) } else { Err(FaultError::BeyondEnd) }
+        if let Some(error) = page.ruined {
+            return Err(error);
+        }
+        if self.is_beyond_end(number) { Err(FaultError::BeyondEnd) } else { Ok(()) }
     }
 
     /// Whether a page that nothing was done to is found in the file.
@@ -207,6 +241,23 @@ impl Shadow {
         }
     }
 
+    /// A page that was missing holds this value everywhere from now on: in the file, where it is mapped shared.
+    pub fn refill(&mut self, page: usize, value: u64) {
+        self.copy(page);
+        if let Some(page) = &mut self.pages[page] {
+            if let Source::Shared(of_file) = page.source {
+                self.file.borrow_mut().words[of_file] = [value; WORDS];
+            }
+            (page.words, page.given_up, page.settled, page.frame) = ([value; WORDS], [false; WORDS], true, None);
+        }
+    }
+
+    /// Whether the file ends before a page.
+    pub fn is_beyond_end(&self, page: usize) -> bool {
+        let of_file = self.pages[page].and_then(|page| page.source.page());
+        of_file.is_some_and(|page| page >= self.file.borrow().size)
+    }
+
     /// A page of the file that is mapped for itself alone is copied there.
     pub fn copy(&mut self, page: usize) {
         let words = self.words(page);
@@ -220,13 +271,22 @@ impl Shadow {
     pub fn cut(&mut self, pages: usize) {
         let is_cut = |page: &&mut Page| page.source.page().is_some_and(|page| page >= pages);
         for page in self.pages.iter_mut().flatten().filter(is_cut) {
-            (page.source, page.kept) = (page.source.uncopied(), false);
+            *page = Self::uncopied(*page);
         }
+    }
+
+    /// A page of which a copy was cut off, if there was one.
+    fn uncopied(page: Page) -> Page {
+        Page { source: page.source.uncopied(), kept: false, ruined: None, frame: None, ..page }
     }
 
     /// The frame of a page, which is pinned from now on: `new`, unless it is known.
     pub fn pin(&mut self, page: usize, new: FrameId) -> FrameId {
-        self.pages[page].as_mut().map_or(new, |page| *page.frame.get_or_insert(new))
+        let Some(page) = &mut self.pages[page] else { return new };
+        match page.source.seen() {
+            Some(of_file) => *self.file.borrow_mut().frames[of_file].get_or_insert(new),
+            None => *page.frame.get_or_insert(new),
+        }
     }
 
     /// Which page has a pinned frame.
@@ -251,6 +311,10 @@ impl Shadow {
                 let fresh = |at| Page::fresh(prot, Kind::Ordinary, source(at), future);
                 pages.iter().zip(first..).for_each(|(page, at)| self.pages[page] = fresh(at));
             }
+            Operation::MapHuge(pages, size, prot, reserves) => {
+                let fresh = Page::of_huge(prot, Huge { size, reserves });
+                pages.iter().for_each(|page| self.pages[page] = fresh);
+            }
             Operation::Unmap(pages) => pages.iter().for_each(|page| self.pages[page] = None),
             Operation::Protect(pages, prot) => return self.protect(pages, prot),
             Operation::Advise(pages, advice) => return self.advise(pages, advice, there),
@@ -258,6 +322,18 @@ impl Shadow {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The same where a border between areas that must not be stops the operation before this page.
+    pub fn apply_up_to(&mut self, stop: usize, operation: &Operation, there: &Places) -> Result<(), Errno> {
+        let pages = operation.pages();
+        let done = Pages(pages.0, stop - pages.0);
+        match *operation {
+            Operation::Protect(_, prot) => self.protect(done, prot)?,
+            Operation::Advise(_, advice) => drop(self.advise(done, advice, there)),
+            _ => {}
+        }
+        Err(Errno::EINVAL)
     }
 
     /// mprotect stops at the first hole.
@@ -269,6 +345,7 @@ impl Shadow {
     }
 
     fn relocate(&mut self, pages: Pages, to: usize, flags: MoveFlags) {
+        let pages = self.rounded(pages);
         for (page, to) in pages.iter().zip(to..) {
             self.pages[to] = self.pages[page].map(Page::unwatched);
             self.empty(page);
@@ -289,7 +366,11 @@ impl Shadow {
             _ => self.suited(pages, advice),
         };
         match advice {
-            advice::DONTNEED => right.iter().for_each(|page| self.empty(page)),
+            advice::DONTNEED => right.iter().for_each(|page| {
+                if self.is_whole(page, right) {
+                    self.drop_page(page)
+                }
+            }),
             advice::FREE => right.iter().for_each(|page| self.give_up(page)),
             _ => self.some_of(right).try_for_each(|page| page.note(advice))?,
         }
@@ -304,8 +385,21 @@ impl Shadow {
     fn suited(&self, pages: Pages, advice: u32) -> Pages {
         let takes = matches!(advice, advice::DONTNEED | advice::FREE | advice::COLD | advice::PAGEOUT);
         let is_own = matches!(advice, advice::FREE | advice::WIPEONFORK);
-        let suits = |page: Page| !(takes && !page.locked.is_empty() || is_own && page.source != Source::Own);
+        let is_small = matches!(advice, advice::FREE | advice::COLD | advice::PAGEOUT | advice::WIPEONFORK);
+        if advice == advice::DONTNEED && self.is_inside_huge(pages.0) {
+            return Pages(pages.0, 0);
+        }
+        let suits = |page: Page| {
+            let unfit = takes && !page.locked.is_empty() || is_own && page.source != Source::Own;
+            !(unfit || is_small && page.huge.is_some())
+        };
         Pages(pages.0, pages.iter().take_while(|&page| self.pages[page].is_none_or(suits)).count())
+    }
+
+    fn drop_page(&mut self, page: usize) {
+        if let Some(page) = &mut self.pages[page] {
+            *page = page.emptied();
+        }
     }
 
     fn empty(&mut self, page: usize) {
@@ -321,6 +415,9 @@ impl Shadow {
 
     fn give_up(&mut self, page: usize) {
         if let Some(page) = &mut self.pages[page] {
+            if page.ruined.is_some() {
+                return *page = page.empty();
+            }
             (page.given_up, page.settled) = ([true; WORDS], false);
         }
     }
@@ -339,7 +436,8 @@ impl Shadow {
                 Ok(()) if self.asks(page, access, is_there(page)) => Err(Errno::EFAULT),
                 Ok(()) => Ok(()),
                 Err(FaultError::NotMapped) => Err(Errno::ENOMEM),
-                Err(FaultError::BeyondEnd) => Err(Errno::EFAULT),
+                Err(FaultError::BeyondEnd | FaultError::NoHugePage) => Err(Errno::EFAULT),
+                Err(FaultError::Poisoned(_)) => Err(Errno::EHWPOISON),
                 Err(_) => Err(Errno::EINVAL),
             }
         })

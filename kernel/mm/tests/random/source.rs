@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use mmu::CONT_PTES;
 
+use crate::shadow::FrameId;
 use crate::world::WORDS;
 
 /// Pages that the file has at most.
@@ -32,6 +33,11 @@ impl Source {
         }
     }
 
+    /// The page of the file that is mapped there for everybody to see.
+    pub fn shared(self) -> Option<usize> {
+        if let Self::Shared(page) = self { Some(page) } else { None }
+    }
+
     /// The page of the file that is seen there.
     pub fn seen(self) -> Option<usize> {
         self.page().filter(|_| !matches!(self, Self::Copy(_)))
@@ -48,6 +54,8 @@ pub struct FileShadow {
     /// Pages that it has; it is mapped beyond.
     pub size: usize,
     pub words: [[u64; WORDS]; FILE_PAGES],
+    /// The frames of its pages that a device has pinned.
+    pub frames: [Option<FrameId>; FILE_PAGES],
 }
 
 /// The file, as all shadows know it.
@@ -56,12 +64,23 @@ pub type SharedFile = Rc<RefCell<FileShadow>>;
 impl FileShadow {
     /// All of it, nothing written.
     pub fn new() -> SharedFile {
-        Rc::new(RefCell::new(Self { size: FILE_PAGES, words: [[0; WORDS]; FILE_PAGES] }))
+        Rc::new(RefCell::new(Self { size: FILE_PAGES, words: [[0; WORDS]; FILE_PAGES], frames: [None; FILE_PAGES] }))
     }
 
-    /// It ends here from now on.
-    pub fn resize(&mut self, pages: usize) {
+    /// It ends here from now on. Returns the pinned frames that were cut off.
+    pub fn resize(&mut self, pages: usize) -> Vec<FrameId> {
         self.size = pages;
         self.words[pages..].fill([0; WORDS]);
+        self.frames[pages..].iter_mut().filter_map(Option::take).collect()
+    }
+
+    /// No device has this frame pinned any more.
+    pub fn unpin(&mut self, frame: FrameId) {
+        self.frames.iter_mut().filter(|pinned| **pinned == Some(frame)).for_each(|pinned| *pinned = None);
+    }
+
+    /// Which page has a pinned frame.
+    pub fn page_of(&self, frame: FrameId) -> Option<usize> {
+        self.frames.iter().position(|&pinned| pinned == Some(frame))
     }
 }

@@ -2,7 +2,7 @@
 //! access and every lock is a place where another CPU may come in; the seed says where.
 //!
 //! Each program has its own word in every page, and knows what it stored there last. Contents are taken away only from the pages
-//! of `VOLATILE`: there a word may also be empty, but never older than the last store.
+//! of `VOLATILE`, by MADV_HWPOISON too: there a word may also be empty, or lost, but never older than the last store.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::operation::{self, Operation, RW};
+use crate::operation::{self, Operation, Pages, RW};
 use crate::runner::Plan;
 use crate::world::{Board, PAGES, Size, WORDS, World, at};
 
@@ -69,6 +69,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => Just(Operation::Child),
         2 => operation::around(operation::setting()),
         2 => operation::swap_device(),
+        1 => operation::fail_extent(),
+        2 => operation::poison(VOLATILE),
     ];
     // Takes no access away, which the first could not give back where a hole came about meanwhile.
     let second = prop_oneof![
@@ -76,6 +78,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::empty(VOLATILE),
         1 => operation::around(operation::setting()),
         1 => operation::swap_device(),
+        1 => operation::fail_extent(),
+        1 => operation::poison(VOLATILE),
     ];
     let disturbers = (vec(first, 0..=DISTURBANCES), vec(second, 0..=DISTURBANCES));
     let works = (programs, disturbers.prop_map(|(first, second)| [first, second]));
@@ -113,7 +117,8 @@ pub fn run(features: Features, case: &Case) -> Result<usize, String> {
         MEETING.for_each(|page| program.load(page));
     }
     world.audit()?;
-    world.end()?;
+    let bad = world.memory.frames.bad_count();
+    world.end(bad)?;
     Ok(case.programs.iter().map(Vec::len).chain(case.disturbers.iter().map(Vec::len)).sum())
 }
 
@@ -128,10 +133,22 @@ fn disturb(world: &World<'_>, operations: &[Operation]) {
         // Holes and injected failures are the disturber's own affair.
         let _ = world.call(target, operation);
         if let Operation::Protect(pages, _) = *operation {
-            let _ = world.call(target, &Operation::Protect(pages, RW));
+            give_back(world, target, pages);
         }
     }
     world.memory.deactivate();
+}
+
+/// Allows everything again. Where that fails since the other disturber has arranged for it, areas may have been given back in part.
+fn give_back(world: &World<'_>, space: usize, pages: Pages) {
+    for _ in 0..TRIES {
+        let before = world.struck();
+        let result = world.call(space, &Operation::Protect(pages, RW));
+        if result.is_ok() || world.struck() == before {
+            return;
+        }
+    }
+    panic!("access to {pages:?} is not given back");
 }
 
 /// The program of one CPU.
@@ -193,7 +210,7 @@ impl<'a> Program<'a> {
             match self.world.fault(self.space, address, access) {
                 None | Some(Ok(())) => {}
                 Some(Err(FaultError::Denied)) => mmu::relax(),
-                Some(Err(FaultError::NotMapped)) if VOLATILE.contains(&page) => return None,
+                Some(Err(FaultError::NotMapped | FaultError::Poisoned(_))) if VOLATILE.contains(&page) => return None,
                 Some(Err(error)) => panic!("page {page}, word {}, {access:?}: {error}", self.word),
             }
         }

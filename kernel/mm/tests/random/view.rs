@@ -5,20 +5,21 @@
 
 use std::collections::BTreeMap;
 
-use mm::Space;
 use mm::count::Counters;
 use mm::folio::Folio;
 use mm::inject::Point;
 use mm::lru::LruList;
-use mm::swap::SwapEntry;
+use mm::swap::{SwapEntry, bad_frame};
 use mm::vma::{AreaFlags, Prot};
+use mm::{HugeCounts, HugeSize, Space};
 use mmu::{Descriptor, ENTRIES, Pfn};
 
 use crate::world::{PAGES, WORDS, World, at, offset};
 
 /// Counters of work that is the same in all ways.
-const COUNTED: [&str; 14] = [
+const COUNTED: [&str; 15] = [
     "faults_anonymous",
+    "faults_huge",
     "faults_zero_page",
     "faults_copy",
     "faults_reuse",
@@ -49,6 +50,8 @@ pub struct Sums {
     pub free_frames: usize,
     pub free_slots: usize,
     pub anon_vmas: usize,
+    pub bad_frames: usize,
+    pub pools: [HugeCounts; HugeSize::COUNT],
     pub counted: Counted,
 }
 
@@ -123,18 +126,47 @@ pub struct Part {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entry {
     None,
-    ZeroPage { valid: bool, uffd: bool },
-    Present { valid: bool, writable: bool, uffd: bool, exclusive: bool, maps: usize, part: Part },
-    Swapped { exclusive: bool, uffd: bool, slot: usize, count: usize, zero: bool, cached: Option<Part> },
+    /// Nothing is there, and it is protected.
+    Marker,
+    /// The memory that was there is bad.
+    Bad,
+    /// It was a huge page that somebody else had reserved.
+    Lost,
+    ZeroPage {
+        valid: bool,
+        uffd: bool,
+    },
+    Present {
+        valid: bool,
+        writable: bool,
+        uffd: bool,
+        exclusive: bool,
+        maps: usize,
+        part: Part,
+    },
+    Swapped {
+        exclusive: bool,
+        uffd: bool,
+        slot: usize,
+        count: usize,
+        zero: bool,
+        cached: Option<Part>,
+    },
 }
 
 impl Entry {
     /// Whether a write to the page is the monitor's to allow.
     pub fn is_marked(self) -> bool {
         match self {
-            Self::None => false,
+            Self::Marker => true,
+            Self::None | Self::Bad | Self::Lost => false,
             Self::ZeroPage { uffd, .. } | Self::Present { uffd, .. } | Self::Swapped { uffd, .. } => uffd,
         }
+    }
+
+    /// Whether nothing is there.
+    pub fn is_absent(self) -> bool {
+        matches!(self, Self::None | Self::Marker)
     }
 
     /// Whether the page is in memory.
@@ -174,6 +206,8 @@ fn sums(world: &World<'_>) -> Sums {
         free_frames: memory.frames.free_count(),
         free_slots: memory.swap.free_count(),
         anon_vmas: memory.anon.len(),
+        bad_frames: memory.frames.bad_count(),
+        pools: HugeSize::ALL.map(|size| world.pool(size)),
         counted: Counted {
             failures: Point::ALL.map(|point| memory.inject.failures(point)),
             counts: COUNTED.map(|name| counts[place(name)]),
@@ -235,8 +269,9 @@ impl Looker<'_> {
         while found.len() < PAGES {
             let start = at(found.len(), 0).page();
             let mut entries = [Descriptor::NONE; ENTRIES];
-            if let Some(table) = space.tables.find(memory, start) {
-                memory.door.load_all(table, &mut entries);
+            match space.tables.find(memory, start) {
+                Some(table) => memory.door.load_all(table, &mut entries),
+                None => block(space.tables.look(memory, start), &mut entries),
             }
             found.extend_from_slice(&entries[start.index(3)..]);
         }
@@ -247,8 +282,14 @@ impl Looker<'_> {
     fn page(&mut self, entry: Descriptor) -> PageView {
         if entry.is_none() {
             PageView { entry: Entry::None, words: [0; WORDS] }
+        } else if entry.is_marker() {
+            PageView { entry: Entry::Marker, words: [0; WORDS] }
         } else if entry.is_present() {
             self.present(entry)
+        } else if bad_frame(entry).is_some() {
+            PageView { entry: Entry::Bad, words: [0; WORDS] }
+        } else if entry.is_lost() {
+            PageView { entry: Entry::Lost, words: [0; WORDS] }
         } else {
             self.swapped(entry)
         }
@@ -261,7 +302,8 @@ impl Looker<'_> {
             return PageView { entry: Entry::ZeroPage { valid, uffd: entry.is_uffd() }, words };
         }
         let folio = self.world.memory.frames.folio_of(entry.frame());
-        let index = folio.index_of(entry.frame());
+        // A huge page has one mark and one map count.
+        let index = if folio.is_huge() { 0 } else { folio.index_of(entry.frame()) };
         let entry = Entry::Present {
             valid,
             writable: entry.is_writable(),
@@ -305,6 +347,20 @@ impl Looker<'_> {
             self.world.memory.door.read_bytes(frame.start().add_bytes(offset(word)), &mut bytes);
             u64::from_le_bytes(bytes)
         })
+    }
+}
+
+/// Whether a write to what an entry stands for is the monitor's to allow.
+pub fn is_marked(entry: Descriptor) -> bool {
+    let swapped = SwapEntry::from_descriptor(entry);
+    entry.is_marker() || entry.is_present() && entry.is_uffd() || swapped.is_some_and(|swapped| swapped.uffd)
+}
+
+/// The entries that stand for the pages of a block: what a walk found, and at which level.
+fn block((entry, level): (Descriptor, u8), entries: &mut [Descriptor; ENTRIES]) {
+    if level == 2 {
+        let advances = entry.is_present();
+        entries.iter_mut().enumerate().for_each(|(page, to)| *to = entry.advance(if advances { page } else { 0 }));
     }
 }
 

@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use mm::fault::{Access, FaultError};
 use mm::file::FileId;
+use mm::frame::{FreshFolio, Shortage};
 use mm::inject::Point;
 use mm::lru::FolioList;
 use mm::map::{MapFlags, MapRequest};
 use mm::reclaim::reclaim_folios;
 use mm::remap::{MoveFlags, MoveRequest};
-use mm::swap::{Drive, RamDevice};
+use mm::space::advice;
+use mm::swap::{Drive, RamDevice, bad_frame};
 use mm::uffd::{Contents, Monitor};
 use mm::vma::Prot;
-use mm::{Errno, Memory, OpenFile, Pinned, Space, audit};
+use mm::{Errno, HugeCounts, HugeSize, Memory, OpenFile, Pinned, Space, audit};
 use mmu::host::{Config, Machine};
 use mmu::{Cause, Descriptor, Door, Features, PAGE_SIZE, Pfn, Scope, TlbOp, VirtAddr};
 
@@ -31,8 +33,16 @@ pub const WORDS: usize = 2;
 pub const SPACES: usize = 4;
 /// Pins at most that a device has at a time.
 pub const PINS: usize = 3;
+/// Where the field has room for a huge page of the larger size.
+pub const BLOCK: Pages = Pages(128, 512);
+/// Huge pages that are set aside at first, of each size: so few that some must do without.
+const POOLS: [usize; HugeSize::COUNT] = [4, 1];
+/// Huge pages that a pool may have, of each size.
+pub const POOL_LIMITS: [usize; HugeSize::COUNT] = [8, 2];
 /// Where the field starts: it reaches from one table into the next, which it fills, so that a folio of 2 MiB has room.
 const BASE: VirtAddr = VirtAddr::new(0x55_0080_0000 - 128 * PAGE_SIZE);
+/// Where the flags of mmap have log2 of the size of huge pages.
+const HUGE_SHIFT: u32 = 26;
 /// Who watches by userfaultfd.
 const MONITOR: Monitor = Monitor(NonZeroU32::MIN);
 /// The swap device's number.
@@ -54,6 +64,11 @@ impl Size {
     pub const LITTLE_SWAP: Self = Self { ram: 24 << 20, slots: 600 };
     /// Memory is not enough, and has few large folios.
     pub const LITTLE_MEMORY: Self = Self { ram: 7 << 20, slots: 1000 };
+
+    /// Huge pages of each size that are set aside at first.
+    fn pools(self) -> [usize; HugeSize::COUNT] {
+        if self.is_little() { [POOLS[0], 0] } else { POOLS }
+    }
 
     /// Whether there may be no memory left.
     pub fn is_little(self) -> bool {
@@ -79,7 +94,7 @@ pub struct World<'b> {
     file: (FileId, Arc<Space>),
     /// By number; `None` for one that is not there.
     pub spaces: [Option<Arc<Space>>; SPACES],
-    /// What was free before the field was mapped.
+    /// What there was before the field was mapped.
     stock: [usize; 4],
 }
 
@@ -127,6 +142,9 @@ impl<'b> World<'b> {
         let stock = stock(memory);
         let spaces = std::array::from_fn(|number| (number < 2).then(|| memory.create_space().expect("a space")));
         let file = make_file(memory).expect("a file");
+        for (huge, count) in HugeSize::ALL.into_iter().zip(size.pools()) {
+            memory.frames.resize_huge(huge, count);
+        }
         let world = Self { size: *size, machine, device, memory, file, spaces, stock };
         for space in [0, 1] {
             world.call(space, &Operation::Map(Pages(0, PAGES), RW, Kind::Ordinary)).expect("mmap");
@@ -159,18 +177,30 @@ impl<'b> World<'b> {
         self.memory.reopen_file(self.file.0).expect("the file is mapped")
     }
 
+    /// Whether the file has a page, in memory or in swap.
+    pub fn file_has(&self, page: usize) -> bool {
+        let offset = page as u64 * PAGE_SIZE;
+        self.open_file().seek(offset, true) == Ok(offset)
+    }
+
     /// Whether a page of a space is anonymous memory, there or swapped out.
     pub fn is_own(&self, space: usize, page: usize) -> bool {
         let entry = self.entry(space, page);
         let of_file = || entry.is_present() && self.memory.frames.folio_of(entry.frame()).is_file();
-        !(entry.is_none() || of_file())
+        !(entry.is_absent() || of_file())
     }
 
-    /// The entry of a page of a space.
+    /// Whether what a page of a space had is bad memory.
+    pub fn is_bad(&self, space: usize, page: usize) -> bool {
+        bad_frame(self.entry(space, page)).is_some()
+    }
+
+    /// The entry of a page of a space; inside a block that of the page.
     pub fn entry(&self, space: usize, page: usize) -> Descriptor {
         let address = at(page, 0).page();
-        let table = self.space(space).tables.find(self.memory, address);
-        table.map_or(Descriptor::NONE, |table| self.memory.door.load(table.slot(address)))
+        let (entry, level) = self.space(space).tables.look(self.memory, address);
+        let inside = if level == 2 && entry.is_present() { address.index(3) } else { 0 };
+        entry.advance(inside)
     }
 
     /// Whether pages lie in one area.
@@ -191,7 +221,11 @@ impl<'b> World<'b> {
     pub fn call(&self, space: usize, operation: &Operation) -> Result<(), Errno> {
         let (memory, space) = (self.memory, self.space(space));
         match *operation {
-            Operation::Write(..) | Operation::Read(_) | Operation::Fork(_) | Operation::Exit(_) => Ok(()),
+            Operation::Write(..)
+            | Operation::WriteShort(..)
+            | Operation::Read(_)
+            | Operation::Fork(_)
+            | Operation::Exit(_) => Ok(()),
             Operation::Pin(..) | Operation::Unpin(_) | Operation::DeviceWrite(..) | Operation::DeviceRead(_) => Ok(()),
             Operation::Map(pages, prot, kind) => {
                 let private = if kind == Kind::Droppable { MapFlags::DROPPABLE } else { MapFlags::PRIVATE };
@@ -204,6 +238,21 @@ impl<'b> World<'b> {
                 let (address, length) = range(pages);
                 let request = MapRequest { address, length, prot, flags: kind | MapFlags::FIXED };
                 memory.mmap_file(space, request, &self.open_file(), first as u64 * PAGE_SIZE).map(drop)
+            }
+            Operation::MapHuge(pages, size, prot, reserves) => {
+                let kind = MapFlags::PRIVATE | MapFlags::ANONYMOUS | MapFlags::FIXED | MapFlags::HUGETLB;
+                let kind = kind | MapFlags::from_bits_retain(size.shift() << HUGE_SHIFT);
+                let flags = if reserves { kind } else { kind | MapFlags::NORESERVE };
+                let (address, length) = range(pages);
+                memory.mmap(space, MapRequest { address, length, prot, flags }).map(drop)
+            }
+            Operation::Pool(size, count) => {
+                memory.frames.resize_huge(size, count);
+                Ok(())
+            }
+            Operation::Poison(page) => {
+                let (address, length) = range(Pages(page, 1));
+                memory.madvise(space, address, length, advice::HWPOISON)
             }
             Operation::Resize(pages) => self.open_file().resize(pages as u64 * PAGE_SIZE),
             Operation::Unmap(pages) => memory.munmap(space, range(pages).0, range(pages).1),
@@ -290,6 +339,18 @@ impl<'b> World<'b> {
             bytes
         };
         let address = at(page, 0).page().as_u64();
+        let (value, is_protected) = match answer {
+            Answer::Leave => return Ok(()),
+            Answer::Zero => (0, false),
+            Answer::Copy(value) => (value, false),
+            Answer::Protected(value) => (value, true),
+        };
+        if answer != Answer::Zero && self.memory.uffd_unit(space, address) > PAGE_SIZE {
+            return self.memory.uffd_fill_huge(space, address, is_protected, |_, to| {
+                *to = bytes(value);
+                Ok(())
+            });
+        }
         match answer {
             Answer::Leave => Ok(()),
             Answer::Zero => self.memory.uffd_fill(space, address, Contents::Zero),
@@ -359,6 +420,24 @@ impl<'b> World<'b> {
         self.memory.run_completions();
     }
 
+    /// Takes memory until who needs a page has to get some back first.
+    pub fn make_short(&self) -> Vec<FreshFolio<'b>> {
+        let is_short = || self.memory.shortage() == Shortage::Min;
+        std::iter::from_fn(|| if is_short() { None } else { self.memory.frames.alloc(0) }).collect()
+    }
+
+    /// Gives it back.
+    pub fn end_shortage(&self, taken: Vec<FreshFolio<'b>>) {
+        drop(taken);
+        // Has a look at how much is free.
+        self.memory.balance();
+    }
+
+    /// Huge pages that a pool has.
+    pub fn pool(&self, size: HugeSize) -> HugeCounts {
+        self.memory.frames.huge_counts(size)
+    }
+
     /// How often a point has failed as it was told.
     pub fn struck(&self) -> u64 {
         Point::ALL.iter().map(|&point| self.memory.inject.failures(point)).sum()
@@ -371,12 +450,22 @@ impl<'b> World<'b> {
         if self.memory.defects() == 0 { Ok(()) } else { Err(format!("{} defects noted", self.memory.defects())) }
     }
 
-    /// Takes all apart: nothing may be left.
-    pub fn end(mut self) -> Result<(), String> {
+    /// Takes all apart: nothing may be left, but for `poisoned` frames that are bad.
+    pub fn end(mut self, poisoned: usize) -> Result<(), String> {
         self.memory.deactivate();
         (0..SPACES).for_each(|space| self.exit(space));
         self.memory.destroy_space(&self.file.1);
         self.settle();
+        for size in HugeSize::ALL {
+            let left = self.memory.frames.resize_huge(size, 0);
+            if left > 0 {
+                return Err(format!("{left} huge pages of {size:?} are in use"));
+            }
+        }
+        let bad = self.memory.frames.bad_count();
+        if bad != poisoned {
+            return Err(format!("{bad} frames are bad instead of {poisoned}"));
+        }
         let left = stock(self.memory);
         let what = "free frames, free slots, anon_vmas, defects";
         if left == self.stock { Ok(()) } else { Err(format!("{what}: {left:?} instead of {:?}", self.stock)) }
@@ -393,9 +482,10 @@ fn make_file(memory: &Memory) -> Result<(FileId, Arc<Space>), Errno> {
     Ok((file.id(), keeper))
 }
 
-/// What must be in the end as it was before: free frames, free slots, anon_vmas, defects.
+/// What must be in the end as it was before: free frames or bad ones, free slots, anon_vmas, defects.
 fn stock(memory: &Memory) -> [usize; 4] {
-    [memory.frames.free_count(), memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
+    let frames = &memory.frames;
+    [frames.free_count() + frames.bad_count(), memory.swap.free_count(), memory.anon.len(), memory.defects() as usize]
 }
 
 /// Whether a protection allows an access.

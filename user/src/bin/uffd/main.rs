@@ -44,6 +44,7 @@ mod program {
             ("missing pages are copied and zeroed", missing),
             ("protected pages are told, through page-out", protected),
             ("a thread is the monitor, of the kernel's copies too", by_thread),
+            ("calls that bring pages in wait for the monitor", populated),
             ("missing pages of a file are copied and zeroed", files::missing),
             ("protected pages of a file are told, whatever became of them", files::protected),
             ("watched no longer when nobody has the descriptor", closed),
@@ -231,6 +232,23 @@ mod program {
         Ok(ok && process::wait_for(killed)? == End::Killed(signal::KILL))
     }
 
+    /// Each page is asked for once, whichever call needs it first.
+    fn populated() -> Result<bool, Error> {
+        let (descriptor, base) = (open()?, map()?);
+        watch(descriptor, base, MISSING)?;
+        let monitor = thread::spawn(move || fill(descriptor, base, PAGES))?;
+        // SAFETY: contents stay as they are.
+        unsafe { sys::advise(base, 4 * PAGE, advice::POPULATE_READ) }?;
+        // SAFETY: as above.
+        unsafe { sys::advise(base, 9 * PAGE, advice::POPULATE_WRITE) }?;
+        // SAFETY: touches no memory of the program's own.
+        unsafe { call(number::MLOCK, [base, PAGES * PAGE, 0, 0, 0, 0]) }?;
+        monitor.join()?;
+        let ok = (0..PAGES).all(|page| load(base, page) == page + 1);
+        process::close(descriptor)?;
+        Ok(ok)
+    }
+
     fn user_mode_only() -> Result<bool, Error> {
         // SAFETY: touches no memory.
         let descriptor = unsafe { call(number::USERFAULTFD, [1, 0, 0, 0, 0, 0]) }? as i32;
@@ -238,9 +256,12 @@ mod program {
         let base = map()?;
         watch(descriptor, base, MISSING)?;
         // SAFETY: the kernel reads the map, or does not.
-        let outcome = unsafe { call(number::WRITE, [1, base, 1, 0, 0, 0]) };
+        let copied = unsafe { call(number::WRITE, [1, base, 1, 0, 0, 0]) };
+        // SAFETY: contents stay as they are.
+        let populated = unsafe { sys::advise(base, PAGE, advice::POPULATE_READ) };
         process::close(descriptor)?;
-        Ok(outcome == Err(Error(sys::error::EFAULT)))
+        let refused = Err(Error(sys::error::EFAULT));
+        Ok((copied, populated) == (refused, refused))
     }
 
     /// A copy of the kernel's that nobody answers.

@@ -144,11 +144,18 @@ fn private_first_write(bench: &Bench<'_>) -> Outcome {
 fn beyond_the_end(bench: &Bench<'_>) -> Outcome {
     for kind in [MapFlags::SHARED, MapFlags::PRIVATE] {
         let (file, field) = mapped(bench, Size(64), PAGES, kind)?;
+        field.read(0, 1)?;
         file.resize(3 * PAGE_SIZE + 1).map_err(failed("ftruncate"))?;
+        same("pages of the file", file.filled_pages(), PAGES)?;
         field.touch(0, 4)?;
+        // The folio reaches over the end: whoever maps the file from now on gets no more than its pages.
+        let other = another(bench, &file, PAGES, kind)?;
+        other.read(0, 4)?;
         for (page, write) in [(4, false), (4, true), (15, false)] {
-            let error = field.access(page, 0, write).err().unwrap_or_default();
-            must(error.contains("BeyondEnd"), &format!("page {page}, write {write}: {error}"))?;
+            for field in [&field, &other] {
+                let error = field.access(page, 0, write).err().unwrap_or_default();
+                must(error.contains("BeyondEnd"), &format!("page {page}, write {write}: {error}"))?;
+            }
         }
         resize(&file, PAGES)?;
         field.touch(4, PAGES - 4)?;

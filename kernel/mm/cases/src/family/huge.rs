@@ -345,13 +345,31 @@ fn reserved_keeps(bench: &Bench<'_>) -> Outcome {
         same("the child has none to copy to", fault(&child, 0, Access::Write), Err(FaultError::NoHugePage))?;
         field.store(0, 0, &field.content(0))?;
         same("in place", entry(&field, 0).0.frame(), frame)?;
-        same("the child has lost it", fault(&child, 0, Access::Read), Err(FaultError::NoHugePage))?;
+        lost_for_good(bench, &child, size)?;
+        // Nor does a child of it find anything else.
+        let grandchild = child.fork()?;
+        same("a grandchild", fault(&grandchild, 0, Access::Read), Err(FaultError::NoHugePage))?;
+        bench.exit(&grandchild.space);
+        // Who empties the place says that nothing is wanted there.
+        child.advise(0, pages, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
+        child.verify_zero(0, pages)?;
         bench.audit()?;
         child.exit();
         field.verify(0, pages)?;
         bench.exit(&field.space);
         Ok(())
     })
+}
+
+/// What a child has lost does not come back as zeros, though the pool has pages again.
+fn lost_for_good(bench: &Bench<'_>, child: &Field<'_, '_>, size: HugeSize) -> Outcome {
+    same("the child has lost it", fault(child, 0, Access::Read), Err(FaultError::NoHugePage))?;
+    let total = pool(bench, size).0;
+    same("another page", bench.memory().frames.resize_huge(size, total + 1), total + 1)?;
+    for access in [Access::Read, Access::Write] {
+        same("which is not what was lost", fault(child, 0, access), Err(FaultError::NoHugePage))?;
+    }
+    bench.audit()
 }
 
 fn dont_need_shared(bench: &Bench<'_>) -> Outcome {
@@ -361,8 +379,7 @@ fn dont_need_shared(bench: &Bench<'_>) -> Outcome {
         let child = field.fork()?;
         field.advise(0, pages, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
         same("reserved again", pool(bench, size), (1, 1, 1))?;
-        same("the child has lost it", fault(&child, 0, Access::Read), Err(FaultError::NoHugePage))?;
-        bench.audit()?;
+        lost_for_good(bench, &child, size)?;
         child.exit();
         field.verify_zero(0, pages)?;
         bench.exit(&field.space);

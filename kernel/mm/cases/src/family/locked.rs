@@ -69,6 +69,9 @@ fn shared_with_a_child(bench: &Bench<'_>) -> Outcome {
         field.must_look(0, 16, &before)?;
         same("present in the parent", field.accounts(), (16, 0))?;
         child.verify(0, 16)?;
+        // The child has nothing locked: the advice suits its area, though its folio stays.
+        same("MADV_PAGEOUT by the child", child.advise(0, 16, advice::PAGEOUT), Ok(()))?;
+        same("MADV_PAGEOUT by the parent", field.advise(0, 16, advice::PAGEOUT), Err(Errno::EINVAL))?;
         child.exit();
         field.verify(0, 16)?;
         field.unmap(0, 16)
@@ -77,8 +80,7 @@ fn shared_with_a_child(bench: &Bench<'_>) -> Outcome {
 
 /// What is unmapped of a large folio takes its mark along (as on Linux): reclaim finds out by its entries that it is locked.
 fn found_late(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 16)?;
         lock(&field, bench, 0, 16, false).map_err(failed("mlock"))?;
         field.unmap(0, 1)?;
@@ -93,8 +95,8 @@ fn found_late(bench: &Bench<'_>) -> Outcome {
         same("present and swapped", field.accounts(), (15, 0))?;
         field.verify(1, 15)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn lock_and_unlock(bench: &Bench<'_>) -> Outcome {

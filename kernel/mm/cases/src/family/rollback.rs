@@ -110,8 +110,17 @@ fn middle_of_three(bench: &Bench<'_>) -> Outcome {
         fail(bench, &field, Point::SwapDup, 4)?;
         // The defect of the posted series left the last eight without entries.
         field.must_look(0, 16, "E4 P12")?;
+        must_be_out(bench, &field, 4)?;
         field.verify(0, 16)
     })
+}
+
+/// So many pages of the folio that ends a field are swapped out, and everything counts the others as mapped.
+fn must_be_out(bench: &Bench<'_>, field: &Field<'_, '_>, out: usize) -> Outcome {
+    let (folio, left) = (field.folio(field.pages - 1), field.pages - out);
+    same("references and mappings", (folio.refs(), folio.mapcount()), (field.pages + left, left))?;
+    same("accounts", field.accounts(), (left as i64, out as i64))?;
+    same("swap counts", swap_counts(bench, field, folio.swap_entry(0)), out)
 }
 
 fn pinned_between(bench: &Bench<'_>) -> Outcome {
@@ -158,6 +167,7 @@ fn last_of_sixteen(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(64), |page| page % 2 == 1)?;
         fail(bench, &field, Point::SwapDup, 15)?;
         field.must_look(0, 16, "E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 P1")?;
+        must_be_out(bench, &field, 15)?;
         field.verify(0, 16)
     })
 }
@@ -179,7 +189,15 @@ fn read_only_stays(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(64), |_| false)?;
         fail(bench, &field, Point::Share, 0)?;
         field.must_look(0, 16, "C16")?;
-        same("writable", field.how_many(0, 16, Descriptor::is_writable), 0)
+        same("writable", field.how_many(0, 16, Descriptor::is_writable), 0)?;
+        // Beside a writable batch that comes back, too.
+        let field = fresh_block(bench)?;
+        field.share_pages(8, 8);
+        fail(bench, &field, Point::Share, 0)?;
+        field.must_look(0, 16, "P16")?;
+        same("writable", field.how_many(0, 8, Descriptor::is_writable), 8)?;
+        same("writable though shared", field.how_many(8, 8, Descriptor::is_writable), 0)?;
+        field.verify(0, 16)
     })
 }
 
@@ -205,6 +223,7 @@ fn second_block(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(128), |page| page >= 16)?;
         fail(bench, &field, Point::SwapDup, 20)?.must_be("U=0")?;
         field.must_look(0, 32, "E16 C16")?;
+        must_be_out(bench, &field, 16)?;
         field.verify(0, 32)
     })
 }

@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use mm::inject::{Point, Times};
 use mm::swap::{SwapEntry, Written};
 use mm::vma::Prot;
 use mmu::Descriptor;
@@ -133,7 +134,8 @@ fn two_areas(bench: &Bench<'_>) -> Outcome {
         }
         if way == "gather" {
             // The addresses of both areas are one run, and no pair of barriers is their own.
-            out.cost.must_be("f=2")?;
+            let flushes = 2 * operations(bench, 16);
+            out.cost.must_be(&format!("U=1 T={flushes} I=2 D=2 f=2 k=2"))?;
         }
         field.must_look(0, 16, "E16")?;
         field.verify(0, 16)
@@ -319,7 +321,12 @@ fn zeros(bench: &Bench<'_>) -> Outcome {
         field.touch(0, 16)?;
         let count = bench.memory().count();
         let (marked, out) = (count.pages_zero_marked.get(), count.pages_swapped_out.get());
+        let inject = &bench.memory().inject;
+        let failures = inject.failures(Point::DeviceWrite);
+        inject.arm(Point::DeviceWrite, 0, Times::Always);
         field.page_out(0, 16)?;
+        inject.clear();
+        same("writes to the device", inject.failures(Point::DeviceWrite) - failures, 0)?;
         field.must_look(0, 16, "E16")?;
         same("pages marked", count.pages_zero_marked.get() - marked, 16)?;
         same("pages out", count.pages_swapped_out.get() - out, 16)?;

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use mm::folio::Folio;
 use mmu::range::{Means, Run, plan};
-use mmu::{CONT_PTES, Depth, Scope};
+use mmu::{CONT_PTES, Depth, PAGE_SIZE, Scope};
 
 use crate::Case;
 use crate::bench::{Bench, WAYS};
@@ -121,6 +121,9 @@ fn page_out_all(bench: &Bench<'_>, size: Size, pages: usize) -> Result<Columns, 
     let (done, cost) = bench.measure(|| field.page_out(0, pages));
     done?;
     same("resident and swapped", field.accounts(), (0, pages as i64))?;
+    // SwapPss counts 4096ths of bytes.
+    let usage = bench.memory().usage(&field.space, field.va(0), field.va(pages));
+    same("SwapPss", usage.swapped_proportional >> 12, pages as u64 * PAGE_SIZE)?;
     field.verify_zero(pages - 1, 1)?;
     field.unmap(0, pages)?;
     Ok(cost)
