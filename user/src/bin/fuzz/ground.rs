@@ -89,12 +89,13 @@ pub type Stock = [u64; 8];
 pub const NAMES: [&str; size_of::<Stock>() / 8] =
     ["kB of memory", "kB of swap", "bytes of pipes", "of texts", "of listings", "of areas", "of files", "threads"];
 
-/// How much there is of it. Memory that is bad, or the heap's, which keeps what it takes, counts as if it was free, and so do slots of the
-/// swap device whose page is in memory: this process's own have some, where a child's copy was to be paged out.
+/// How much there is of it. As if it was free counts memory that is bad, or the heap's, which keeps what it takes, or that of huge pages, of
+/// which there may be fewer in the end; and so do slots of the swap device whose page is in memory: this process's own have some, where a
+/// child's copy was to be paged out.
 pub fn stock() -> Stock {
-    let names = ["MemFree:", "HardwareCorrupted:", "SwapFree:", "SwapCached:"];
-    let [free, bad, swap, cached] = told::numbers(c"/proc/meminfo", names);
+    let names = ["MemFree:", "HardwareCorrupted:", "Hugetlb:", "SwapFree:", "SwapCached:"];
+    let [free, bad, huge, swap, cached] = told::numbers(c"/proc/meminfo", names);
     let names = ["total", "pipes", "texts", "listings", "areas", "memory_files"];
     let [heap, pipes, texts, listings, areas, files] = told::numbers(c"/sys/kernel/unfold/heap", names);
-    [free + bad + heap / 1024, swap + cached, pipes, texts, listings, areas, files, told::threads()]
+    [free + bad + heap / 1024 + huge, swap + cached, pipes, texts, listings, areas, files, told::threads()]
 }
