@@ -51,6 +51,15 @@ pub fn refused() -> Option<usize> {
 static CLAIMED: [AtomicUsize; 6] = [const { AtomicUsize::new(0) }; 6];
 
 impl Share {
+    /// All of them that are claimed here, with names for programs. What the others take is counted elsewhere.
+    pub const CLAIMED: [(Self, &str); 3] =
+        [(Self::Pipes, "pipes"), (Self::Texts, "texts"), (Self::Listings, "listings")];
+
+    /// Bytes of it that are claimed.
+    pub fn claimed(self) -> usize {
+        CLAIMED[self as usize].load(Ordering::Relaxed)
+    }
+
     /// Bytes that it may take.
     pub fn bytes(self) -> usize {
         let parts = match self {
@@ -117,8 +126,8 @@ unsafe impl GlobalAlloc for KernelHeap {
 }
 
 impl KernelHeap {
-    /// Takes a block of the frames for what does not fit. It stays with the heap. Nothing is reclaimed for it, as whoever allocates may hold
-    /// any lock but that of a table.
+    /// Takes a block of the frames for what does not fit. It stays with the heap. Nothing is reclaimed for it, as whoever allocates may
+    /// hold any lock but that of a table.
     #[cold]
     fn grow(&self, layout: Layout) -> bool {
         let wanted = layout.size().max(layout.align()).max(GROWTH).next_power_of_two();
@@ -128,6 +137,12 @@ impl KernelHeap {
         unsafe { self.0.lock().add_to_heap(address(range.start), address(range.end)) };
         true
     }
+}
+
+/// Bytes in blocks that somebody has, and bytes there are.
+pub fn in_use() -> [usize; 2] {
+    let heap = HEAP.0.lock();
+    [heap.stats_alloc_actual(), heap.stats_total_bytes()]
 }
 
 /// How much of `memory` bytes the heap shall have: a power of two, so that the buddy system uses it whole.

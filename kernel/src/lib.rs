@@ -2,7 +2,8 @@
 //!
 //! 1. Floors: `arch`, `dev`, `task`, `fs`, `syscall`, `lab`, from the ground up. A floor uses those below it, never one above; where one
 //!    below must ask one above, it calls a hook that the one above has installed. Beside the floors stand single files: `walk` and
-//!    `command_line` are pure and below them all; `machine`, `heap` and `memory` use `arch`; `check` uses `dev` as well; `start` uses all, and none uses it.
+//!    `command_line` are pure and below them all; `machine`, `heap` and `memory` use `arch`; `check` uses `dev` as well; `start` uses
+//!    all, and none uses it.
 //! 2. Only `mmu`'s door issues TLBI, DSB and ISB, and only it stores to a table in use. `core::hint::spin_loop` is an ISB here:
 //!    waiting is `yield`.
 //! 3. The kernel runs with interrupts masked; they are taken from EL0, and where the kernel waits for one. A task gives the CPU away

@@ -83,7 +83,8 @@ fn check_elision(memory: &Memory) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "bbm=elide needs a CPU with BBM level 3, and this one has level {}; say bbm=elide,assume=noabort if it never raises a conflict abort",
+        "bbm=elide needs a CPU with BBM level 3, and this one has level {}; \
+         say bbm=elide,assume=noabort if it never raises a conflict abort",
         features.bbm_level
     ))
 }
@@ -112,7 +113,8 @@ fn set_aside(memory: &Memory, wanted: &HugePages) -> Result<(), String> {
         if got < count {
             let kibibytes = size.bytes() >> 10;
             return Err(format!(
-                "of {count} huge pages of {kibibytes} KiB only {got} fit into memory: give the machine more (--mem) or ask for fewer (--hugepages)"
+                "of {count} huge pages of {kibibytes} KiB only {got} fit into memory: \
+                 give the machine more (--mem) or ask for fewer (--hugepages)"
             ));
         }
     }
@@ -132,7 +134,8 @@ fn add_swap(memory: &Memory, option: &SwapOption) -> Result<(), String> {
     let no_room = |_| {
         let wanted = option.bytes >> 20;
         format!(
-            "a swap device of {wanted} MiB does not fit into {free} MiB of free memory: give the machine more (--mem) or the device less (--swap)"
+            "a swap device of {wanted} MiB does not fit into {free} MiB of free memory: \
+             give the machine more (--mem) or the device less (--swap)"
         )
     };
     let drive = Arc::new(Drive::new(RamDevice::new(&memory.frames, slots).map_err(no_room)?));

@@ -112,8 +112,8 @@ pub enum Fact {
     Unlock(Pfn),
     /// `count` entries from here on are about to be treated as one.
     Batch(Slot, usize),
-    /// `count` entries from here on, which were cleared, stay empty: their pages were given up, or are in a file. Whether that is right even
-    /// if they were written since.
+    /// `count` entries from here on, which were cleared, stay empty: their pages were given up, or are in a file. Whether that is right
+    /// even if they were written since.
     Discard(Slot, usize, bool),
     /// A fault for this access at this entry is resolved.
     Resolved(Slot, Access),

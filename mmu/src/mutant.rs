@@ -81,7 +81,7 @@ mutants! {
     ShortRange = "short-range", "M38", "MS-27", "5 data after swap-in: folio",
         "NUM of a range operation is one too small.";
     FirstPageOnly = "first-page-only", "M17", "MS-14", "T-I-1",
-        "Of a run of pages only the first is invalidated.";
+        "Of a run of pages only the first is invalidated (T-T-9 with plain entries).";
     UnflushedConvert = "no-tlbi-in-convert", "", "MS-12", "T-U-3",
         "Break without invalidate: the Contiguous bit changes and no TLBI comes in between.";
     UnflushedUnmap = "no-tlbi-in-unmap", "", "MS-42", "T-I-1",
@@ -198,6 +198,10 @@ mutants! {
         "ftruncate takes what it cuts off out of shared areas alone.";
     CutSkipsSwapped = "cut-skips-swapped", "", "", "FILE a cut inside a page that is in swap",
         "ftruncate leaves what it cuts of a page that is in swap.";
+    CutLeavesBytes = "cut-leaves-bytes", "", "", "FILE a folio that reaches over the end",
+        "What ftruncate cuts off inside a page is there again when the file grows.";
+    MappedOverEnd = "mapped-over-end", "", "", "FILE an access beyond the end",
+        "A folio that reaches over the end of its file is mapped whole.";
     CutLeaksSlots = "cut-leaks-slots", "", "", "FILE what is cut off in swap gives its slots back",
         "The slots of pages that are cut off a file keep their counts.";
     SwappedPagesForgotten = "swapped-pages-forgotten", "", "", "FILE page-out in all ways",
@@ -210,6 +214,10 @@ mutants! {
         "A folio leaves its file without a look whether somebody has mapped it again.";
     SwapoffSkipsFiles = "swapoff-skips-files", "", "", "T-P-9 swapoff of memory files",
         "swapoff does not look for slots of memory files.";
+    SwapoffSkipsNoAccess = "swapoff-skips-no-access", "", "", "T-P-9 swapoff of shared pages",
+        "swapoff passes over areas without access.";
+    SwapoffStaysOff = "swapoff-stays-off", "", "", "T-P-9 swapoff that finds no memory",
+        "A device whose swapoff has failed is not in use again.";
     PunchTakesCopies = "punch-takes-copies", "", "", "FILE a hole is punched",
         "A hole that is made in a file takes the copies of private areas out too.";
     SealedIsWritten = "sealed-is-written", "", "", "FILE seals",
@@ -224,22 +232,44 @@ mutants! {
         "A child's area is not entered in the anon_vmas of its ancestors.";
     SharedPageInOwnAnonVma = "shared-page-in-own-anon-vma", "", "", "4.1 a shared page that comes back",
         "A shared page that is read back belongs to the anon_vma of whoever came first.";
-    LockedAreaPagedOut = "locked-area-paged-out", "M46", "", "T-P-4",
+    LockedAreaPagedOut = "locked-area-paged-out", "", "", "T-P-4",
         "Pages of a locked area are paged out.";
     DroppableLocked = "droppable-locked", "", "", "4.24 what may be dropped",
         "mlock keeps pages that were mapped to be dropped.";
     LockedTakesSlots = "locked-takes-slots", "", "", "T-P-4 reclaim",
         "A folio that is marked as locked gets swap slots before its areas are asked.";
+    LockedKeepsSlots = "locked-keeps-slots", "", "", "4.24 a folio found locked late",
+        "A folio that turns out to be locked when it is unmapped keeps its swap slots.";
     LockedAreaUnmapped = "locked-area-unmapped", "M46", "", "T-P-4 an unmap leaves",
         "Reclaim unmaps a folio from a locked area.";
+    UnlockedStays = "unlocked-stays", "", "", "4.24 mlock brings in",
+        "munlock leaves folios on the list of those that stay.";
+    TouchedNotMarked = "touched-not-marked", "", "", "4.24 mlock on fault",
+        "What is touched in an area that is locked on fault is not marked as locked.";
+    FutureNotLocked = "future-not-locked", "", "", "4.24 mlockall",
+        "mlockall locks nothing that is mapped later.";
+    ChildLocked = "child-locked", "", "", "T-P-4 a folio that a child shares",
+        "A child inherits that its parent's areas are locked.";
+    PopulatedAsReadable = "populated-as-readable", "", "", "POPULATE what the area does not allow",
+        "MADV_POPULATE_READ takes what the CPU could read for what the area allows to be read.";
     BatchOverflowForgotten = "batch-overflow-forgotten", "", "", "reclaim::a_batch_without_room",
         "What a batch of gather has no room to remember is not flushed.";
     UseIgnored = "use-ignored", "", "", "4.26 what is used",
         "Reclaim takes no notice of access flags.";
+    FirstUserAlone = "first-user-alone", "", "", "4.26 a shared page is used",
+        "Reclaim looks at the access flags of the first space alone that maps a folio.";
     UffdBitLost = "uffd-bit-lost", "M47", "", "T-S-26",
         "A swap entry does not keep the uffd bit of its entry.";
     MarkLostOnSwapIn = "mark-lost-on-swap-in", "", "", "T-S-26",
         "A page that userfaultfd protects is protected no longer when it comes back from swap.";
+    RestoreUnmarked = "restore-unmarked", "", "", "T-S-28 an unmap that fails",
+        "Entries that an unmap puts back in place of its markers are not protected.";
+    FilledOver = "filled-over", "", "MS-01", "4.18 a missing page is told",
+        "A monitor fills a page without a look whether it is still missing.";
+    FilledOpen = "filled-open", "", "", "4.18 a page is filled and protected",
+        "What a monitor fills and protects at once is not protected.";
+    MissingNotTold = "missing-not-told", "", "", "4.18 a missing page is told",
+        "The first touch of a page that userfaultfd watches is resolved without its monitor.";
     MarkIgnoredInBatch = "mark-ignored-in-batch", "", "MS-45", "T-S-27",
         "A batch mixes entries that userfaultfd protects with others.";
     SwappedNotMarked = "swapped-not-marked", "", "", "4.18 swap entries are protected",
@@ -313,6 +343,8 @@ mutants! {
         "The tables that map a folio are not locked while it is split.";
     PutBeforeFlush = "put-before-flush", "", "MS-40", "splitting::no_split_between_munmap_and_its_flush",
         "munmap gives up its references before its flush: a split frees the pages meanwhile.";
+    CompletedOnce = "completed-once", "", "MS-41", "splitting::an_advice_that_splits_meets_page_out_of_a_neighbour",
+        "A walk that gave its table up for a split completes nothing that was deferred since.";
     FullSwapKeepsWhole = "full-swap-keeps-whole", "", "", "T-P-7",
         "A large folio that finds no run of swap slots stays in memory instead of being split.";
 
@@ -339,6 +371,8 @@ mutants! {
         "A slot is free as soon as no entry names it, although a folio is cached for it.";
     SwapInNotCongruent = "swap-in-not-congruent", "M36", "", "T-I-4",
         "A large folio is read for slots that do not lie as its addresses do.";
+    SlotZeroRead = "slot-zero-read", "", "", "4.30 swapoff brings back what lies beside",
+        "An empty entry before that of slot 1 is taken for the entry of slot 0.";
     ZeroMarkKept = "zero-mark-kept", "M37", "", "4.8",
         "A slot keeps its zero mark when it is written.";
     FreedUnderWriteback = "freed-under-writeback", "", "", "4.9 bytes, however long the device takes",
@@ -377,6 +411,12 @@ mutants! {
         "A child takes its parent's reservations of huge pages for its own.";
     ReservationKept = "reservation-kept", "", "", "4.22 a map that can not be reserved",
         "munmap keeps what was reserved for huge pages that were never touched.";
+    HugeCopiedInPart = "huge-copied-in-part", "", "", "4.6 fork shares huge pages",
+        "Of a huge page that is written beside a child only the first 4 KiB are copied.";
+    HugeReusedWhileShared = "huge-reused-while-shared", "", "", "4.6 fork shares huge pages",
+        "A huge page is written in place though a child maps it too.";
+    NotReservedAgain = "not-reserved-again", "", "", "4.22 MADV_DONTNEED reserves",
+        "MADV_DONTNEED of a huge page keeps no page for the next touch.";
     LostPageEmpty = "lost-page-empty", "", "", "4.22 who reserved keeps the page",
         "A child finds zeros where its parent took a huge page from it, once the pool has another.";
     HugeUnmapSaysDone = "huge-unmap-says-done", "", "", "1.13 R2",
@@ -451,33 +491,4 @@ impl Mutant {
 }
 
 #[cfg(all(test, feature = "mutants"))]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn names_and_numbers_are_distinct() {
-        let about: std::vec::Vec<About> = Mutant::ALL.iter().map(|mutant| mutant.about()).collect();
-        let names: BTreeSet<_> = about.iter().map(|about| about.name).collect();
-        let numbers: std::vec::Vec<_> =
-            about.iter().map(|about| about.number).filter(|number| !number.is_empty()).collect();
-        assert_eq!(names.len(), about.len());
-        assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
-        assert!(about.len() < usize::from(u8::MAX));
-    }
-
-    #[test]
-    fn rules_are_rules() {
-        let is_known = |code: &str| crate::model::Rule::ALL.iter().any(|rule| rule.code() == code);
-        for about in Mutant::ALL.iter().map(|mutant| mutant.about()).filter(|about| !about.rule.is_empty()) {
-            assert!(is_known(about.rule), "{}: no rule {}", about.name, about.rule);
-        }
-    }
-
-    #[test]
-    fn the_list_of_names_is_that_of_the_mutants() {
-        assert!(Mutant::NAMES.split(", ").eq(Mutant::ALL.iter().map(|mutant| mutant.about().name)));
-        assert_eq!(Mutant::named("short-range"), Some(Mutant::ShortRange));
-        assert_eq!(Mutant::named("short-rang"), None);
-    }
-}
+mod tests;

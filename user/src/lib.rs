@@ -13,6 +13,8 @@ pub mod random;
 #[cfg(target_os = "none")]
 pub mod args;
 #[cfg(target_os = "none")]
+pub mod check;
+#[cfg(target_os = "none")]
 pub mod filled;
 #[cfg(target_os = "none")]
 pub mod futex;
@@ -35,7 +37,7 @@ pub mod told;
 
 /// Makes `$main: fn(&user::args::Args) -> u8` the program; its result is the exit status.
 ///
-/// On the host, where the programs are not built to run, it makes an empty `main` instead.
+/// On the host, where the programs are built only to be looked at by tools, there is an empty `main` instead.
 #[macro_export]
 macro_rules! program {
     ($main:path) => {
@@ -44,5 +46,8 @@ macro_rules! program {
         fn program_main(args: &$crate::args::Args) -> u8 {
             $main(args)
         }
+
+        #[cfg(not(target_os = "none"))]
+        fn main() {}
     };
 }

@@ -21,6 +21,8 @@ pub mod signal {
 pub const DEFAULT: u64 = 0;
 /// SIG_IGN.
 pub const IGNORE: u64 = 1;
+/// SA_SIGINFO: the handler is told more, in a second argument, and what it has interrupted, in a third.
+pub const INFO: u64 = 4;
 /// SA_ONSTACK: the handler runs on the stack of [`set_stack`].
 pub const ON_STACK: u64 = 0x0800_0000;
 /// SA_RESTART: a call that the signal interrupts is made again.

@@ -28,6 +28,7 @@ pub mod number {
     pub const GETCWD: u64 = 17;
     pub const EXIT: u64 = 93;
     pub const EXIT_GROUP: u64 = 94;
+    pub const SET_TID_ADDRESS: u64 = 96;
     pub const FUTEX: u64 = 98;
     pub const SET_ROBUST_LIST: u64 = 99;
     pub const NANOSLEEP: u64 = 101;
@@ -40,6 +41,7 @@ pub mod number {
     pub const SIGACTION: u64 = 134;
     pub const SIGPROCMASK: u64 = 135;
     pub const SIGTIMEDWAIT: u64 = 137;
+    pub const SIGRETURN: u64 = 139;
     pub const SETPGID: u64 = 154;
     pub const GETPGID: u64 = 155;
     pub const SETSID: u64 = 157;
@@ -47,6 +49,7 @@ pub mod number {
     pub const GETPID: u64 = 172;
     pub const GETPPID: u64 = 173;
     pub const GETTID: u64 = 178;
+    pub const SYSINFO: u64 = 179;
     pub const BRK: u64 = 214;
     pub const MUNMAP: u64 = 215;
     pub const MREMAP: u64 = 216;

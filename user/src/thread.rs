@@ -51,8 +51,9 @@ pub fn spawn_with<R, F: FnOnce() -> R + Send + 'static>(thread_pointer: u64, wor
     unsafe { place.write(Top { ends: AtomicU32::new(1), work }) };
     // SAFETY: the word lies in the map, which is removed when it is 0 or the thread was not made.
     let ends = unsafe { &(*place).ends };
-    let made =
-        clone(SHARED | MORE, top, thread_pointer, ends, run::<R, F> as extern "C" fn(*const Top<F>) as usize as u64);
+    let entry = run::<R, F> as extern "C" fn(*const Top<F>) as usize as u64;
+    // SAFETY: the stack is the thread's own, and the word for its number lies in it; it touches what `work` touches.
+    let made = unsafe { clone(SHARED | MORE, top, thread_pointer, ends.as_ptr().addr() as u64, entry) };
     match made {
         Ok(number) => Ok(Thread { number, stack, ends: ends.as_ptr().addr() as u64 }),
         Err(error) => {
@@ -71,12 +72,17 @@ pub fn spawn<R, F: FnOnce() -> R + Send + 'static>(work: F) -> Result<Thread, Er
     spawn_with(0, work)
 }
 
-/// The system call, behind which the new thread calls `entry` with the upper end of its stack, and ends.
-fn clone(flags: u64, top: u64, thread_pointer: u64, ends: &AtomicU32, entry: u64) -> Result<u64, Error> {
-    let ends = ends.as_ptr().addr() as u64;
+/// The system call, behind which the new thread, or process, calls `entry` with the upper end of its stack, and ends. Its number goes to
+/// `number_at`, if a flag says so, and is cleared there at its end, if one says that.
+///
+/// # Errors
+/// Those of `clone`.
+///
+/// # Safety
+/// The stack is the new one's alone, `entry` may be called so, and `number_at` may be written if the flags say so.
+pub unsafe fn clone(flags: u64, top: u64, thread_pointer: u64, number_at: u64, entry: u64) -> Result<u64, Error> {
     let result: i64;
-    // SAFETY: the new thread has a stack and registers of its own, touches what `entry` touches, and does not come out of here; the
-    // kernel writes its number to `ends`.
+    // SAFETY: the new one has registers of its own, and does not come out of here; the rest is the caller's duty.
     unsafe {
         asm!(
             "svc #0",
@@ -91,7 +97,7 @@ fn clone(flags: u64, top: u64, thread_pointer: u64, ends: &AtomicU32, entry: u64
             "1:",
             exit = const number::EXIT,
             inlateout("x0") flags => result,
-            in("x1") top, in("x2") ends, in("x3") thread_pointer, in("x4") ends,
+            in("x1") top, in("x2") number_at, in("x3") thread_pointer, in("x4") number_at,
             in("x8") number::CLONE, in("x9") entry,
             clobber_abi("C"),
         );

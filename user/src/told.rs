@@ -1,5 +1,7 @@
 //! What the kernel tells about memory: pagemap, and how much is free.
 
+use core::ffi::CStr;
+
 use crate::sys::{Error, PAGE, call, number};
 use crate::{numbers, process};
 
@@ -30,13 +32,27 @@ pub fn read_at(file: i32, into: &mut [u8], at: u64) -> Result<u64, Error> {
 
 /// Free memory and swap in kilobytes.
 pub fn free() -> [u64; 2] {
+    numbers(c"/proc/meminfo", ["MemFree:", "SwapFree:"])
+}
+
+/// The numbers behind these names in a file of lines; 0 for what is not there.
+pub fn numbers<const N: usize>(path: &CStr, names: [&str; N]) -> [u64; N] {
     let mut text = [0u8; 2048];
-    let Ok(file) = process::open(c"/proc/meminfo", 0) else { return [0; 2] };
+    let Ok(file) = process::open(path, 0) else { return [0; N] };
     let count = process::read(file, &mut text).unwrap_or(0);
     let _ = process::close(file);
     let text = core::str::from_utf8(&text[..count]).unwrap_or("");
-    ["MemFree:", "SwapFree:"].map(|name| {
+    names.map(|name| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("");
         line.split_whitespace().next().and_then(numbers::size).unwrap_or(0)
     })
+}
+
+/// How many processes and threads there are, as sysinfo counts them.
+pub fn threads() -> u64 {
+    const COUNT: usize = 10;
+    let mut words = [0u64; 14];
+    // SAFETY: the structure has as many words.
+    let _ = unsafe { call(number::SYSINFO, [words.as_mut_ptr().addr() as u64, 0, 0, 0, 0, 0]) };
+    words[COUNT] & 0xFFFF
 }

@@ -129,7 +129,10 @@ mod tests {
 
     #[test]
     fn an_interval_is_a_row() {
-        let first = json!({"kind": "interval", "index": 0, "name": "run: fork", "instructions": 1234, "tlbi_page": 2, "tlbi_asid": 1, "folds": 7, "unfolds": 0});
+        let first = json!({
+            "kind": "interval", "index": 0, "name": "run: fork", "instructions": 1234,
+            "tlbi_page": 2, "tlbi_asid": 1, "folds": 7, "unfolds": 0,
+        });
         let table = interval_table(&[&first]);
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row, ["run:", "fork", "1,234", "3", "0", "0", "0", "7", "0", "0"]);

@@ -42,11 +42,12 @@ pub(crate) fn take_young(memory: &Memory, folio: &FolioLock<'_>) -> usize {
     let Some((id, index)) = folio.mapping() else { return 0 };
     let Some(anon) = memory.anon.get(id) else { return 0 };
     let extents = anon.extents();
-    let is_young = |extent: &&Extent| {
-        let range = extent.addresses(index, folio.pages());
-        range.is_some_and(|range| take_young_of(memory, folio, extent, range))
-    };
-    extents.iter().filter(is_young).count()
+    let first = mutant::or(Mutant::FirstUserAlone, usize::MAX, 1);
+    extents
+        .at(index, folio.pages())
+        .take(first)
+        .filter(|&(extent, range)| take_young_of(memory, folio, extent, range))
+        .count()
 }
 
 /// Takes the access flags of the entries in one area away. Whether any was set.

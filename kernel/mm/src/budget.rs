@@ -33,6 +33,11 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the heap that they take at worst.
+    pub fn bytes(&self) -> usize {
+        self.used() * ITEM
+    }
+
     /// Says that `before` items become `after`.
     ///
     /// # Errors

@@ -254,9 +254,14 @@ impl<'a> Fault<'a> {
     fn first_touch(&self, found: Descriptor) -> Handled {
         match self.area.backing.file() {
             Some(file) => self.file(file, found),
-            None if self.area.flags.contains(AreaFlags::UFFD_MISSING) => self.ask_monitor(false),
+            None if self.is_asked_first() => self.ask_monitor(false),
             None => self.anonymous(),
         }
+    }
+
+    /// Whether the area's monitor fills what is missing.
+    fn is_asked_first(&self) -> bool {
+        mutant::or(Mutant::MissingNotTold, self.area.flags.contains(AreaFlags::UFFD_MISSING), false)
     }
 
     /// A device has the page to itself: it is the program's again.

@@ -72,7 +72,8 @@ impl Memory {
             Some(anon) => Some(rmap::inherit(self, anon, child)?),
             None => None,
         };
-        let flags = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT);
+        let unlocked = area.flags.difference(AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT);
+        let flags = mutant::or(Mutant::ChildLocked, unlocked, area.flags);
         // Nothing is reserved for a child.
         let reserves = mutant::or(Mutant::ChildReserves, area.huge().is_none(), true);
         let flags = if reserves { flags } else { flags | AreaFlags::NORESERVE };

@@ -12,7 +12,7 @@ use crate::hugetlb::{self, Fate};
 use crate::marker::Rest;
 use crate::memory::Memory;
 use crate::rmap;
-use crate::space::{Layout, Space};
+use crate::space::{Layout, Populate, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags, Areas, Change, Prot};
 use crate::zap;
@@ -105,9 +105,8 @@ impl Memory {
     /// Maps a file from the byte at `offset` on. An access beyond its end is an error of the access, not of the map.
     ///
     /// # Errors
-    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EPERM` where a sealed file could be
-    /// written; `EOVERFLOW` for a range that
-    /// no file can have.
+    /// As [`mmap`](Self::mmap), and `EINVAL` for an offset inside a page, or where the pages may be dropped; `EPERM` where a sealed
+    /// file could be written; `EOVERFLOW` for a range that no file can have.
     pub fn mmap_file(
         &self,
         space: &Arc<Space>,
@@ -143,7 +142,8 @@ impl Memory {
         let flags = area_flags(request.flags)?;
         let mut layout = space.layout().write();
         let is_lockable = Area { flags, backing, ..Area::default() }.is_lockable();
-        let flags = flags | if is_lockable { layout.future } else { AreaFlags::empty() };
+        let is_locked = mutant::or(Mutant::FutureNotLocked, is_lockable, false);
+        let flags = flags | if is_locked { layout.future } else { AreaFlags::empty() };
         let start = place(&layout, &request, length, (backing, offset))?;
         let end = start.add_bytes(length);
         // Nothing may be unmapped for a map that then does not fit.
@@ -164,7 +164,7 @@ impl Memory {
         let populate = request.flags.contains(MapFlags::POPULATE) && !request.flags.contains(MapFlags::NONBLOCK);
         if locked || populate {
             // Linux too maps whatever became of populating it.
-            let _ = self.populate(space, start, end, request.prot.contains(Prot::WRITE));
+            let _ = self.populate(space, (start, end), Populate::AsMapped);
         }
         Ok(start.as_u64())
     }
@@ -184,8 +184,8 @@ impl Memory {
     /// Unmaps whatever is mapped in a range.
     ///
     /// # Errors
-    /// `EINVAL` for an unaligned address, a length of 0, an end inside a huge page, or a range beyond user addresses; `ENOMEM` if an area would have to be split
-    /// and can not; nothing has changed then.
+    /// `EINVAL` for an unaligned address, a length of 0, an end inside a huge page, or a range beyond user addresses; `ENOMEM` if an
+    /// area would have to be split and can not; nothing has changed then.
     pub fn munmap(&self, space: &Arc<Space>, address: u64, length: u64) -> Result<(), Errno> {
         let _underway = self.begin(Operation::Unmap);
         let length = aligned_length(length, PAGE_SIZE).map_err(|_| Errno::EINVAL)?;

@@ -8,14 +8,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bitflags::bitflags;
+use mmu::mutant::{self, Mutant};
 use mmu::{Operation, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::errno::Errno;
 use crate::folio::Folio;
 use crate::memory::Memory;
-use crate::space::Space;
-use crate::vma::{AreaFlags, Prot};
+use crate::space::{Populate, Space};
+use crate::vma::AreaFlags;
 use crate::walk::for_each_table_as_is;
 
 bitflags! {
@@ -57,7 +58,9 @@ impl Memory {
         let range = whole_pages(address, length)?;
         let _underway = self.begin(Operation::Advise);
         let result = self.set_flags(space, range, AreaFlags::empty(), BOTH);
-        self.unmark_range(space, range);
+        if !mutant::is(Mutant::UnlockedStays) {
+            self.unmark_range(space, range);
+        }
         result
     }
 
@@ -108,16 +111,10 @@ impl Memory {
         Ok(ranges)
     }
 
-    /// Brings in the pages of locked areas, writable where they may be written, so that no write has to copy one later.
-    fn bring_in(&self, space: &Arc<Space>, (start, end): Range) -> Result<(), Errno> {
-        let mut from = start;
-        while from < end {
-            let area = space.layout().read().areas.find(from).copied().ok_or(Errno::ENOMEM)?;
-            let stop = area.end.min(end);
-            self.populate(space, from, stop, area.prot.contains(Prot::WRITE)).map_err(|_| Errno::ENOMEM)?;
-            from = stop;
-        }
-        self.mark_range(space, (start, end))
+    /// Brings in the pages of locked areas.
+    fn bring_in(&self, space: &Arc<Space>, range: Range) -> Result<(), Errno> {
+        self.populate(space, range, Populate::AsMapped).map_err(|_| Errno::ENOMEM)?;
+        self.mark_range(space, range)
     }
 
     /// Marks the folios that lie whole in the locked areas of a range: not all areas can be locked.

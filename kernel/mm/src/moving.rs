@@ -3,8 +3,9 @@
 //! A page keeps its frame, its references, its counts and its flags; only where it is found changes. So everybody who looks for it
 //! must find it at one address or the other:
 //! 1. The areas are locked for writing, which keeps faults and calls away.
-//! 2. Every anon_vma that the pages may belong to, and the file's place among the reverse maps, is held for writing over each step, which keeps reclaim away: it comes from the
-//!    folio, not through the areas. Both the old and the new area have extents there by then.
+//! 2. Every anon_vma that the pages may belong to, and the file's place among the reverse maps, is held for writing over each step,
+//!    which keeps reclaim away: it comes from the folio, not through the areas. Both the old and the new area have extents there by
+//!    then.
 //! 3. The old addresses are flushed before these locks and those of the tables are given up: whoever finds an entry at its new
 //!    address next may take it for the only way to the page (rule MS-42).
 //!

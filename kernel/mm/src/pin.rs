@@ -2,9 +2,9 @@
 //! `pin_user_pages`, FOLL_PIN; reference 4.23).
 //!
 //! A pinned page stays the page that its program sees: reclaim leaves it alone, fork copies it for the child, and before it is pinned it
-//! is made the space's alone, also if it will only be read, unless it is a file's. Pages are pinned without a table's lock, as Linux's fast way does: look at
-//! the entry, take the pin, look again (A9). Who takes entries out looks for pins afterwards, so that one of the two sees the other.
-//! The areas are locked for reading, so that tables stay, and no fork is under way.
+//! is made the space's alone, also if it will only be read, unless it is a file's. Pages are pinned without a table's lock, as Linux's
+//! fast way does: look at the entry, take the pin, look again (A9). Who takes entries out looks for pins afterwards, so that one of the
+//! two sees the other. The areas are locked for reading, so that tables stay, and no fork is under way.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

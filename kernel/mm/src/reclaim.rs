@@ -124,9 +124,13 @@ impl Owed {
         self.orphans.push(memory, orphan);
     }
 
-    /// The folio is in use, as far as was seen: it goes to the active list.
+    /// The folio is in use, as far as was seen: it goes to the active list. One that turned out to be locked in memory has no use for its
+    /// slots, and gives them back.
     fn keep(&mut self, memory: &Memory, folio: FolioLock<'_>) {
         folio.set_active(true);
+        if mutant::or(Mutant::LockedKeepsSlots, folio.is_mlocked(), false) {
+            memory.swap.free_if_unused(&folio);
+        }
         self.wait(memory, folio);
     }
 

@@ -19,9 +19,9 @@ use crate::hugetlb;
 use crate::map::{BLOCK, MIN_ADDRESS, place_congruent, place_hinted};
 use crate::memory::Memory;
 use crate::moving;
-use crate::space::{Layout, Space};
+use crate::space::{Layout, Populate, Space};
 use crate::tlb::Gather;
-use crate::vma::{Area, AreaFlags, Areas, Prot};
+use crate::vma::{Area, AreaFlags, Areas};
 
 bitflags! {
     /// How to move, with Linux's numbers. Others are refused.
@@ -121,12 +121,12 @@ impl Memory {
         let mut layout = space.layout().write();
         let new = self.mremap_locked(space, &mut layout, &request)?;
         let populates = |area: &&Area| area.flags & (AreaFlags::LOCKED | AreaFlags::LOCK_ON_FAULT) == AreaFlags::LOCKED;
-        let locked = layout.areas.find(new).filter(populates).copied();
+        let locked = layout.areas.find(new).filter(populates).is_some();
         drop(layout);
-        if let Some(area) = locked.filter(|_| request.new_length > request.old_length) {
+        if locked && request.new_length > request.old_length {
             let (from, to) = (new.add_bytes(request.old_length), new.add_bytes(request.new_length));
             // Linux too resizes whatever became of populating it.
-            let _ = self.populate(space, from, to, area.prot.contains(Prot::WRITE));
+            let _ = self.populate(space, (from, to), Populate::AsMapped);
         }
         Ok(new.as_u64())
     }

@@ -42,8 +42,8 @@ impl Shrunk {
 }
 
 impl Memory {
-    /// Gets at least `pages` pages back, or as many as there are to be had. Called with no lock of an anon_vma, a folio or a table held; areas
-    /// may be locked.
+    /// Gets at least `pages` pages back, or as many as there are to be had. Called with no lock of an anon_vma, a folio or a table
+    /// held; areas may be locked.
     pub fn shrink(&self, pages: usize) -> Shrunk {
         let mut sum = Shrunk { freed: self.shrink_deferred_splits(pages), begun: 0 };
         let mut looks = LOOKS * self.lru.reclaimable();

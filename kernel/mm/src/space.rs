@@ -16,9 +16,11 @@ use crate::vma::{AreaFlags, Areas};
 
 pub use advise::advice;
 pub use asid::Asids;
+pub(crate) use populate::Populate;
 
 mod advise;
 mod asid;
+mod populate;
 
 /// Which addresses a program has, and where its heap ends.
 #[derive(Debug)]

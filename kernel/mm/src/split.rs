@@ -20,7 +20,7 @@ use crate::frame::OrphanList;
 use crate::lru::FolioList;
 use crate::memory::Memory;
 use crate::pgtable::TableGuard;
-use crate::rmap::Extent;
+use crate::rmap::{Extent, Extents};
 use crate::space::Space;
 use crate::tlb::Deferred;
 
@@ -46,6 +46,11 @@ pub(crate) fn split_found(memory: &Memory, folio: Folio<'_>) -> Option<usize> {
 }
 
 fn split_if<'m>(memory: &'m Memory, folio: Folio<'m>, may: impl Fn(&FolioLock<'m>) -> bool) -> Option<usize> {
+    // Reclaim's work, whoever asks for it: it goes through every space that maps the folio, and completes nothing that others owe there
+    // (rule MS-41), as a walk of the rmap does not. What they owe is of other folios, as this one is locked; or of this one, by munmap,
+    // which has a reference until it has flushed, so that nothing is split. Madvise had let go of its table for this, and completes
+    // what is owed again when it takes it anew.
+    let _underway = memory.begin(Operation::Reclaim);
     let freed = folio.try_lock().filter(may).and_then(|locked| split_folio(memory, &locked, None));
     let mut orphans = OrphanList::new();
     memory.swap.free_unneeded(folio);
@@ -62,11 +67,8 @@ fn is_mapped_elsewhere(memory: &Memory, folio: &FolioLock<'_>, space: &Space) ->
         return false;
     };
     let extents = anon.extents();
-    let others = extents.iter().filter(|extent| !core::ptr::eq(&*extent.space, space));
-    let mut places = others.flat_map(|extent| {
-        let range = extent.addresses(index, folio.pages());
-        range.into_iter().flat_map(in_tables).map(move |place| (extent, place))
-    });
+    let others = extents.at(index, folio.pages()).filter(|(extent, _)| !core::ptr::eq(&*extent.space, space));
+    let mut places = others.flat_map(|(extent, range)| in_tables(range).map(move |place| (extent, place)));
     places.any(|(extent, place)| {
         let table = TableGuard::lock(memory, &extent.space, place.0);
         table.is_some_and(|table| mapped_slots(&table, folio, place).next().is_some())
@@ -75,11 +77,8 @@ fn is_mapped_elsewhere(memory: &Memory, folio: &FolioLock<'_>, space: &Space) ->
 
 /// Splits a locked folio into single pages. The caller has one reference, which stays with the first page, as does the lock. The other
 /// pages go to the LRU list that the folio was on; of one that was isolated, to `list`, isolated as well. Pages that nothing needs
-/// are freed, but the first: returns how many. `None` if anybody else refers to the folio: it is whole as it was.
+/// are freed, but the first: returns how many. `None` if anybody else refers to the folio: it is whole as it was. It is a part of reclaim.
 pub(crate) fn split_folio(memory: &Memory, folio: &FolioLock<'_>, list: Option<&mut FolioList>) -> Option<usize> {
-    // Reclaim's work, whoever asks for it: madvise has completed what others owe a table before it walked there, and may find more here,
-    // as it has let go of the lock. That is of other folios, as this one is locked, and nothing here depends on it (rule MS-41).
-    let _underway = memory.begin(Operation::Reclaim);
     let order = folio.order();
     let freed = split_everywhere(memory, folio).map(|parts| hand_out(memory, parts, list));
     let (count, size) = (memory.count(), memory.count_size(order));
@@ -191,13 +190,11 @@ impl<'a> Tables<'a> {
 }
 
 /// Locks every table in which `extents` may map the folio, whose first page is page `index` of theirs. `None` if they are too busy.
-fn lock_tables<'a>(memory: &'a Memory, folio: &Folio<'_>, index: u64, extents: &'a [Extent]) -> Option<Tables<'a>> {
-    let mut tables = Tables::with_room_for(extents.len())?;
+fn lock_tables<'a>(memory: &'a Memory, folio: &Folio<'_>, index: u64, extents: &'a Extents) -> Option<Tables<'a>> {
+    let extents = || extents.at(index, folio.pages());
+    let mut tables = Tables::with_room_for(extents().count())?;
     for _ in 0..TRIES {
-        let mut places = extents.iter().flat_map(|extent| {
-            let range = extent.addresses(index, folio.pages());
-            range.into_iter().flat_map(in_tables).map(move |place| (extent, place))
-        });
+        let mut places = extents().flat_map(|(extent, range)| in_tables(range).map(move |place| (extent, place)));
         if places.all(|(extent, place)| tables.add(memory, extent, place)) {
             return Some(tables);
         }

@@ -68,7 +68,7 @@ impl Memory {
             return Err(Errno::EINVAL);
         }
         let result = self.take_back(device);
-        if result.is_err() {
+        if result.is_err() && !mutant::is(Mutant::SwapoffStaysOff) {
             self.swap.set_in_use(device, true);
         }
         result
@@ -120,6 +120,9 @@ impl Memory {
     /// Brings back what the device keeps of an area, as faults would. A page that could not be brought back just now is left for the next
     /// pass, of which there is an end.
     fn take_area_back(&self, space: &Arc<Space>, area: &Area, device: u8) -> Result<(), Errno> {
+        if mutant::is(Mutant::SwapoffSkipsNoAccess) && area.prot.is_empty() {
+            return Ok(());
+        }
         let mut address = area.start;
         while let Some(found) = self.next_swapped(space, (address, area.end), device) {
             self.bring_back(space, area, found)?;

@@ -22,7 +22,7 @@ use crate::protect::{Mark, Protect};
 use crate::space::{Layout, Space};
 use crate::tlb::Gather;
 use crate::vma::{Area, AreaFlags};
-pub use crate::watch::{Monitor, Notice};
+pub use crate::watch::{Monitor, Notice, set_ask};
 pub use fill::Contents;
 
 type Range = (VirtAddr, VirtAddr);
@@ -40,8 +40,8 @@ impl Memory {
     /// Has `monitor` watch a range from now on, in these `modes` alone.
     ///
     /// # Errors
-    /// As Linux: `EINVAL` for a range that is not in whole pages, huge ones where they are, or begins where nothing is mapped; `EBUSY` if somebody else watches a part
-    /// of it; `ENOMEM` if an area can not be split.
+    /// As Linux: `EINVAL` for a range that is not in whole pages, huge ones where they are, or begins where nothing is mapped; `EBUSY`
+    /// if somebody else watches a part of it; `ENOMEM` if an area can not be split.
     pub fn uffd_register(
         &self,
         space: &Arc<Space>,

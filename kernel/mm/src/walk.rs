@@ -2,6 +2,7 @@
 //!
 //! What an advice says of pages is done to folios. One of which only a part lies in the range, or is mapped there, is split first.
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
@@ -20,8 +21,12 @@ pub(crate) fn for_each_table(
     range: (VirtAddr, VirtAddr),
     mut work: impl FnMut(TableGuard<'_>, VirtAddr, VirtAddr) -> VirtAddr,
 ) -> VirtAddr {
+    let mut known = None;
     for_each_table_as_is(memory, space, range, |table, address, stop| {
-        space.tlb.flush(memory, space);
+        let is_new = known.replace(table.start()) != Some(table.start());
+        if mutant::or(Mutant::CompletedOnce, true, is_new) {
+            space.tlb.flush(memory, space);
+        }
         work(table, address, stop)
     })
 }

@@ -53,7 +53,8 @@ fn a_first_touch_after_a_discard_waits_for_its_flush() {
     }
 }
 
-/// A reference that is got while the entries are being cleared keeps the folio. It is not swap-backed, as nobody wrote, and goes the next time.
+/// A reference that is got while the entries are being cleared keeps the folio. It is not swap-backed, as nobody wrote, and goes the
+/// next time.
 #[test]
 fn a_reference_before_the_decision_keeps_the_folio() {
     for way in WAYS {

@@ -2,61 +2,14 @@
 
 mod common;
 
-use common::{BASE, Bench, Counts, RW};
+use common::{BASE, Bench, RW};
 use mm::Errno;
 use mm::fault::{Access, FaultError};
 use mm::inject::{Point, Times};
 use mm::map::{MapFlags, MapRequest};
 use mm::space::advice::{DONTNEED, PAGEOUT};
 use mm::vma::Prot;
-use mmu::{Descriptor, VirtAddr};
-
-#[test]
-fn t_f_1_a_write_to_an_empty_area_maps_a_folded_folio() {
-    let bench = Bench::new("64K=always");
-    bench.map(0, 16, RW);
-    let cost = bench.cost(|| bench.write(0, 7).unwrap());
-    assert_eq!(cost, Counts { stores: 16, ..Counts::default() });
-    assert_eq!(bench.shape(0, 16), [16, 0, 0, 0]);
-    for page in 0..16 {
-        let entry = bench.entry(page);
-        assert!(entry.is_young() && entry.is_dirty() && entry.is_writable() && entry.is_valid());
-        assert_eq!(bench.folio(page).1 as u64, page);
-    }
-    let (folio, _) = bench.folio(0);
-    assert_eq!((folio.order(), folio.refs(), folio.mapcount()), (4, 16, 16));
-    assert_eq!(folio.exclusive_run(0, 16), (true, 16));
-    assert_eq!(bench.count("faults_anonymous"), 1);
-    bench.audit();
-}
-
-#[test]
-fn t_f_2_an_area_off_the_line_gets_no_folio_that_leaves_it() {
-    let bench = Bench::new("64K=always;16K=always");
-    bench.map(1, 16, RW);
-    bench.fill(1, 16);
-    assert_eq!(bench.shape(1, 16), [0, 16, 0, 0]);
-    let orders: Vec<usize> = (1..17).map(|page| bench.folio(page).0.order()).collect();
-    assert_eq!(orders, [0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0]);
-    bench.verify(1, 16);
-}
-
-#[test]
-fn t_f_3_folios_of_32k_are_never_folded() {
-    let bench = Bench::new("32K=always");
-    bench.map(0, 16, RW);
-    bench.write(0, 1).unwrap();
-    assert_eq!(bench.shape(0, 16), [0, 8, 0, 8]);
-}
-
-#[test]
-fn t_f_4_a_folio_of_128k_makes_two_blocks() {
-    let bench = Bench::new("128K=always");
-    bench.map(0, 32, RW);
-    bench.write(20, 1).unwrap();
-    assert_eq!(bench.shape(0, 32), [32, 0, 0, 0]);
-    assert_eq!(bench.folio(0).0, bench.folio(31).0);
-}
+use mmu::VirtAddr;
 
 #[test]
 fn t_f_5_an_entry_in_use_makes_the_folio_smaller() {
@@ -85,55 +38,6 @@ fn t_f_6_a_read_maps_the_zero_page_and_a_write_then_copies() {
     assert_eq!(bench.folio(1).0.order(), 0);
     assert_eq!((bench.count("faults_zero_page"), bench.count("faults_copy")), (1, 1));
     bench.audit();
-}
-
-#[test]
-fn t_f_7_pages_of_different_folios_never_fold() {
-    let bench = Bench::new("64K=never");
-    bench.map(0, 64, RW);
-    bench.fill(0, 64);
-    assert_eq!(bench.shape(0, 64), [0, 64, 0, 0]);
-    assert_eq!(bench.count("folds"), 0);
-}
-
-#[test]
-fn t_f_8_to_10_only_a_rewrite_of_the_last_entry_folds() {
-    let bench = Bench::new("64K=always");
-    bench.map(0, 16, RW);
-    bench.fill(0, 16);
-    bench.rest();
-    let rewrite = |page: u64, change: fn(Descriptor) -> Descriptor| {
-        let table = bench.space.lock_table(&bench.memory, bench.at(page)).unwrap();
-        let slot = table.slot(bench.at(page));
-        bench.cost(|| table.set(slot, change(table.get(slot))))
-    };
-    let cost = rewrite(5, |entry| entry);
-    assert_eq!((cost.unfolds, cost.folds), (1, 0));
-    assert_eq!(bench.shape(0, 16), [0, 16, 0, 0]);
-    let cost = rewrite(15, |entry| entry);
-    assert_eq!(cost, Counts { swaps: 16, stores: 17, tlbi: 1, ishst: 1, ish: 1, unfolds: 0, folds: 1 });
-    assert_eq!(bench.shape(0, 16), [16, 0, 0, 0]);
-    rewrite(3, Descriptor::write_protect);
-    assert_eq!(rewrite(15, |entry| entry).folds, 0);
-    assert_eq!(bench.shape(0, 16), [0, 16, 0, 0]);
-}
-
-#[test]
-fn t_f_11_a_folio_of_2m_is_32_blocks() {
-    let bench = Bench::new("2M=always");
-    bench.map(0, 512, RW);
-    let cost = bench.cost(|| bench.write(300, 1).unwrap());
-    assert_eq!(cost, Counts { stores: 512, ..Counts::default() });
-    assert_eq!(bench.shape(0, 512), [512, 0, 0, 0]);
-}
-
-#[test]
-fn t_f_13_the_zero_page_is_never_folded() {
-    let bench = Bench::new("64K=always");
-    bench.map(0, 16, RW);
-    (0..16).for_each(|page| assert_eq!(bench.read(page), Ok(0)));
-    assert_eq!(bench.shape(0, 16), [0, 16, 0, 0]);
-    assert_eq!(bench.count("faults_zero_page"), 16);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Bench, RW};
+use common::{BASE, Bench, RW};
 use mm::fault::Access;
-use mm::space::advice::{DONTNEED, PAGEOUT};
+use mm::space::advice::{COLD, DONTNEED, PAGEOUT};
 use mm::vma::Prot;
 use mmu::host::{Config, Event, Schedule, program};
 use mmu::{Dsb, Fact, Operation};
@@ -131,4 +131,53 @@ fn reclaim_splits_what_was_unmapped_in_part_since_isolation() {
         assert_eq!((bench.count("split"), bench.count("pages_swapped_out")), (1, 24), "{way}");
         bench.verify(8, 24);
     }
+}
+
+/// What others come to while an advice splits a folio: the folio's own table, in which another CPU's reclaim has just unmapped a
+/// neighbour and not flushed it yet; and that of a child, who has the folio's other half. A split looks only at entries of a folio that
+/// it has locked, which reclaim of others does not touch; whoever goes on after it completes what is owed by then (rule MS-41,
+/// reference 3.6).
+fn beside_a_page_out(with_child: bool) {
+    for (way, seed) in ["page", "folio"].into_iter().flat_map(|way| (1..=3 * SEEDS).map(move |seed| (way, seed))) {
+        let bench = Bench::on(Config { cpus: 2, seed, ..Config::default() }, "64K=always");
+        bench.memory.policy().parse("unmap", way).unwrap();
+        bench.map(0, 3 * PAGES, RW);
+        bench.fill(0, PAGES);
+        let child = with_child.then(|| bench.memory.fork_space(&bench.space).unwrap());
+        let other = child.as_ref().unwrap_or(&bench.space);
+        if with_child {
+            // Each has a half, so that there is one mapping for each page.
+            bench.memory.madvise(other, BASE, 8 * 4096, DONTNEED).unwrap();
+            bench.advise(8, 8, DONTNEED).unwrap();
+        }
+        for page in PAGES..3 * PAGES {
+            bench.memory.fault(other, bench.at(page), Access::Write).unwrap();
+        }
+        let advise = |pages: u64, advice: u32| {
+            let range = if advice == PAGEOUT { (PAGES, pages) } else { (0, pages) };
+            let space = if advice == PAGEOUT { other } else { &bench.space };
+            bench.memory.madvise(space, BASE + range.0 * 4096, range.1 * 4096, advice).unwrap();
+        };
+        let pages_out = || {
+            bench.memory.activate(other);
+            advise(2 * PAGES, PAGEOUT);
+            bench.memory.deactivate();
+        };
+        let works = vec![program(|| advise(8, COLD)), program(pages_out)];
+        let report = bench.machine.run_by(Schedule::seeded(seed).one_in(3), works);
+        report.unwrap_or_else(|failure| panic!("{way}, seed {seed}: {failure}"));
+        assert_eq!(bench.count("split"), u64::from(!with_child), "{way}, seed {seed}");
+        bench.verify(0, 8);
+        child.iter().for_each(|child| bench.memory.destroy_space(child));
+    }
+}
+
+#[test]
+fn an_advice_that_splits_meets_page_out_of_a_neighbour() {
+    beside_a_page_out(false);
+}
+
+#[test]
+fn an_advice_that_would_split_meets_page_out_in_a_child() {
+    beside_a_page_out(true);
 }

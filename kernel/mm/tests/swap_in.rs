@@ -10,41 +10,12 @@ use mm::swap::SwapEntry;
 use mmu::host::{Config, Event, Schedule, program};
 
 #[test]
-fn t_i_1_a_folio_comes_back_whole_by_one_fault() {
-    let bench = swapped("64K=always", 16);
-    let free = bench.memory.swap.free_count();
-    bench.read(5).unwrap();
-    assert_eq!((bench.count("faults_swap_major"), bench.count("pages_swapped_in")), (1, 16));
-    assert_eq!(bench.shape(0, 16), [16, 0, 0, 0]);
-    let (folio, _) = bench.folio(0);
-    assert_eq!((folio.exclusive_run(0, 16), folio.refs(), folio.mapcount()), ((true, 16), 16, 16));
-    assert!((0..16).all(|page| bench.entry(page).is_writable() && !bench.entry(page).is_dirty()));
-    assert_eq!((bench.memory.swap.free_count(), bench.space.swap_entries()), (free + 16, 0));
-    bench.verify(0, 16);
-    assert_eq!(bench.count("faults_swap_major"), 1);
-    bench.audit();
-}
-
-#[test]
 fn t_i_2_a_write_makes_the_batch_dirty() {
     let bench = swapped("64K=always", 16);
     bench.write(5, 99).unwrap();
     assert!((0..16).all(|page| bench.entry(page).is_dirty()));
     assert_eq!((bench.read(5), bench.read(6)), (Ok(99), Ok(6 ^ 0xABCD)));
     assert_eq!(bench.count("faults_swap_major"), 1);
-}
-
-#[test]
-fn t_i_3_a_hole_makes_the_others_come_one_by_one() {
-    let bench = swapped("64K=always", 16);
-    bench.advise(8, 1, DONTNEED).unwrap();
-    assert_eq!(bench.shape(0, 16), [0, 0, 15, 1]);
-    bench.verify(0, 8);
-    bench.verify(9, 7);
-    assert_eq!(bench.read(8), Ok(0));
-    assert_eq!((bench.count("faults_swap_major"), bench.count("pages_swapped_in")), (15, 15));
-    assert_eq!(bench.folio(3).0.order(), 0);
-    bench.audit();
 }
 
 #[test]

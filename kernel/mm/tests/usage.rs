@@ -185,11 +185,21 @@ fn t_p_2_counters_of_sizes() {
     bench.memory.inject.fail(Point::LargeFolioAlloc, 0);
     bench.read(16).unwrap();
     assert_eq!(of_size(&bench, order, "swpin_fallback"), 1);
-    // A hole makes a folio mapped in part, which waits to be split; page-out splits it at once.
+    // A hole makes a folio mapped in part, which waits to be split; page-out splits it at once, and what is left goes page by page.
+    let splits = || {
+        let waiting = bench.memory.deferred.of_order(&bench.memory.frames, order);
+        (of_size(&bench, order, "split_deferred"), waiting, of_size(&bench, order, "split"))
+    };
+    assert_eq!((splits(), anonymous()), ((0, 0, 0), 3));
     bench.advise(32, 4, advice::DONTNEED).unwrap();
-    assert_eq!(of_size(&bench, order, "split") + bench.memory.deferred.of_order(&bench.memory.frames, order) as u64, 1);
+    assert_eq!((splits(), anonymous()), ((1, 1, 0), 3));
+    bench.advise(32, 16, advice::PAGEOUT).unwrap();
+    assert_eq!((splits(), anonymous()), ((1, 0, 1), 2));
+    assert_eq!((of_size(&bench, order, "swpout"), of_size(&bench, 0, "swpout")), (2, 12));
     bench.memory.inject.fail(Point::SwapAlloc, 0);
     bench.advise(48, 16, advice::PAGEOUT).unwrap();
-    assert_eq!(of_size(&bench, order, "swpout_fallback"), 1);
+    assert_eq!((of_size(&bench, order, "swpout_fallback"), splits(), anonymous()), (1, (1, 0, 2), 1));
+    let all = SizeCounters::NAMES.iter().map(|name| of_size(&bench, order, name)).collect::<Vec<_>>();
+    assert_eq!(all, [4, 1, 2, 1, 1, 1, 2, 0, 1], "{:?}", SizeCounters::NAMES);
     bench.audit();
 }

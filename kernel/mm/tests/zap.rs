@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{BASE, Bench, Counts, FIXED, RW, swapped};
-use mm::fault::{Access, FaultError};
+use common::{Bench, Counts, RW};
+use mm::fault::FaultError;
 use mm::inject::{Point, Times};
-use mm::map::MapRequest;
 use mm::space::advice::{DONTNEED, PAGEOUT};
 use mm::vma::Prot;
 use mmu::Dsb;
@@ -24,43 +23,6 @@ fn t_z_1_a_whole_block_goes_by_one_flush() {
 }
 
 #[test]
-fn t_z_2_a_part_of_a_block_unfolds_it_once() {
-    let bench = Bench::new("64K=always");
-    bench.map(0, 16, RW);
-    bench.fill(0, 16);
-    let cost = bench.cost(|| bench.advise(3, 10, DONTNEED).unwrap());
-    assert_eq!(cost.unfolds, 1);
-    assert_eq!(bench.shape(0, 16), [0, 6, 0, 10]);
-    assert_eq!(bench.folio(0).0.mapped_pages(), 6);
-    bench.verify(0, 3);
-    bench.verify(13, 3);
-    bench.audit();
-}
-
-#[test]
-fn t_z_3_unmapping_swap_entries_frees_their_slots() {
-    let bench = swapped("64K=always", 16);
-    let free = bench.memory.swap.free_count();
-    bench.unmap(0, 16);
-    assert_eq!((bench.memory.swap.free_count(), bench.space.swap_entries()), (free + 16, 0));
-}
-
-#[test]
-fn t_z_4_exit_costs_one_flush_of_the_asid() {
-    let bench = Bench::new("64K=always");
-    let empty = bench.stock();
-    let space = bench.memory.create_space().unwrap();
-    let request = MapRequest { address: BASE, length: 64 << 12, prot: RW, flags: FIXED };
-    bench.memory.mmap(&space, request).unwrap();
-    for page in 0..40 {
-        bench.memory.fault(&space, bench.at(page), Access::Write).unwrap();
-    }
-    let cost = bench.cost(|| bench.memory.destroy_space(&space));
-    assert_eq!((cost.tlbi, cost.ishst, cost.ish, cost.unfolds), (1, 1, 1, 0));
-    assert_eq!((bench.stock(), space.anon_pages()), (empty, 0));
-}
-
-#[test]
 fn t_z_5_read_only_and_back_keeps_the_block() {
     let bench = Bench::new("64K=always");
     bench.map(0, 16, RW);
@@ -75,17 +37,6 @@ fn t_z_5_read_only_and_back_keeps_the_block() {
     assert_eq!(bench.shape(0, 16), [16, 0, 0, 0]);
     assert_eq!((bench.count("faults_reuse") + bench.count("faults_flags"), bench.count("unfolds")), (faults, 0));
     bench.verify(0, 16);
-}
-
-#[test]
-fn t_z_6_a_part_made_read_only_unfolds() {
-    let bench = Bench::new("64K=always");
-    bench.map(0, 16, RW);
-    bench.fill(0, 16);
-    let cost = bench.cost(|| bench.protect(0, 1, Prot::READ).unwrap());
-    assert_eq!(cost.unfolds, 1);
-    assert_eq!(bench.shape(0, 16), [0, 16, 0, 0]);
-    assert_eq!((bench.entry(0).is_writable(), bench.entry(1).is_writable()), (false, true));
 }
 
 #[test]

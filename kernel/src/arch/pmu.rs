@@ -58,8 +58,8 @@ pub fn is_present() -> bool {
     PRESENT.load(Ordering::Relaxed)
 }
 
-/// Instructions retired so far, by the first CPU's counter, which only that CPU may ask for; 0 for ever without `-icount` or without a PMU. A 32-bit counter is extended, so it must be read
-/// at least once in 2³² instructions (about twelve seconds of QEMU's time).
+/// Instructions retired so far, by the first CPU's counter, which only that CPU may ask for; 0 for ever without `-icount` or without a
+/// PMU. A 32-bit counter is extended, so it must be read at least once in 2³² instructions (about twelve seconds of QEMU's time).
 #[inline]
 pub fn instructions() -> u64 {
     if !PRESENT.load(Ordering::Relaxed) {

@@ -17,6 +17,7 @@ use super::text::Take;
 use super::tree::SystemFile;
 use crate::arch::cpu::Yield;
 use crate::arch::timer;
+use crate::heap::{self, Share};
 use crate::machine::machine;
 use crate::task::schedule;
 
@@ -57,6 +58,7 @@ pub fn content(file: SystemFile) -> Vec<u8> {
                 show(&mut |name, value| system::numbers(&mut out, [(name, value)]));
             }
         }
+        SystemFile::Heap => heap(&mut out, memory),
         SystemFile::Policy(index) => {
             let _ = memory.policy().show(key(index), &mut out);
             out.push('\n');
@@ -73,6 +75,15 @@ pub fn content(file: SystemFile) -> Vec<u8> {
         SystemFile::Pool(size, index) => number(&mut out, pool(memory, size)[index]),
     }
     out.into_bytes()
+}
+
+/// Bytes of the kernel's heap: those there are, those in use, and what takes parts that have a limit.
+fn heap(out: &mut String, memory: &Memory) {
+    let [in_use, total] = heap::in_use();
+    let shares = Share::CLAIMED.map(|(share, name)| (name, share.claimed()));
+    let budgets = [("areas", memory.anon.budget.bytes()), ("memory_files", memory.files.budget.bytes())];
+    let all = [("total", total), ("in_use", in_use)].into_iter().chain(shares).chain(budgets);
+    system::numbers(out, all.map(|(name, bytes)| (name, bytes as u64)));
 }
 
 fn number(out: &mut String, value: u64) {

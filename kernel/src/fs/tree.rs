@@ -39,6 +39,8 @@ pub enum SystemFile {
     OvercommitMemory,
     /// All counters: what passed through the door, and what memory management counts.
     Counters,
+    /// What the kernel's heap is used for.
+    Heap,
     /// A switch, by its place among [`mm::policy::KEYS`].
     Policy(usize),
     /// Which areas get folios of the sizes that inherit.
@@ -193,8 +195,11 @@ static THP: Directory = Directory {
     more: More::Sizes,
 };
 
-static UNFOLD: Directory =
-    fixed(&[("counters", Fixed::File(SystemFile::Counters)), ("policy", Fixed::Directory(&POLICY))]);
+static UNFOLD: Directory = fixed(&[
+    ("counters", Fixed::File(SystemFile::Counters)),
+    ("heap", Fixed::File(SystemFile::Heap)),
+    ("policy", Fixed::Directory(&POLICY)),
+]);
 
 static POLICY: Directory = Directory { names: &[], more: More::Policies };
 

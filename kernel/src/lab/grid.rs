@@ -4,6 +4,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+/// What a row of a table shows of what was measured, behind its label.
+pub type Figure<M> = (&'static str, fn(&M) -> u64);
+
 /// A number with a comma between each three digits.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouped(pub u64);

@@ -108,7 +108,8 @@ pub fn record(intervals: &[Interval], run: &str) {
         let (name, fields) = (Json(&name), counts.fields());
         let [(loads, loaded), (stores, stored), (atomics, changed)] = counts.entry_accesses();
         record::write(format_args!(
-            r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions},"{loads}":{loaded},"{stores}":{stored},"{atomics}":{changed}{fields}}}"#
+            r#"{{"kind":"interval","index":{index},"name":{name},"instructions":{instructions},{}{fields}}}"#,
+            format_args!(r#""{loads}":{loaded},"{stores}":{stored},"{atomics}":{changed}"#)
         ));
     }
 }

@@ -119,7 +119,8 @@ pub fn too_little_swap(bytes: u64) -> String {
     let room = (crate::memory().swap.total() as u64 * PAGE_SIZE) >> 20;
     let wanted = bytes >> 20;
     format!(
-        "not all pages were swapped out: the swap device has {room} MiB, and must have more than {wanted} (--swap), which the machine must have too (--mem)"
+        "not all pages were swapped out: the swap device has {room} MiB, and must have more than {wanted} (--swap), \
+         which the machine must have too (--mem)"
     )
 }
 

@@ -7,17 +7,14 @@ use alloc::vec::Vec;
 use mmu::PAGE_SIZE;
 
 use super::conditions::Conditions;
-use super::grid::{Grid, Grouped, Quotient};
+use super::grid::{Figure, Grid, Grouped, Quotient};
 use super::interval::{self, Interval};
 use super::linux;
 use super::program::{self, LARGE, WAYS, mib_and_pages};
 use crate::command_line::Options;
 use crate::task::ExitStatus;
 
-/// What is counted of a step.
-type Figure = (&'static str, fn(&Interval) -> u64);
-
-const OPERATIONS: [Figure; 6] = [
+const OPERATIONS: [Figure<Interval>; 6] = [
     ("TLBI", |step| step.counts.sum("tlbi_")),
     ("DSB", |step| step.counts.sum("dsb_")),
     ("descriptor writes", |step| step.counts.get("swaps") + step.counts.get("stores") + step.counts.get("exchanges")),

@@ -8,7 +8,7 @@ use mm::policy::Unmap;
 use mmu::PAGE_SIZE;
 
 use super::conditions::{Conditions, SET_BY_RUNS};
-use super::grid::{Grid, Grouped, Quotient};
+use super::grid::{Figure, Grid, Grouped, Quotient};
 use super::linux;
 use super::program::{self, Fill, LARGE, Measured, Setting, WAYS, folio_name, mib_and_pages};
 use crate::command_line::Options;
@@ -237,10 +237,7 @@ fn pattern_table(runs: &[Measured], conditions: &Conditions) -> Grid {
     grid
 }
 
-/// A row of the series' table: its label, and what is counted.
-type Figure = (&'static str, fn(&Measured) -> u64);
-
-const SERIES_ROWS: [Figure; 11] = [
+const SERIES_ROWS: [Figure<Measured>; 11] = [
     ("instructions", |run| run.instructions),
     ("  of those unmap", |run| run.counts.get("instructions_unmap")),
     ("getters", |run| run.counts.get("getters")),
@@ -290,6 +287,7 @@ fn write_record(run: &Measured) {
     let (folio, way, fill) = (Json(run.setting.folio()), Json(way.word()), Json(fill.word()));
     let (instructions, fields) = (run.instructions, run.counts.fields());
     record::write(format_args!(
-        r#"{{"kind":"table","folio":{folio},"fill":{fill},"way":{way},"bytes":{bytes},"verified":{verify},"instructions":{instructions}{fields}}}"#
+        r#"{{"kind":"table",{},"verified":{verify},"instructions":{instructions}{fields}}}"#,
+        format_args!(r#""folio":{folio},"fill":{fill},"way":{way},"bytes":{bytes}"#)
     ));
 }

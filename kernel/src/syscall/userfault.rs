@@ -209,7 +209,8 @@ fn zeropage(monitor: &Monitor, at: u64) -> Outcome {
     })
 }
 
-/// Fills a range page by page, as large as `fill_page` says, wakes who sleeps for what was filled, and says at `answer_at` how far it came: `EAGAIN` if not to the end.
+/// Fills a range page by page, as large as `fill_page` says, wakes who sleeps for what was filled, and says at `answer_at` how far it
+/// came: `EAGAIN` if not to the end.
 fn fill(
     monitor: &Monitor,
     range: (u64, u64),

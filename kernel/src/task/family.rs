@@ -184,8 +184,10 @@ impl<T: Clone> Family<T> {
         }
     }
 
-    /// A process ends. Its children are the first's from now on. If nobody will ask for it (`is_asked_for`), it is forgotten at once.
+    /// A process ends, with the last of its threads, which need not be its first. Its children are the first's from now on. If nobody will
+    /// ask for it (`is_asked_for`), it is forgotten at once.
     pub fn end(&mut self, pid: Pid, status: ExitStatus, is_asked_for: bool) -> Bereaved<T> {
+        self.threads.retain(|_, process| *process != pid);
         let parent = self.get(self.parent(pid));
         let mut has_orphans = false;
         for (_, orphan) in self.members.iter_mut().filter(|(_, member)| member.parent == pid) {

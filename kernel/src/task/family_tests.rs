@@ -119,3 +119,14 @@ fn threads_have_numbers_and_a_bound() {
     assert_eq!(family.with_thread(thread), None);
     assert!(family.add_thread(FIRST, MOST).is_ok());
 }
+
+#[test]
+fn no_thread_outlives_its_process() {
+    let mut family = family();
+    let process = child(&mut family, FIRST);
+    let before = family.count();
+    let thread = family.add_thread(process, MOST).unwrap();
+    // The first thread has ended before this one: nobody forgets it but who forgets the process.
+    family.end(process, ExitStatus::Exited(0), true);
+    assert_eq!((family.count(), family.with_thread(thread)), (before, None));
+}

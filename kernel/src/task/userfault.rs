@@ -1,8 +1,8 @@
 //! Monitors: who watches memory by userfaultfd, and the programs that sleep until he has answered.
 //!
 //! A monitor watches the space of the process that made it, whoever has its descriptor. A thread that touches what is watched sleeps
-//! until its page is woken, and tries again. So does one for which the kernel copies, unless the monitor is for programs' own accesses
-//! alone: then the copy ends with EFAULT.
+//! until its page is woken, and tries again. So does one for which the kernel copies, or populates its memory, unless the monitor is for
+//! programs' own accesses alone: then the call ends with EFAULT.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
@@ -58,6 +58,7 @@ impl Monitor {
     /// # Errors
     /// `ENFILE` if there are too many.
     pub fn new(process: &Process, is_for_copies: bool) -> Result<Arc<Self>, Errno> {
+        uffd::set_ask(ask_for_copy);
         let mut monitors = MONITORS.lock();
         let last = monitors.last_key_value().map_or(0, |(id, _)| id.get());
         let id = last.checked_add(1).and_then(NonZeroU32::new).ok_or(Errno::ENFILE)?;
@@ -168,7 +169,8 @@ pub(super) fn ask(process: &Process, notice: Notice) {
     }
 }
 
-/// The same for a copy of the kernel's, in which no signal but a deadly one is noticed. False if it is not to be tried again.
+/// The same for a copy of the kernel's, or for pages that a call brings in, in which no signal but a deadly one is noticed. False if it
+/// is not to be tried again.
 #[must_use]
 pub(super) fn ask_for_copy(notice: Notice) -> bool {
     let Some(monitor) = monitor_of(&notice) else { return true };

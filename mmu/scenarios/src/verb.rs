@@ -188,7 +188,8 @@ pub fn parse(words: &mut Words<'_>, frames: Pfn) -> Result<Verb, Wrong> {
 }
 
 const VERBS: &str = "the verbs are space, run, load, store, swap, update, poke, tlbi, dsb, isb, new, free, link, unlink, \
-    zero, copy, write out, device copies, read, write, execute, begin, end, lock, unlock, batch, discard, resolved, assume, snapshot, miscount, lose";
+    zero, copy, write out, device copies, read, write, execute, begin, end, lock, unlock, \
+    batch, discard, resolved, assume, snapshot, miscount, lose";
 
 fn operation(words: &mut Words<'_>) -> Result<Operation, Wrong> {
     words.choose(&Operation::ALL.map(|operation| (operation.name(), operation)))

@@ -237,7 +237,14 @@ impl Machine {
         macro_rules! announce {
             ($number:literal, $page:expr) => {
                 // SAFETY: a hint that is not allocated is a no-op; the page is RAM in the linear map, and what is loaded is dropped.
-                unsafe { asm!(concat!("hint #", $number), "ldr xzr, [{}]", in(reg) pointer($page.start()), options(nostack, preserves_flags)) }
+                unsafe {
+                    asm!(
+                        concat!("hint #", $number),
+                        "ldr xzr, [{}]",
+                        in(reg) pointer($page.start()),
+                        options(nostack, preserves_flags)
+                    )
+                }
             };
         }
         match fact {

@@ -4,19 +4,15 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
     use core::arch::asm;
 
     use user::args::Args;
+    use user::check::{self, Checks};
     use user::sys::{self, PAGE, number};
-    use user::{eprintln, println};
 
     /// Keys of the auxiliary vector, from `<elf.h>`.
     mod at {
@@ -43,7 +39,7 @@ mod program {
     type Check = fn(&Args) -> bool;
 
     pub fn main(args: &Args) -> u8 {
-        let checks: &[(&str, Check)] = &[
+        const CHECKS: Checks<Check> = &[
             ("the stack is 16-aligned and holds argc", stack),
             ("the auxiliary vector describes this program", vector),
             ("AT_RANDOM points at 16 bytes that are not all zero", random),
@@ -61,16 +57,7 @@ mod program {
             ("mremap moves, grows and shrinks what was written", moves),
             ("getrandom fills all it is asked for", getrandom),
         ];
-        let mut failed = 0;
-        for (name, check) in checks {
-            let ok = check(args);
-            println!("{} {name}", if ok { "ok    " } else { "FAILED" });
-            failed |= u8::from(!ok);
-        }
-        if failed != 0 {
-            eprintln!("abi: this is not what Linux gives");
-        }
-        failed
+        check::all(&[CHECKS], |check| Ok(check(args)))
     }
 
     fn stack(args: &Args) -> bool {

@@ -3,19 +3,16 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
     use user::args::Args;
+    use user::check::{self, Checks};
     use user::memory_file::{DATA, HOLE, KEEP_SIZE, MemoryFile, PRIVATE, PUNCH_HOLE, SHARED, map_shared, sync};
     use user::process::{self, End, spawn, wait_for};
+    use user::sigbus;
     use user::sys::{self, Error, PAGE, advice, error, number};
-    use user::{eprintln, println, sigbus};
 
     const PAGES: u64 = 32;
     const SIZE: u64 = PAGES * PAGE;
@@ -25,11 +22,8 @@ mod program {
     /// BUS_ADRERR.
     const NO_SUCH_PAGE: u64 = 2;
 
-    /// Whether it is as it should be; a call that fails says no.
-    type Check = fn() -> Result<bool, Error>;
-
     pub fn main(_: &Args) -> u8 {
-        let checks: [(&str, Check); 16] = [
+        const CHECKS: Checks = &[
             ("a file has the size that it was told, and is zero", sizes),
             ("a shared map and its file are one", shared),
             ("a private map reads the file and keeps what it writes", private),
@@ -47,16 +41,7 @@ mod program {
             ("a sealed file stays what it is", sealed),
             ("what can not be is refused", refused),
         ];
-        let mut failed = 0;
-        for (name, check) in checks {
-            let outcome = check();
-            println!("{} {name}", if outcome == Ok(true) { "ok    " } else { "FAILED" });
-            if outcome != Ok(true) {
-                eprintln!("files: {name}: {outcome:?}");
-                failed = 1;
-            }
-        }
-        failed
+        check::all(&[CHECKS], |check| check())
     }
 
     /// The first word of a page of a map.

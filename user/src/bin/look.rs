@@ -4,25 +4,20 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
     use core::ffi::CStr;
 
     use user::args::Args;
+    use user::check::{self, Checks};
+    use user::numbers;
     use user::process::{self, End};
     use user::sys::{self, Error, PAGE, advice, error, number};
     use user::told::{self, EXCLUSIVE, PRESENT, SWAPPED, read_at};
-    use user::{numbers, println};
 
-    type Check = fn() -> Result<bool, Error>;
-
-    const CHECKS: &[(&str, Check)] = &[
+    const CHECKS: Checks = &[
         ("maps has a line for a map, with its protection", maps),
         ("smaps and status say what is resident, and what is swapped out", resident),
         ("pagemap and mincore agree with what was touched and paged out", pages),
@@ -39,17 +34,7 @@ mod program {
     ];
 
     pub fn main(_: &Args) -> u8 {
-        let mut failed = 0;
-        for (name, check) in CHECKS {
-            let outcome = check();
-            let ok = outcome == Ok(true);
-            println!("{} {name}", if ok { "ok    " } else { "FAILED" });
-            if !ok {
-                println!("       {outcome:?}");
-            }
-            failed |= u8::from(!ok);
-        }
-        failed
+        check::all(&[CHECKS], |check| check())
     }
 
     /// A file's text, of at most so many bytes.

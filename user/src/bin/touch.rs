@@ -7,11 +7,7 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {

@@ -21,6 +21,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The test program that has the cases, and its tests of them.
 const CASES: &str = "host";
 const CASE_TESTS: &str = "on_";
+/// What they say of a name that no case has (`kernel/mm/cases/tests/host/main.rs`).
+const NO_CASE: &str = "no case has a name with";
+/// What every test program says where no test has the name that was asked for.
+const NO_TEST: &str = "running 0 tests";
 /// The other test programs that mutants name.
 const PROGRAMS: [&str; 9] =
     [CASES, "discard", "files", "interleaving", "moving", "pins", "races", "spaces", "splitting"];
@@ -72,6 +76,9 @@ impl Tests {
                 defective(command.args(["--exact", name]));
             }),
         }?;
+        // Neither is caught nor escapes: its test has another name now.
+        let is_missing = [NO_CASE, NO_TEST].iter().any(|&said| ended.text.contains(said));
+        ensure!(!is_missing, "{}: there is no test {}", mutant.name, mutant.killers());
         Ok(match ended.status {
             None => Shown::Hangs,
             Some(status) if status.success() => Shown::Not,

@@ -14,6 +14,10 @@ pub fn run(toolchain: &Toolchain, tally: &Tally) {
     if tally.wants("host: cargo test") {
         cargo_test(tally);
     }
+    tally.run("host: the list of known defects", || {
+        // Built with them the crate has more tests; what the defects do is for `mutants`.
+        succeeds(here(&["test", "--quiet", "--package", "mmu", "--features", "mutants", "--lib", "mutant"])?)
+    });
     if here(&["fmt", "--version"]).is_ok_and(|output| output.status.success()) {
         tally.run("host: cargo fmt --check", || succeeds(here(&["fmt", "--all", "--check"])?));
     } else {

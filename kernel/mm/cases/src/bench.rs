@@ -93,6 +93,17 @@ impl<'m> Bench<'m> {
         Ok(())
     }
 
+    /// Does `step` in each of the [`WAYS`].
+    ///
+    /// # Errors
+    /// What the first that fails finds, with the way's name.
+    pub fn each_way(&self, mut step: impl FnMut(&'static str) -> Outcome) -> Outcome {
+        WAYS.into_iter().try_for_each(|way| {
+            self.set(&format!("unmap={way}"))?;
+            within(way, step(way))
+        })
+    }
+
     /// Lets anonymous memory have folios of one size only; those of 4 KiB are always there to fall back to.
     pub fn set_size(&self, size: Size) {
         self.set_sizes(&[size]);

@@ -7,7 +7,7 @@ use mmu::{CONT_PTES, Descriptor, ENTRIES, STAGE1, Table, VirtAddr, level_shift};
 
 use super::{Finding, Place, Rule, Seen, is, same};
 use crate::memory::Memory;
-use crate::rmap::Extent;
+use crate::rmap::{Extent, Extents};
 use crate::space::Space;
 use crate::swap::{SwapEntry, bad_frame};
 use crate::vma::{Area, Areas};
@@ -148,7 +148,7 @@ impl Walk<'_> {
         let offset = first.map_or(0, |first| first + page as u64);
         same(Rule::Entry, "page offset in the reverse map", place, offset, area.index_of(address))?;
         let anon = anon.and_then(|anon| self.memory.anon.get(anon));
-        let is_found = anon.is_some_and(|anon| anon.extents().iter().any(|extent| self.is_at(extent, offset, address)));
+        let is_found = anon.is_some_and(|anon| self.is_in(&anon.extents(), offset, address));
         is(Rule::Entry, "found through the reverse map of its page", place, is_found, true)?;
         if folio.is_file() {
             self.filed += 1;
@@ -162,9 +162,9 @@ impl Walk<'_> {
     }
 
     /// Whether the reverse map leads from a page offset to this address of the space.
-    fn is_at(&self, extent: &Extent, offset: u64, address: VirtAddr) -> bool {
-        core::ptr::eq(Arc::as_ptr(&extent.space), self.space)
-            && extent.addresses(offset, 1) == Some((address, address.add_pages(1)))
+    fn is_in(&self, extents: &Extents, offset: u64, address: VirtAddr) -> bool {
+        let is_here = |extent: &Extent| core::ptr::eq(Arc::as_ptr(&extent.space), self.space);
+        extents.at(offset, 1).any(|(extent, (start, _))| is_here(extent) && start == address)
     }
 }
 

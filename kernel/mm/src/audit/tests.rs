@@ -11,6 +11,7 @@ use crate::fault::Access;
 use crate::frame::tests::memory_to_break;
 use crate::inject::Point;
 use crate::map::{MapFlags, MapRequest};
+use crate::rmap;
 use crate::space::advice::PAGEOUT;
 use crate::swap::RamDevice;
 use crate::vma::Prot;
@@ -232,7 +233,7 @@ fn a_page_that_is_not_where_the_reverse_map_says() {
     let (anon, offset) = ground.folio(0).mapping().unwrap();
     ground.folio(0).set_mapping(anon, offset + 1);
     ground.must_find(Rule::Entry, "page offset in the reverse map", offset + 1, offset);
-    let other = ground.memory.anon.create().unwrap();
+    let other = rmap::create(&ground.memory).unwrap();
     ground.folio(0).set_mapping(other, offset);
     ground.must_find(Rule::Entry, "found through the reverse map of its page", 0, 1);
 }

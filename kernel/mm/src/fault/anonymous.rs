@@ -132,7 +132,7 @@ pub(crate) fn map_fresh(
     // Pages of a droppable area never go to swap: they are dropped instead.
     folio.set_swap_backed(!area.flags.contains(AreaFlags::DROPPABLE));
     folio.set_uptodate(true);
-    if area.flags.contains(AreaFlags::LOCKED) {
+    if mutant::or(Mutant::TouchedNotMarked, area.flags.contains(AreaFlags::LOCKED), false) {
         memory.mark(folio, true);
     }
     folio.set_exclusive(0, pages);

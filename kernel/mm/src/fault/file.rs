@@ -35,7 +35,7 @@ impl<'a> Fault<'a> {
             }
             let Some(part) = contents.find(index) else {
                 drop(contents);
-                if self.area.flags.contains(AreaFlags::UFFD_MISSING) {
+                if self.is_asked_first() {
                     return self.ask_monitor(false);
                 }
                 file.fill_hole(self.memory, index, self.file_orders(), 0)?;
@@ -83,7 +83,7 @@ impl<'a> Fault<'a> {
             return Ok(Outcome::Again);
         }
         let is_watched = mutant::or(Mutant::WatchedAreaGetsLarge, self.area.flags.intersects(AreaFlags::UFFD), false);
-        let fits = !is_watched && end <= contents.pages();
+        let fits = !is_watched && mutant::or(Mutant::MappedOverEnd, end <= contents.pages(), true);
         let whole = if fits { self.whole(&table, folio, page) } else { None };
         let (start, first, count) = whole.map_or((self.address, page, 1), |start| (start, 0, folio.pages()));
         self.space.complete_discards(memory);

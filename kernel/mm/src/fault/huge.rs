@@ -3,6 +3,7 @@
 //! Every entry has its access flag and, if it is writable, its dirty state from the start, as nobody reclaims these pages: hardware that
 //! does not set them never asks for them.
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Descriptor, Fact};
 
 use super::file::is_protected;
@@ -11,7 +12,6 @@ use crate::folio::Folio;
 use crate::frame::{FreshFolio, HugeSize};
 use crate::hugetlb::{HugeSlot, take_from_others};
 use crate::rmap::AnonVmaId;
-use crate::vma::AreaFlags;
 
 impl<'a> Fault<'a> {
     pub(super) fn huge(&self, size: HugeSize) -> Handled {
@@ -19,8 +19,7 @@ impl<'a> Fault<'a> {
         let entry = slot.get();
         if entry.is_absent() {
             drop(slot);
-            let is_watched = self.area.flags.contains(AreaFlags::UFFD_MISSING);
-            if is_watched { self.ask_monitor(false) } else { self.first_huge(size, entry) }
+            if self.is_asked_first() { self.ask_monitor(false) } else { self.first_huge(size, entry) }
         } else if entry.is_lost() {
             Err(FaultError::NoHugePage)
         } else if !entry.is_present() {
@@ -88,7 +87,7 @@ impl<'a> Fault<'a> {
     fn huge_alone(&self, slot: HugeSlot<'a>, size: HugeSize, entry: Descriptor) -> Handled {
         let Some(anon) = self.area.anon else { return Ok(Outcome::NeedsAnonVma) };
         let folio = slot.folio(entry);
-        if folio.mapcount() == 1 {
+        if mutant::or(Mutant::HugeReusedWhileShared, folio.mapcount() == 1, true) {
             folio.set_exclusive(0, 1);
             slot.change(|old| old.make_writable().make_dirty());
             slot.flush_local();
@@ -113,7 +112,8 @@ impl<'a> Fault<'a> {
         };
         // Shared pages are read-only wherever they are mapped.
         self.memory.door.fact(Fact::DataRead(folio.head(), folio.pages()));
-        self.memory.door.copy_pages(fresh.head(), folio.head(), folio.pages());
+        let pages = mutant::or(Mutant::HugeCopiedInPart, folio.pages(), 1);
+        self.memory.door.copy_pages(fresh.head(), folio.head(), pages);
         let slot = self.lock_huge(size)?;
         if slot.get() != entry {
             drop(slot);

@@ -90,6 +90,7 @@ impl<'a> Fault<'a> {
             let congruent = mutant::or(Mutant::SwapInNotCongruent, congruent, true);
             order == 0
                 || (congruent
+                    && is_usable(first)
                     && self.follows(&table, found.entry, index, pages)
                     && !swap.is_cached(first, pages)
                     && swap.zero_run(first, pages).is_some())
@@ -195,6 +196,11 @@ impl<'a> Fault<'a> {
             locked.get(pages - 1);
         }
         locked.add_maps(first, pages);
+        // Whoever swapped them out has taken the marks off (reference 11, M9).
+        debug_assert!(
+            locked.exclusive_run(first, pages) == (false, pages),
+            "a page that comes back is marked exclusive"
+        );
         if swapped.exclusive {
             locked.set_exclusive(first, pages);
         }
@@ -220,6 +226,11 @@ impl<'a> Fault<'a> {
         drop(locked);
         self.put(folio)
     }
+}
+
+/// Whether a page can be there. What would name slot 0 of device 0 is an empty entry, which follows from that of slot 1 as well.
+fn is_usable(entry: SwapEntry) -> bool {
+    mutant::or(Mutant::SlotZeroRead, entry.slot != 0, true)
 }
 
 /// The swap entry `count` pages before.

@@ -1,5 +1,5 @@
-//! What a file has: a size in bytes, and pages in memory or in swap. New ones come as folios of zeros, as large as policy and hole allow; of
-//! those in memory only whole folios are cut off.
+//! What a file has: a size in bytes, and pages in memory or in swap. New ones come as folios of zeros, as large as policy and hole
+//! allow; of those in memory only whole folios are cut off.
 
 use mmu::mutant::{self, Mutant};
 use mmu::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
@@ -99,7 +99,7 @@ impl Contents {
         let last = self.size >> PAGE_SHIFT;
         let Some(part) = self.find(last) else { return };
         let Some(frame) = part.frame_of(last) else { return };
-        let in_page = (self.pages() << PAGE_SHIFT) - self.size;
+        let in_page = mutant::or(Mutant::CutLeavesBytes, (self.pages() << PAGE_SHIFT) - self.size, 0);
         let place = frame.start().add_bytes(self.size % PAGE_SIZE);
         memory.door.write_bytes(place, &[0; PAGE_SIZE as usize][..in_page as usize]);
         let beyond = (part.end() - self.pages()) as usize;
@@ -155,8 +155,8 @@ impl MemoryFile {
         self.contents.write()
     }
 
-    /// Fills the hole at page `index` with a folio of zeros of one of `orders`, or a page, if there is a hole inside the file, or inside the bytes up to
-    /// `end` that it is about to have.
+    /// Fills the hole at page `index` with a folio of zeros of one of `orders`, or a page, if there is a hole inside the file, or
+    /// inside the bytes up to `end` that it is about to have.
     ///
     /// # Errors
     /// `ENOMEM`.

@@ -221,8 +221,8 @@ impl Index {
         self.chunks.partition_point(|chunk| chunk.last().is_some_and(|part| part.end() <= index))
     }
 
-    /// Moves runs that end before page `index` from a full chunk to the one before, as far as there is room. Whether they were enough for one
-    /// that falls into three.
+    /// Moves runs that end before page `index` from a full chunk to the one before, as far as there is room. Whether they were enough
+    /// for one that falls into three.
     fn move_to_the_one_before(&mut self, chunk: usize, index: u64) -> bool {
         let (before, full) = self.chunks.split_at_mut(chunk);
         let (Some(before), Some(full)) = (before.last_mut(), full.first_mut()) else { return false };

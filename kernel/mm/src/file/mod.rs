@@ -1,9 +1,9 @@
-//! Memory files: what `memfd_create` makes, and what a shared anonymous map is behind the scenes. Their pages are in memory or in swap, like
-//! those of Linux's shmem, and belong to the file however many areas map them.
+//! Memory files: what `memfd_create` makes, and what a shared anonymous map is behind the scenes. Their pages are in memory or in swap,
+//! like those of Linux's shmem, and belong to the file however many areas map them.
 //!
-//! A file has its pages by index (`index`): folios, with one reference for each page, or slots, with one count each (`swap`). It has a place
-//! among the reverse maps, where the areas that map it are: so whoever walks from a folio to its entries (reclaim, the audit) finds those
-//! of a file as it finds those of anonymous memory. It lives as long as somebody has it open or an area maps it.
+//! A file has its pages by index (`index`): folios, with one reference for each page, or slots, with one count each (`swap`). It has a
+//! place among the reverse maps, where the areas that map it are: so whoever walks from a folio to its entries (reclaim, the audit)
+//! finds those of a file as it finds those of anonymous memory. It lives as long as somebody has it open or an area maps it.
 //!
 //! Its contents are locked to read by who maps a page of it, and to write by who adds or cuts off pages: what is cut off is taken out of
 //! every table meanwhile, and no fault can map it again before it is gone.
@@ -76,7 +76,8 @@ impl Backing {
         }
     }
 
-    /// Whether there is neither a file nor a pool. Markers of userfaultfd are for areas that have one, also where a page of theirs is anonymous.
+    /// Whether there is neither a file nor a pool. Markers of userfaultfd are for areas that have one, also where a page of theirs is
+    /// anonymous.
     pub const fn is_anonymous(self) -> bool {
         matches!(self, Self::Anonymous)
     }

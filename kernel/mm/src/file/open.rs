@@ -73,8 +73,8 @@ impl OpenFile<'_> {
         contents.parts().filter(|part| matches!(part.place, Place::Swap(_))).map(|part| part.pages).sum()
     }
 
-    /// Reads from `offset` on. Returns how many bytes were read: fewer than asked for at the end of the file, and where a page does not come
-    /// back from swap.
+    /// Reads from `offset` on. Returns how many bytes were read: fewer than asked for at the end of the file, and where a page does not
+    /// come back from swap.
     ///
     /// # Errors
     /// If nothing could be read: `EIO` if the swap device does not give the page back, `ENOMEM` if there is no memory for it.
@@ -126,7 +126,8 @@ impl OpenFile<'_> {
     /// Writes from `offset` on; the file grows as need be. Returns how many bytes were written, which are fewer where memory runs out.
     ///
     /// # Errors
-    /// `EPERM` if the file is sealed against it; `ENOMEM` if nothing could be written; `EIO` if the page is in swap and does not come back; `EFBIG` beyond [`MAX_SIZE`].
+    /// `EPERM` if the file is sealed against it; `ENOMEM` if nothing could be written; `EIO` if the page is in swap and does not come
+    /// back; `EFBIG` beyond [`MAX_SIZE`].
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         let end = offset.checked_add(bytes.len() as u64).filter(|&end| end <= MAX_SIZE).ok_or(Errno::EFBIG)?;
         let mut done = 0;
@@ -166,8 +167,8 @@ impl OpenFile<'_> {
     /// reads as zeros if the file grows again.
     ///
     /// # Errors
-    /// `EFBIG` for more than [`MAX_SIZE`]; `EPERM` if the file is sealed against it; `EIO` or `ENOMEM` where the last page is in swap and does not come back, which is to become zeros in
-    /// part. Nothing has changed then.
+    /// `EFBIG` for more than [`MAX_SIZE`]; `EPERM` if the file is sealed against it; `EIO` or `ENOMEM` where the last page is in swap
+    /// and does not come back, which is to become zeros in part. Nothing has changed then.
     pub fn resize(&self, size: u64) -> Result<(), Errno> {
         if size > MAX_SIZE {
             return Err(Errno::EFBIG);
@@ -198,9 +199,9 @@ impl OpenFile<'_> {
     /// Takes the pages from `first` on out of every area. The contents are locked, so no fault brings one back.
     fn unmap_from(&self, first: u64) {
         let Some(areas) = self.memory.anon.get(self.file.areas()) else { return };
-        let is_cut = |extent: &&Extent| mutant::or(Mutant::CutSkipsPrivate, true, extent.backing.is_shared());
-        for extent in areas.extents().iter().filter(is_cut) {
-            let Some(range) = extent.addresses(first, MAX_PAGES - first as usize) else { continue };
+        let is_cut = |extent: &Extent| mutant::or(Mutant::CutSkipsPrivate, true, extent.backing.is_shared());
+        let extents = areas.extents();
+        for (extent, range) in extents.at(first, MAX_PAGES - first as usize).filter(|(extent, _)| is_cut(extent)) {
             let mut gather = Gather::new(self.memory, &extent.space, Cause::Zap);
             zap::zap_range(self.memory, &extent.space, (zap::Areas::Shared, extent.rest()), range, &mut gather);
             gather.finish();

@@ -19,7 +19,8 @@ impl OpenFile<'_> {
     /// FALLOC_FL_KEEP_SIZE). After each page others have their turn.
     ///
     /// # Errors
-    /// `EFBIG` beyond [`MAX_SIZE`]; `EPERM` if the file is sealed against that size; `ENOMEM`; `EINTR` if the task that asks is being ended. What was filled by then stays.
+    /// `EFBIG` beyond [`MAX_SIZE`]; `EPERM` if the file is sealed against that size; `ENOMEM`; `EINTR` if the task that asks is being
+    /// ended. What was filled by then stays.
     pub fn fill(&self, offset: u64, length: u64, keep_size: bool) -> Result<(), Errno> {
         let end = end_of(offset, length)?;
         let contents = self.contents();
@@ -44,8 +45,9 @@ impl OpenFile<'_> {
     /// (fallocate with FALLOC_FL_PUNCH_HOLE). Large folios that lie in it in part keep their pages, which become zeros.
     ///
     /// # Errors
-    /// `EFBIG` beyond [`MAX_SIZE`]; `EPERM` if the file is sealed against writes; `EIO` or `ENOMEM` where a page at its borders is in swap and does not come back: then nothing has
-    /// changed. `ENOMEM` also where there is no room to remember the hole: then a part of it is made.
+    /// `EFBIG` beyond [`MAX_SIZE`]; `EPERM` if the file is sealed against writes; `EIO` or `ENOMEM` where a page at its borders is in
+    /// swap and does not come back: then nothing has changed. `ENOMEM` also where there is no room to remember the hole: then a part of
+    /// it is made.
     pub fn punch(&self, offset: u64, length: u64) -> Result<(), Errno> {
         let end = end_of(offset, length)?;
         let _underway = self.memory().begin(Operation::Unmap);
@@ -64,8 +66,7 @@ impl OpenFile<'_> {
     fn unmap_of_file(&self, first: u64, pages: usize) {
         let memory = self.memory();
         let Some(areas) = memory.anon.get(self.areas()) else { return };
-        for extent in areas.extents().iter() {
-            let Some(range) = extent.addresses(first, pages) else { continue };
+        for (extent, range) in areas.extents().at(first, pages) {
             let mut gather = Gather::new(memory, &extent.space, Cause::Zap);
             if mutant::or(Mutant::PunchTakesCopies, extent.backing.is_shared(), true) {
                 zap::zap_range(memory, &extent.space, (zap::Areas::Shared, extent.rest()), range, &mut gather);

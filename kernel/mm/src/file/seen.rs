@@ -1,5 +1,5 @@
-//! What programs see of a file's pages where their tables have nothing: smaps counts those in swap, mincore those in memory (reference 6.2).
-//! pagemap does not look here: as on Linux, a page of a file that is swapped out is none to it.
+//! What programs see of a file's pages where their tables have nothing: smaps counts those in swap, mincore those in memory (reference
+//! 6.2). pagemap does not look here: as on Linux, a page of a file that is swapped out is none to it.
 
 use mmu::VirtAddr;
 
@@ -28,8 +28,8 @@ impl Memory {
         usage
     }
 
-    /// Whether each page from `start` on, all of which are of this area, is in memory, as mincore tells: mapped, or in the area's file, or in
-    /// the swap cache.
+    /// Whether each page from `start` on, all of which are of this area, is in memory, as mincore tells: mapped, or in the area's file,
+    /// or in the swap cache.
     pub fn resident_of(&self, space: &Space, area: &Area, start: VirtAddr, pages: &mut [u8]) {
         pages.fill(0);
         if let Some(file) = area.backing.file().and_then(|id| self.files.get(id)) {

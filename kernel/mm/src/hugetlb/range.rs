@@ -9,6 +9,7 @@ use crate::folio::Folio;
 use crate::frame::HugeSize;
 use crate::memory::Memory;
 use crate::protect::Mark;
+use crate::rmap::Extent;
 use crate::space::Space;
 use crate::tlb::Gather;
 use crate::vma::Area;
@@ -98,7 +99,8 @@ impl<'m> Zap<'_, '_, 'm> {
     }
 
     fn present(&mut self, slot: &HugeSlot<'_>, start: VirtAddr, folio: Folio<'m>) -> Step {
-        if self.fate == Fate::Emptied && self.area.reserves() {
+        let reserves = mutant::or(Mutant::NotReservedAgain, self.area.reserves(), false);
+        if self.fate == Fate::Emptied && reserves {
             // The page's own reservation, if it is free afterwards; else another one.
             if folio.refs() == 1 {
                 folio.set_reserved_for(true);
@@ -144,8 +146,9 @@ impl<'m> Zap<'_, '_, 'm> {
 pub(crate) fn take_from_others(memory: &Memory, space: &Space, folio: Folio<'_>, size: HugeSize) {
     let Some((anon, index)) = folio.mapping() else { return };
     let Some(anon) = memory.anon.get(anon) else { return };
-    for extent in anon.extents().iter().filter(|extent| !core::ptr::eq(&*extent.space, space)) {
-        let Some((start, _)) = extent.addresses(index, folio.pages()) else { continue };
+    let extents = anon.extents();
+    let is_other = |extent: &Extent| !core::ptr::eq(&*extent.space, space);
+    for (extent, (start, _)) in extents.at(index, folio.pages()).filter(|(extent, _)| is_other(extent)) {
         let Some(slot) = HugeSlot::lock(memory, &extent.space, size, start) else { continue };
         if slot.maps(&folio) {
             slot.clear();

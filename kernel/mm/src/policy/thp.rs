@@ -14,7 +14,8 @@ pub const MAX_ORDER: u32 = 9;
 /// The orders that can be asked for.
 const ORDERS: u16 = ((1 << (MAX_ORDER + 1)) - 1) & !((1 << MIN_ORDER) - 1);
 
-pub(crate) const RIGHT: &str = "SIZE[-SIZE][,SIZE..]:STATE[;..] or SIZE=STATE, where SIZE is 16K|32K|64K|128K|256K|512K|1M|2M and STATE is always|inherit|madvise|never";
+pub(crate) const RIGHT: &str = "SIZE[-SIZE][,SIZE..]:STATE[;..] or SIZE=STATE, \
+    where SIZE is 16K|32K|64K|128K|256K|512K|1M|2M and STATE is always|inherit|madvise|never";
 pub(crate) const RIGHT_TOP: &str = "always|madvise|never";
 
 /// What an area was advised.

@@ -6,14 +6,12 @@ use mmu::mutant::{self, Mutant};
 use mmu::{Cause, Operation, PAGE_SHIFT, PAGE_SIZE, USER_END, VirtAddr};
 
 use crate::errno::Errno;
-use crate::fault::{Access, FaultError};
 use crate::hugetlb::{self, Fate};
 use crate::memory::Memory;
 use crate::pageout::Pageout;
-use crate::space::{Layout, Space};
-use crate::sync;
+use crate::space::{Layout, Populate, Space};
 use crate::tlb::Gather;
-use crate::vma::{Area, AreaFlags, Prot};
+use crate::vma::{Area, AreaFlags};
 use crate::zap;
 use crate::{cold, lazyfree};
 
@@ -55,8 +53,8 @@ impl Memory {
     /// Takes an advice about a range.
     ///
     /// # Errors
-    /// As Linux: `EINVAL` for an unknown advice, an unaligned address, or an area that the advice does not suit; `ENOMEM` for a range that is
-    /// not all mapped, after the rest was done.
+    /// As Linux: `EINVAL` for an unknown advice, an unaligned address, or an area that the advice does not suit; `ENOMEM` for a range
+    /// that is not all mapped, after the rest was done.
     pub fn madvise(&self, space: &Arc<Space>, address: u64, length: u64, advice: u32) -> Result<(), Errno> {
         let known = [
             advice::DONTNEED,
@@ -110,8 +108,8 @@ impl Memory {
             ),
             advice::PAGEOUT => self.page_out(space, range),
             advice::HWPOISON => self.poison_range(space, range),
-            advice::POPULATE_READ => self.populate(space, range.0, range.1, false),
-            advice::POPULATE_WRITE => self.populate(space, range.0, range.1, true),
+            advice::POPULATE_READ => self.populate(space, range, Populate::Readable),
+            advice::POPULATE_WRITE => self.populate(space, range, Populate::Writable),
             advice::DONTFORK => self.set_flags(space, range, AreaFlags::DONTFORK, AreaFlags::empty()),
             advice::DOFORK => self.set_flags(space, range, AreaFlags::empty(), AreaFlags::DONTFORK),
             advice::WIPEONFORK => self.set_flags(space, range, AreaFlags::WIPEONFORK, AreaFlags::empty()),
@@ -244,46 +242,6 @@ impl Memory {
             from = stop;
         }
         if holes { Err(Errno::ENOMEM) } else { Ok(()) }
-    }
-
-    /// Faults in every page of a range, as a program's own accesses would. After each table others have their turn.
-    ///
-    /// # Errors
-    /// `EINTR` if the task that asks is being ended; `ENOMEM` where nothing is mapped or memory is short, `EINVAL` where the access is not
-    /// allowed; `EFAULT` and `EHWPOISON` for what can not be read.
-    pub(crate) fn populate(
-        &self,
-        space: &Arc<Space>,
-        start: VirtAddr,
-        end: VirtAddr,
-        write: bool,
-    ) -> Result<(), Errno> {
-        let access = if write { Access::Write } else { Access::Read };
-        let mut address = start;
-        while address < end {
-            let area = space.layout().read().areas.find(address).copied().ok_or(Errno::ENOMEM)?;
-            let allowed = if write { area.prot.contains(Prot::WRITE) } else { !area.prot.is_empty() };
-            if !allowed {
-                return Err(Errno::EINVAL);
-            }
-            let stop = area.end.min(end).min(address.table_end());
-            while address < stop {
-                match self.populate_page(space, address, access) {
-                    Ok(pages) => address = address.add_pages(pages).min(stop),
-                    // The areas have changed meanwhile: look again.
-                    Err(FaultError::NotMapped | FaultError::Denied) => break,
-                    Err(FaultError::OutOfMemory) => return Err(Errno::ENOMEM),
-                    Err(
-                        FaultError::SwapRead | FaultError::BeyondEnd | FaultError::NoHugePage | FaultError::Watched(_),
-                    ) => return Err(Errno::EFAULT),
-                    Err(FaultError::Poisoned(_)) => return Err(Errno::EHWPOISON),
-                }
-            }
-            if !sync::take_turns() {
-                return Err(Errno::EINTR);
-            }
-        }
-        Ok(())
     }
 }
 

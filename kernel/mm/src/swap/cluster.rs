@@ -223,13 +223,11 @@ impl Cluster {
         })
     }
 
-    /// The folios that are cached at slots without a count: first slot and first frame of each.
-    pub(crate) fn uncounted(&self) -> impl Iterator<Item = (usize, u32)> {
-        let heads = self.heads.iter().enumerate().filter(|&(_, &head)| head != 0);
-        heads.filter_map(|(at, &head)| {
-            let pages = 1 << (head >> HEAD_ORDER_SHIFT);
-            self.none_counted(at, pages).then_some((at, (head & FRAME_LIMIT) - 1))
-        })
+    /// The first slot of the first folio, from this slot on, that is cached at slots without a count.
+    pub(crate) fn uncounted_from(&self, from: usize) -> Option<usize> {
+        let is_meant =
+            |&at: &usize| self.heads[at] != 0 && self.none_counted(at, 1 << (self.heads[at] >> HEAD_ORDER_SHIFT));
+        (from..SLOTS).find(is_meant)
     }
 
     /// Whether a slot of the run is cached.

@@ -15,8 +15,7 @@ impl Swap {
                 let mut from = 0;
                 loop {
                     // One at a time: a folio's lock is not taken under that of a cluster.
-                    let found = cluster.lock().uncounted().find(|&(at, _)| at >= from);
-                    let Some((at, _)) = found else { break };
+                    let Some(at) = cluster.lock().uncounted_from(from) else { break };
                     from = at + 1;
                     let entry = SwapEntry { device, slot: (index * SLOTS + at) as u32 };
                     left += usize::from(self.free_cached_at(memory, entry, &mut orphan));

@@ -135,10 +135,11 @@ impl Swap {
         Some(self.devices.get(usize::from(device))?.get()?.in_use.load(Ordering::Acquire))
     }
 
-    /// Says whether slots of a device are given out. Whether that was otherwise before.
+    /// Says whether slots of a device are given out: from its first cluster on, if that was otherwise before, which is the result.
     pub(crate) fn set_in_use(&self, device: u8, in_use: bool) -> bool {
-        let device = self.devices.get(usize::from(device)).and_then(Once::get);
-        device.is_some_and(|device| device.in_use.swap(in_use, Ordering::AcqRel) != in_use)
+        let Some(device) = self.devices.get(usize::from(device)).and_then(Once::get) else { return false };
+        device.clusters.start_anew();
+        device.in_use.swap(in_use, Ordering::AcqRel) != in_use
     }
 
     /// Slots of a device that are in use.

@@ -94,6 +94,11 @@ impl Clusters {
         })
     }
 
+    /// Forgets where slots were taken last.
+    pub(super) fn start_anew(&self) {
+        self.last.iter().flatten().for_each(|last| last.store(NONE, Ordering::Relaxed));
+    }
+
     /// Slots that can be used.
     pub(super) fn total(&self) -> usize {
         self.total

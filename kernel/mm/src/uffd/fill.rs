@@ -4,6 +4,7 @@
 
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Operation, PAGE_SIZE, Protection, VirtAddr};
 
 use crate::errno::Errno;
@@ -126,13 +127,15 @@ impl<'a> Fill<'a> {
 
     fn entry(&self, frame: mmu::Pfn, contents: Contents<'_>) -> Descriptor {
         let entry = Descriptor::user_page(frame, self.area.protection()).make_young().make_dirty();
-        if matches!(contents, Contents::Protected(_)) { entry.write_protect().make_uffd() } else { entry }
+        let is_protected = matches!(contents, Contents::Protected(_));
+        if mutant::or(Mutant::FilledOpen, is_protected, false) { entry.write_protect().make_uffd() } else { entry }
     }
 
     /// The table of the page, locked, if the page is missing, and with nothing of the page in any TLB. A marker makes way.
     fn lock_missing(&self) -> Result<TableGuard<'a>, Errno> {
         let table = self.space.lock_new_table(self.memory, self.address)?;
-        if !table.get(table.slot(self.address)).is_absent() {
+        let is_missing = table.get(table.slot(self.address)).is_absent();
+        if mutant::or(Mutant::FilledOver, !is_missing, false) {
             return Err(Errno::EEXIST);
         }
         self.space.complete_discards(self.memory);

@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use mmu::mutant::{self, Mutant};
 use mmu::{Descriptor, Operation, PAGE_SIZE, VirtAddr};
 
 use crate::errno::Errno;
@@ -31,8 +32,8 @@ impl Memory {
     /// Fills a missing huge page of a watched area: `write` makes what each page of it begins with, and is called with nothing locked.
     ///
     /// # Errors
-    /// As [`uffd_fill`](Self::uffd_fill), with `EINVAL` for a page that is no huge one, `ENOMEM` if the pool has none, and `EAGAIN` if the area
-    /// was another one afterwards; or those of `write`.
+    /// As [`uffd_fill`](Self::uffd_fill), with `EINVAL` for a page that is no huge one, `ENOMEM` if the pool has none, and `EAGAIN` if
+    /// the area was another one afterwards; or those of `write`.
     pub fn uffd_fill_huge(
         &self,
         space: &Arc<Space>,
@@ -59,7 +60,8 @@ impl Memory {
             return Err(Errno::EEXIST);
         }
         let entry = Descriptor::user_page(folio.head(), area.protection()).make_young().make_dirty();
-        let entry = if is_protected { entry.write_protect().make_uffd() } else { entry };
+        let closes = mutant::or(Mutant::FilledOpen, is_protected, false);
+        let entry = if closes { entry.write_protect().make_uffd() } else { entry };
         slot.map(folio, entry, (place.anon, area.index_of(address)));
         Ok(())
     }

@@ -74,8 +74,7 @@ fn unmap_from(
     let mut pass = Pass { table: None, work };
     for folio in folios {
         let Some((_, index)) = folio.mapping().filter(|&(mapped, _)| mapped == id) else { continue };
-        for extent in extents.iter() {
-            let Some((start, end)) = extent.addresses(index, folio.pages()) else { continue };
+        for (extent, (start, end)) in extents.at(index, folio.pages()) {
             if !pass.unmap_one(folio, extent, start, end) || !folio.is_mapped() {
                 break;
             }

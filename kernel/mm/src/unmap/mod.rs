@@ -8,9 +8,9 @@
 //! | `folio` | all entries of the folio in one table, as the series proposes | a TLBI a run at once, a DSB before write-out |
 //! | `gather` | all entries of a reclaim batch (`gather.rs`) | a TLBI a run of addresses and one pair of DSB for the batch |
 //!
-//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it, and those of
-//! files are taken out whole in every way, as Linux does since 7.2. A
-//! swap-backed folio is locked and in the swap cache throughout, so a fault on a page that is already out waits for the lock.
+//! `page` and `folio` are one routine with another limit on the batch length; for lazily freed folios `lazyfree` alone sets it, and
+//! those of files are taken out whole in every way, as Linux does since 7.2. A swap-backed folio is locked and in the swap cache
+//! throughout, so a fault on a page that is already out waits for the lock.
 
 mod discard;
 mod gather;
@@ -23,7 +23,7 @@ pub use gather::unmap_batch;
 pub(crate) use swap_out::share;
 
 use mmu::mutant::{self, Mutant};
-use mmu::{Fact, Mark, Slot};
+use mmu::{Fact, Mark, Slot, VirtAddr};
 
 use crate::contpte::BatchRules;
 use crate::folio::FolioLock;
@@ -39,8 +39,8 @@ use walk::FolioWalk;
 /// Takes `folio` out of every space that maps it, page by page or whole as the policy says. Invalidations are issued, and owed to
 /// `deferred` for completion. Whether no mapping is left.
 ///
-/// A swap-backed folio has its swap slots, another one needs none. On failure the pages done so far stay out, and all others are as before but for
-/// the access and dirty flags, which the batch shares.
+/// A swap-backed folio has its swap slots, another one needs none. On failure the pages done so far stay out, and all others are as
+/// before but for the access and dirty flags, which the batch shares.
 pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) -> bool {
     let began = memory.door.mark(Mark::Unmap);
     if folio.is_poisoned() {
@@ -56,15 +56,27 @@ pub fn try_to_unmap(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Defer
 fn unmap_everywhere(memory: &Memory, folio: &FolioLock<'_>, deferred: &mut Deferred) {
     let Some((id, index)) = folio.mapping() else { return };
     let Some(anon) = memory.anon.get(id) else { return };
-    for extent in anon.extents().iter() {
-        let Some((start, end)) = extent.addresses(index, folio.pages()) else { continue };
-        let mut walk = FolioWalk::new(memory, extent, folio, start, end);
-        let done = unmap_one(memory, folio, extent, &mut walk, deferred);
-        walk.leave_table(deferred);
-        if !done || !folio.is_mapped() {
+    for (extent, range) in anon.extents().at(index, folio.pages()) {
+        if !unmap_in_range(memory, folio, extent, range, deferred) || !folio.is_mapped() {
             return;
         }
     }
+}
+
+/// Unmaps the folio from the addresses where one area may map it. False as [`unmap_one`]. A function of its own, so that the loop over
+/// entries has all registers.
+#[inline(never)]
+fn unmap_in_range(
+    memory: &Memory,
+    folio: &FolioLock<'_>,
+    extent: &Extent,
+    (start, end): (VirtAddr, VirtAddr),
+    deferred: &mut Deferred,
+) -> bool {
+    let mut walk = FolioWalk::new(memory, extent, folio, start, end);
+    let done = unmap_one(memory, folio, extent, &mut walk, deferred);
+    walk.leave_table(deferred);
+    done
 }
 
 /// Unmaps the folio from one area. False if something was put back, or the area is locked, which ends the whole walk.

@@ -24,8 +24,7 @@ pub(super) fn unmap_poisoned(memory: &Memory, folio: &FolioLock<'_>, deferred: &
     let Some((id, index)) = folio.mapping() else { return };
     let Some(anon) = memory.anon.get(id) else { return };
     let size = HugeSize::ALL.into_iter().find(|size| folio.is_huge() && size.order() == folio.order());
-    for extent in anon.extents().iter() {
-        let Some((start, end)) = extent.addresses(index, folio.pages()) else { continue };
+    for (extent, (start, end)) in anon.extents().at(index, folio.pages()) {
         let done = match size {
             Some(size) => unmap_huge(memory, folio, extent, size, start),
             None => {

@@ -128,6 +128,7 @@ pub(super) fn leave(counters: &Counters, folio: &FolioLock<'_>, first: usize, co
 pub(super) fn put_back(table: &TableGuard<'_>, slot: Slot, old: Descriptor, count: usize) {
     table.complete_before_restore(slot, old, count);
     let old = mutant::or(Mutant::RestoreReadOnly, old, old.write_protect());
+    let old = mutant::or(Mutant::RestoreUnmarked, old, old.clear_uffd());
     table.set_run(slot, old, count);
 }
 

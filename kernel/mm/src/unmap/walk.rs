@@ -60,7 +60,8 @@ impl<'a> FolioWalk<'a> {
         }
     }
 
-    /// Gives the table's lock up. What is discarded, or is in a file, leaves its entries empty, for any fault to fill, so it is flushed before.
+    /// Gives the table's lock up. What is discarded, or is in a file, leaves its entries empty, for any fault to fill, so it is flushed
+    /// before.
     pub(super) fn leave_table(&mut self, deferred: &mut Deferred) {
         if self.folio.leaves_nothing() && !mutant::is(Mutant::DiscardNotAwaited) {
             deferred.flush(self.memory);

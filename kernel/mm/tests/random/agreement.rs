@@ -20,7 +20,7 @@ use mm::space::advice::PAGEOUT;
 use mmu::TABLE_SPAN;
 
 use crate::operation::{Operation, Pages, WAYS};
-use crate::view::{Entry, FolioView, Part, SpaceView, View};
+use crate::view::{Counted, Entry, FolioView, Part, SpaceView, View};
 use crate::world::{FIELD, SPACES, at};
 
 /// A page of a space: the space, and the page.
@@ -137,6 +137,14 @@ pub fn ran_ahead(before: &View, after: &View, running: usize, operation: &Operat
         Operation::Advise(pages, PAGEOUT) => failed && is_in_pieces(&before.spaces[running], pages),
         _ => false,
     }
+}
+
+/// Whether an unmap came upon a locked area, between the views, that the folio's mark had said nothing of: `page` has the folio's slots
+/// back for the next one by then, `gather` after all have theirs.
+pub fn found_locked(before: &View, after: &View) -> bool {
+    let (before, after) = (&before.sums.counted, &after.sums.counted);
+    let failures = |counted: &Counted| counted.failures.iter().sum::<u64>();
+    after.count("unmap_failures") - before.count("unmap_failures") > failures(after) - failures(before)
 }
 
 /// Whether a border of tables or areas lies inside these pages.

@@ -3,11 +3,11 @@
 
 use mm::Errno;
 use mm::mlock::LockAll;
-use mm::vma::{AreaFlags, Prot};
+use mm::vma::AreaFlags;
 
 use crate::checked::{Checked, Returned};
 use crate::operation::{Operation, Pages};
-use crate::shadow::Shadow;
+use crate::shadow::{Page, Shadow};
 use crate::view::Entry;
 use crate::world::FIELD;
 
@@ -53,8 +53,8 @@ impl Checked<'_> {
                 shadow.lock(pages, if on_fault { ON_FAULT } else { LOCKED });
                 let holes = shadow.holes(pages);
                 let populated = || {
-                    let write = |prot: Prot| prot.contains(Prot::WRITE);
-                    shadow.populate(pages, write, |page| there.contains(&page)).map_err(|_| Errno::ENOMEM)
+                    let is_there = |page| there.contains(&page);
+                    shadow.populate(pages, Page::is_locked_to_be_written, is_there).map_err(|_| Errno::ENOMEM)
                 };
                 holes.and_then(|()| if on_fault { Ok(()) } else { populated() })
             }

@@ -52,13 +52,19 @@ where
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..].iter_mut().zip(name.bytes()).for_each(|(byte, letter)| *byte = letter);
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let (began, done) = (Instant::now(), Cell::new(0));
+    let (began, done, failed) = (Instant::now(), Cell::new(0), Cell::new(false));
     let result = runner.run(cases, |case| match quiet::catch(|| test(&case)) {
         Ok(operations) => {
             done.set(done.get() + operations);
             Ok(())
         }
-        Err(error) => Err(TestCaseError::fail(error)),
+        Err(error) => {
+            // A smaller case may fail otherwise, or not end.
+            if !failed.replace(true) {
+                say(&format!("{name}, UNFOLD_SEED={seed}, fails: {error}\nin {case:?}\nMaking it smaller.\n"));
+            }
+            Err(TestCaseError::fail(error))
+        }
     });
     match result {
         Ok(()) => report(name, done.get(), began),
@@ -67,8 +73,12 @@ where
     }
 }
 
-/// Says how much was done, past the capture of output: a long run shows that it was one.
+/// Says how much was done: a long run shows that it was one.
 fn report(name: &str, operations: usize, began: Instant) {
-    let line = format!("{name}: {operations} operations in {:.1} s\n", began.elapsed().as_secs_f64());
-    let _ = std::io::stdout().write_all(line.as_bytes());
+    say(&format!("{name}: {operations} operations in {:.1} s\n", began.elapsed().as_secs_f64()));
+}
+
+/// Writes past the capture of output.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -107,6 +107,11 @@ impl Page {
         *self = Self { ruined: Some(error), marked: false, kept: false, frame: None, ..*self };
     }
 
+    /// Whether mlock brings it in to be written: what all share is not dirtied for nothing.
+    pub fn is_locked_to_be_written(&self) -> bool {
+        self.prot.contains(Prot::WRITE) && self.source.shared().is_none()
+    }
+
     /// Whether it may be discarded at any time, whatever it holds.
     pub fn may_go(&self) -> bool {
         self.droppable || !self.settled
@@ -426,11 +431,11 @@ impl Shadow {
     pub fn populate(
         &self,
         pages: Pages,
-        writes: impl Fn(Prot) -> bool,
+        writes: impl Fn(&Page) -> bool,
         is_there: impl Fn(usize) -> bool,
     ) -> Result<(), Errno> {
         pages.iter().try_for_each(|page| {
-            let write = self.pages[page].is_some_and(|page| writes(page.prot));
+            let write = self.pages[page].as_ref().is_some_and(&writes);
             let access = if write { Access::Write } else { Access::Read };
             match self.access(page, access) {
                 Ok(()) if self.asks(page, access, is_there(page)) => Err(Errno::EFAULT),

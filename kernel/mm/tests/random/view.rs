@@ -64,6 +64,14 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// One of the counts.
+    ///
+    /// # Panics
+    /// If it is none of those.
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts[COUNTED.iter().position(|&counted| counted == name).expect("a count that is compared")]
+    }
+
     fn pairs<'a>(&'a mut self, other: &'a Self) -> impl Iterator<Item = (&'a mut u64, &'a u64)> {
         let failures = self.failures.iter_mut().zip(&other.failures);
         failures.chain(self.counts.iter_mut().zip(&other.counts))

@@ -1,41 +1,38 @@
-//! What a child does: call after call.
+//! What a thread of a child does: call after call.
 
 use user::process::{self, signal};
 use user::random::Random;
-use user::sys::{self, PAGE};
+use user::sys::PAGE;
+use user::thread;
 
-use super::calls;
+use super::{calls, shared, threads, touch};
 
-/// Areas that it keeps in mind.
-const AREAS: usize = 12;
-/// The largest of them, in pages.
+/// The largest area, in pages.
 const LARGEST: u64 = 1024;
 
-/// The state of a child.
+/// The state of a thread.
 pub struct Child {
     /// What decides.
     pub random: Random,
-    /// Where it has mapped something, with how many bytes; it may not be there any more.
-    areas: [(u64, u64); AREAS],
-    /// How many generations below it there may be.
+    /// How many generations of processes and programs there may be below it.
     pub generations: u64,
+    /// How many calls are left.
+    pub steps: u64,
 }
 
-/// Makes so many calls.
-pub fn run(seed: u64, steps: u64) -> u8 {
-    let mut child = Child { random: Random::new(seed), areas: [(0, 0); AREAS], generations: 2 };
+/// Makes so many calls in this process, which has nothing else to do.
+pub fn run(seed: u64, steps: u64, generations: u64) -> ! {
     be_quiet();
-    for signal in [signal::BUS, signal::SEGV] {
-        let _ = process::handle(signal, (give_up as process::Handler) as usize as u64, 0);
+    shared::start();
+    touch::survive();
+    for signal in [signal::USR1, signal::PIPE] {
+        let _ = process::handle(signal, (go_on as process::Handler) as usize as u64, 0);
     }
-    child.go(steps);
-    0
+    Child { random: Random::new(seed), generations, steps }.go()
 }
 
-/// A touch of what is not there ends it, without a report.
-extern "C" fn give_up(signal: u64) {
-    sys::exit(128 + signal as u8);
-}
+/// What a call is interrupted by.
+extern "C" fn go_on(_: u64) {}
 
 /// Has its output go nowhere: what it writes by chance is no message.
 fn be_quiet() {
@@ -48,34 +45,39 @@ fn be_quiet() {
 }
 
 impl Child {
-    fn go(&mut self, steps: u64) {
-        for step in 0..steps {
-            if self.random.once_in(40) {
-                self.fork(steps - step);
-            } else {
-                calls::make_one(self);
-            }
+    /// Makes the calls that are left, and ends the thread: others go on.
+    pub fn go(&mut self) -> ! {
+        while self.steps > 0 {
+            self.steps -= 1;
+            calls::make_one(self);
         }
+        thread::exit(0)
     }
 
-    /// A child of its own goes on as it would, for a while.
-    fn fork(&mut self, steps: u64) {
-        if self.generations == 0 {
-            return;
+    /// What another one does that goes on beside it, for a while: a thread.
+    pub fn beside(&mut self) -> Self {
+        Self { random: Random::new(self.random.number()), generations: self.generations, steps: self.steps / 3 }
+    }
+
+    /// The same of the next generation, if there may be one: a process, or another program.
+    pub fn below(&mut self) -> Option<Self> {
+        let generations = self.generations.checked_sub(1)?;
+        Some(Self { generations, ..self.beside() })
+    }
+
+    /// A child of its own goes on as it would.
+    pub fn fork(&mut self) {
+        if let Some(mut child) = self.below() {
+            let _ = process::spawn(|| {
+                threads::forget();
+                child.go()
+            });
         }
-        let seed = self.random.number();
-        let (areas, generations) = (self.areas, self.generations - 1);
-        let _ = process::spawn(|| {
-            let mut child = Self { random: Random::new(seed), areas, generations };
-            child.go(steps / 3);
-            0
-        });
     }
 
     /// Remembers where something was mapped.
     pub fn remember(&mut self, address: u64, length: u64) {
-        let place = self.random.below(AREAS as u64) as usize;
-        self.areas[place] = (address, length);
+        shared::set_area(self.random.number(), (address, length));
     }
 
     /// A number of pages, small ones more often.
@@ -86,7 +88,7 @@ impl Child {
 
     /// A range: mostly one in an area that it has, whole or in part, or a little beyond it.
     pub fn range(&mut self) -> (u64, u64) {
-        let (start, length) = self.random.one(&self.areas.clone());
+        let (start, length) = shared::area(self.random.number());
         let pages = (length / PAGE).max(1);
         match self.random.below(10) {
             0 => (self.random.number(), self.random.number()),
@@ -97,6 +99,25 @@ impl Child {
                 let first = self.random.below(pages);
                 (start + first * PAGE, PAGE * (1 + self.random.below(pages - first)))
             }
+        }
+    }
+
+    /// A span in nanoseconds, as a `timespec`: none, or a short one.
+    pub fn span(&mut self) -> [u64; 2] {
+        [0, self.random.one(&[0, 1000, 100_000, 3_000_000])]
+    }
+
+    /// A descriptor: mostly one that it has.
+    pub fn file(&mut self) -> u64 {
+        let number = self.random.number();
+        if number % 4 == 0 { self.random.below(16) } else { shared::file(number / 4) }
+    }
+
+    /// Remembers a descriptor; one that it forgets for it is closed now and then.
+    pub fn remember_file(&mut self, descriptor: u64) {
+        let before = shared::set_file(self.random.number(), descriptor);
+        if before > 2 && self.random.once_in(2) {
+            let _ = process::close(before as i32);
         }
     }
 }

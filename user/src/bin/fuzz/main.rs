@@ -1,6 +1,6 @@
-//! `fuzz SEED ROUNDS [STEPS]`: random system calls, with plausible and with senseless arguments. Each round is a child with a seed of its
-//! own, which is printed if something is wrong; it may die of what it does. What it is about is the kernel: that it lives, and has all
-//! its memory back at the end.
+//! `fuzz SEED ROUNDS [STEPS]`: random system calls, with plausible and with senseless arguments, of threads beside one another. Each round
+//! is a child with a seed of its own, which is printed if something is wrong; it may die of what it does. What it is about is the kernel:
+//! that it lives, and has all that it gave back at the end. With 0 rounds the program is such a child, of so many generations.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -8,6 +8,24 @@
 mod calls;
 #[cfg(target_os = "none")]
 mod child;
+#[cfg(target_os = "none")]
+mod files;
+#[cfg(target_os = "none")]
+mod ground;
+#[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
+mod own;
+#[cfg(target_os = "none")]
+mod shared;
+#[cfg(target_os = "none")]
+mod threads;
+#[cfg(target_os = "none")]
+mod times;
+#[cfg(target_os = "none")]
+mod touch;
+#[cfg(target_os = "none")]
+mod watch;
 
 #[cfg(target_os = "none")]
 user::program!(program::main);
@@ -20,51 +38,78 @@ mod program {
     use user::args::Args;
     use user::process::{self, NOHANG, signal};
     use user::sys::{Error, error};
-    use user::told::free;
     use user::{eprintln, numbers, println};
 
-    use super::child;
+    use super::ground::{Ground, NAMES, Stock, stock};
+    use super::{child, own};
 
-    /// Calls that a child makes unless it is said.
+    /// Calls that a child makes unless it is said, and generations below it.
     const STEPS: u64 = 400;
+    const GENERATIONS: u64 = 2;
     /// What a child that waits for something has, in milliseconds.
     const PATIENCE: u64 = 200;
+    /// Rounds after which it says how far it has come.
+    const NEWS: u64 = 50;
+
+    /// What is to be done.
+    struct Run {
+        first: u64,
+        rounds: u64,
+        steps: u64,
+        generations: u64,
+    }
 
     pub fn main(args: &Args) -> u8 {
         let number = |index| args.get(index).and_then(numbers::size);
-        let (Some(seed), Some(rounds)) = (number(1), number(2)) else {
-            eprintln!("usage: fuzz SEED ROUNDS [STEPS]");
+        let (Some(first), Some(rounds)) = (number(1), number(2)) else {
+            eprintln!("usage: fuzz SEED ROUNDS [STEPS [GENERATIONS]]");
             return 2;
         };
-        let steps = number(3).unwrap_or(STEPS);
+        let (steps, generations) = (number(3).unwrap_or(STEPS), number(4).unwrap_or(GENERATIONS));
+        if rounds == 0 {
+            child::run(first, steps, generations);
+        }
+        match own::settle().and_then(|()| all(&Run { first, rounds, steps, generations })) {
+            Ok(Some(killed)) => {
+                println!(
+                    "{rounds} children from seed {first} on, {killed} of them ended for what they did; all came back"
+                );
+                0
+            }
+            Ok(None) => 1,
+            Err(Error(error)) => {
+                eprintln!("fuzz: a child could not be made, or ended: error {error}");
+                1
+            }
+        }
+    }
+
+    /// One round after the other; how many children had to be ended, or a signal did. `None` if something was not given back.
+    fn all(run: &Run) -> Result<Option<u64>, Error> {
         // What the first child makes the kernel keep, it keeps.
-        let mut result = round(seed, 1);
-        let before = free();
+        round(run.first, 1, 0)?;
+        println!("seed {}", run.first);
+        let (ground, before) = (Ground::now(), stock());
         let mut killed = 0;
-        for seed in seed..seed + rounds {
-            match round(seed, steps) {
-                Ok(is_killed) => killed += u64::from(is_killed),
-                failed => result = failed,
+        for done in 0..run.rounds {
+            let seed = run.first + done;
+            if done % NEWS == NEWS - 1 {
+                println!("seed {seed}");
             }
-            let now = settled(before);
+            killed += u64::from(round(seed, run.steps, run.generations)?);
+            ground.put_back();
+            let now = settled(&before);
             if now != before {
-                eprintln!("fuzz: seed {seed}: free memory and swap were {before:?}, are {now:?}");
-                return 1;
+                eprintln!("fuzz: seed {seed}: {NAMES:?} were {before:?}, are {now:?}");
+                return Ok(None);
             }
         }
-        if let Err(Error(error)) = result {
-            eprintln!("fuzz: a child could not be made, or ended: error {error}");
-            return 1;
-        }
-        println!(
-            "{rounds} children from seed {seed} on, {killed} of them ended for what they did; all memory came back"
-        );
-        0
+        Ok(Some(killed))
     }
 
     /// Runs a child to its end, and what it leaves behind; whether it had to be ended, or a signal did.
-    fn round(seed: u64, steps: u64) -> Result<bool, Error> {
-        let child = process::spawn(|| child::run(seed, steps))?;
+    fn round(seed: u64, steps: u64, generations: u64) -> Result<bool, Error> {
+        let child = process::spawn(|| child::run(seed, steps, generations))?;
         let mut waited = 0;
         let mut killed = false;
         // Children of children become this process's own when their parents end.
@@ -84,15 +129,15 @@ mod program {
         }
     }
 
-    /// What is free once all that was on its way to a swap device has arrived there: at the latest after a while.
-    fn settled(wanted: [u64; 2]) -> [u64; 2] {
+    /// What there is once all that was on its way to a swap device has arrived there: at the latest after a while.
+    fn settled(wanted: &Stock) -> Stock {
         for _ in 0..PATIENCE {
-            if free() == wanted {
+            if stock() == *wanted {
                 break;
             }
             let _ = process::sleep(1_000_000);
         }
-        free()
+        stock()
     }
 
     /// Every process but this one.

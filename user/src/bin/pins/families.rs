@@ -1,14 +1,14 @@
 //! Pinned memory of processes that fork and end.
 
+use user::check::Checks;
 use user::process::{self, End};
 use user::sys::{self, Error, PAGE, PROT_READ, PROT_WRITE};
 use user::told::{self, FRAME, PRESENT};
 
 use super::device::{Device, Memory, PAGES, request};
-use super::program::Check;
 
 /// The checks.
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("fork copies a pinned page for the child: what the device writes is the parent's", forked),
     ("fork copies a page that is pinned to be read as well", forked_read),
     ("a page that is shared is copied before it is pinned to be written", shared_write),

@@ -10,34 +10,16 @@ mod families;
 #[cfg(target_os = "none")]
 mod ranges;
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
     use user::args::Args;
-    use user::println;
-    use user::sys::Error;
+    use user::check;
 
     use super::{families, ranges};
 
-    /// Whether it is as it should be; a call that fails says no.
-    pub type Check = fn() -> Result<bool, Error>;
-
     pub fn main(_: &Args) -> u8 {
-        let mut failed = 0;
-        for (name, check) in ranges::CHECKS.iter().chain(families::CHECKS) {
-            let outcome = check();
-            let ok = outcome == Ok(true);
-            println!("{} {name}", if ok { "ok    " } else { "FAILED" });
-            if !ok {
-                println!("       {outcome:?}");
-            }
-            failed |= u8::from(!ok);
-        }
-        failed
+        check::all(&[ranges::CHECKS, families::CHECKS], |check| check())
     }
 }

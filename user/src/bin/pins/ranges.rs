@@ -1,14 +1,14 @@
 //! What one program does to memory that is pinned.
 
+use user::check::Checks;
 use user::memory_file::{self, MemoryFile};
 use user::sys::{self, Error, PAGE, PROT_READ, PROT_WRITE, advice, error};
 use user::told::{self, PRESENT, SWAPPED};
 
 use super::device::{Device, Memory, PAGES, request};
-use super::program::Check;
 
 /// The checks.
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("the device sees what the program writes, and the program what the device writes", both_ways),
     ("what can not be pinned, or not be done with a pin, is refused", refusals),
     ("memory never touched is pinned as it is read: zeros, or a page of its own", untouched),

@@ -3,12 +3,11 @@
 use core::arch::asm;
 use core::ffi::CStr;
 
+use user::check::Checks;
 use user::process::{self, End, NOHANG, fork, signal, spawn, wait, wait_for};
 use user::sys::{self, Error, PAGE, error, number};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("a child exits, and its parent hears how", exits),
     ("a child that a signal ends, and its parent hears which", killed),
     ("a child has its parent's memory, and what it writes is its own", memory),

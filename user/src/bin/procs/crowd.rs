@@ -1,11 +1,10 @@
 //! Many processes at once: turns, registers, address spaces, and an end to it.
 
+use user::check::Checks;
 use user::process::{self, End, signal, spawn, wait_for};
 use user::sys::{self, Error, PAGE, error};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("sleepers wake in the order of their times", sleepers),
     ("programs that never give way share the CPU, and keep their vector registers", spinners),
     ("a token goes round through many address spaces", ring),

@@ -14,41 +14,19 @@ mod pipes;
 #[cfg(target_os = "none")]
 mod signals;
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod program {
     use user::args::Args;
-    use user::process;
-    use user::sys::Error;
-    use user::{eprintln, println};
+    use user::check;
 
     use super::{children, crowd, endings, pipes, signals};
-
-    /// Whether it is as it should be; a call that fails says no.
-    pub type Check = fn() -> Result<bool, Error>;
 
     pub fn main(args: &Args) -> u8 {
         if let Some(word) = args.get(1) {
             return endings::run(word, args.get(2));
         }
-        let groups: [&[(&str, Check)]; 4] = [children::CHECKS, pipes::CHECKS, signals::CHECKS, crowd::CHECKS];
-        let mut failed = 0;
-        for (name, check) in groups.into_iter().flatten() {
-            let outcome = check();
-            // A check leaves no child behind.
-            let is_alone = process::wait(-1, process::NOHANG) == Err(Error(user::sys::error::ECHILD));
-            let ok = outcome == Ok(true) && is_alone;
-            println!("{} {name}", if ok { "ok    " } else { "FAILED" });
-            if !ok {
-                eprintln!("procs: {name}: {outcome:?}, alone: {is_alone}");
-            }
-            failed |= u8::from(!ok);
-        }
-        failed
+        check::all(&[children::CHECKS, pipes::CHECKS, signals::CHECKS, crowd::CHECKS], check::alone)
     }
 }

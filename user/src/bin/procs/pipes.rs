@@ -1,11 +1,10 @@
 //! Pipes: bytes from one process to another, and ends that are closed.
 
+use user::check::Checks;
 use user::process::{self, End, IGNORE, NONBLOCK, signal, spawn, wait_for};
 use user::sys::{self, Error, error, number};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("bytes go through a pipe, more than it holds", through),
     ("a pipe with a closed end says so", closed),
     ("a pipe that shall not make wait does not", never_waits),

@@ -2,12 +2,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use user::check::Checks;
 use user::process::{self, DEFAULT, End, Handler, IGNORE, RESTART, bit, signal, spawn, wait_for};
 use user::sys::{self, Error, error, number};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("SIGCHLD tells of a child's end", child_ends),
     ("a signal interrupts a wait, or the wait goes on", interrupted),
     ("a wait for a signal ends when it comes", suspended),

@@ -3,13 +3,12 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use user::check::Checks;
 use user::process::{self, Handler, signal};
 use user::sys::{self, Error, call, error, number};
 use user::thread::{self, SHARED};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("a thread runs, and is joined", joined),
     ("a thread has a number of its own, in the same process", numbers),
     ("threads that never give way keep their thread pointers and vector registers", registers),

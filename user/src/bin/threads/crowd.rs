@@ -3,14 +3,12 @@
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 
+use user::check::Checks;
 use user::futex;
 use user::sys::{Error, error};
 use user::thread::{self, Thread};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] =
-    &[("there is an end to making threads", bound), ("and they can be made again", bound)];
+pub const CHECKS: Checks = &[("there is an end to making threads", bound), ("and they can be made again", bound)];
 
 fn bound() -> Result<bool, Error> {
     const MOST: usize = 400;

@@ -4,15 +4,14 @@ use core::arch::asm;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 
+use user::check::Checks;
 use user::futex;
 use user::println;
 use user::process::{self, End, signal, spawn, wait_for};
 use user::sys::{self, Error, call, number};
-use user::thread;
+use user::{thread, told};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("a process lives until its last thread ends, and ends as its first did", first_ends_first),
     ("exit_group ends threads that sleep in any way", group_ends),
     ("a bug of one thread ends all", bug),
@@ -60,6 +59,7 @@ fn sleepers() -> Result<(), Error> {
 
 fn first_ends_first() -> Result<bool, Error> {
     let [read, write] = process::pipe(0)?;
+    let before = told::threads();
     let child = spawn(|| {
         let made = thread::spawn(move || {
             let _ = process::sleep(5_000_000);
@@ -76,7 +76,8 @@ fn first_ends_first() -> Result<bool, Error> {
     let written = process::read(read, &mut [0])? == 1;
     process::close(read)?;
     process::close(write)?;
-    Ok(lives && written && wait_for(child)? == End::Exited(7))
+    // What its last thread was is no thread of anybody's then.
+    Ok(lives && written && wait_for(child)? == End::Exited(7) && told::threads() == before)
 }
 
 fn group_ends() -> Result<bool, Error> {

@@ -3,14 +3,13 @@
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use user::check::Checks;
 use user::futex::{self, Condition, Lock, futex, operation};
 use user::process::{self, End, Handler, signal};
 use user::sys::{self, Error, PAGE, call, error, number};
 use user::thread;
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("a lock that threads take turns at", lock),
     ("a condition that many wait for", condition),
     ("a wait ends at its time, absolute or not", times),

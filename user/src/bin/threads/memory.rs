@@ -3,13 +3,12 @@
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
+use user::check::Checks;
 use user::process;
 use user::sys::{self, Error, PAGE, advice, call, number};
 use user::thread::{self, Thread};
 
-use super::program::Check;
-
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("memory that several threads write is paged out under them", paged_out),
     ("memory is discarded under a thread that writes it", discarded),
     ("a map is replaced under a thread that writes it", replaced),

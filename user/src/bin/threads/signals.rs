@@ -3,15 +3,15 @@
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use user::check::Checks;
 use user::futex;
 use user::process::{self, DEFAULT, Handler, NO_STACK, bit, signal};
 use user::sys::{self, Error, call, error, number};
 use user::thread::{self, Thread};
 
 use super::futexes::until;
-use super::program::Check;
 
-pub const CHECKS: &[(&str, Check)] = &[
+pub const CHECKS: Checks = &[
     ("a signal to a thread is handled there", to_a_thread),
     ("a signal to a process goes to a thread that does not block it", to_the_process),
     ("a signal that all block waits, and one thread takes it", awaited),

@@ -5,11 +5,7 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(target_os = "none")]
 user::program!(program::main);
-
-#[cfg(not(target_os = "none"))]
-fn main() {}
 
 #[cfg(target_os = "none")]
 mod files;
@@ -20,9 +16,10 @@ mod huge;
 mod program {
     use super::{files, huge};
     use user::args::Args;
+    use user::check::{self, Checks};
     use user::process::{self, End, signal};
     use user::sys::{self, Error, PAGE, advice, call, number};
-    use user::{eprintln, println, thread};
+    use user::{eprintln, thread};
 
     const API: u64 = 0xC018_AA3F;
     pub const REGISTER: u64 = 0xC020_AA00;
@@ -42,33 +39,24 @@ mod program {
     pub const PAGES: u64 = 16;
     const EEXIST: i32 = 17;
 
-    type Check = fn() -> Result<bool, Error>;
-
     pub fn main(args: &Args) -> u8 {
-        const CHECKS: &[(&str, Check)] = &[
+        const CHECKS: Checks = &[
             ("missing pages are copied and zeroed", missing),
             ("protected pages are told, through page-out", protected),
             ("a thread is the monitor, of the kernel's copies too", by_thread),
+            ("calls that bring pages in wait for the monitor", populated),
             ("missing pages of a file are copied and zeroed", files::missing),
             ("protected pages of a file are told, whatever became of them", files::protected),
             ("watched no longer when nobody has the descriptor", closed),
             ("what is refused", refused),
         ];
-        const OF_HUGE_PAGES: &[(&str, Check)] = &[("huge pages are copied and told as wholes", huge::watched)];
+        const OF_HUGE_PAGES: Checks = &[("huge pages are copied and told as wholes", huge::watched)];
         let checks = if args.get(1) == Some("huge") { OF_HUGE_PAGES } else { CHECKS };
         let Ok(watchdog) = process::spawn(end_what_hangs) else {
             eprintln!("uffd: no child for its time limit");
             return 1;
         };
-        let mut failed = 0;
-        for &(name, check) in checks {
-            let outcome = check();
-            println!("{} {name}", if outcome == Ok(true) { "ok    " } else { "FAILED" });
-            if outcome != Ok(true) {
-                eprintln!("uffd: {name}: {outcome:?}");
-                failed = 1;
-            }
-        }
+        let failed = check::all(&[checks], |check| check());
         if end(watchdog) == Ok(true) { failed } else { 1 }
     }
 
@@ -244,6 +232,23 @@ mod program {
         Ok(ok && process::wait_for(killed)? == End::Killed(signal::KILL))
     }
 
+    /// Each page is asked for once, whichever call needs it first.
+    fn populated() -> Result<bool, Error> {
+        let (descriptor, base) = (open()?, map()?);
+        watch(descriptor, base, MISSING)?;
+        let monitor = thread::spawn(move || fill(descriptor, base, PAGES))?;
+        // SAFETY: contents stay as they are.
+        unsafe { sys::advise(base, 4 * PAGE, advice::POPULATE_READ) }?;
+        // SAFETY: as above.
+        unsafe { sys::advise(base, 9 * PAGE, advice::POPULATE_WRITE) }?;
+        // SAFETY: touches no memory of the program's own.
+        unsafe { call(number::MLOCK, [base, PAGES * PAGE, 0, 0, 0, 0]) }?;
+        monitor.join()?;
+        let ok = (0..PAGES).all(|page| load(base, page) == page + 1);
+        process::close(descriptor)?;
+        Ok(ok)
+    }
+
     fn user_mode_only() -> Result<bool, Error> {
         // SAFETY: touches no memory.
         let descriptor = unsafe { call(number::USERFAULTFD, [1, 0, 0, 0, 0, 0]) }? as i32;
@@ -251,9 +256,12 @@ mod program {
         let base = map()?;
         watch(descriptor, base, MISSING)?;
         // SAFETY: the kernel reads the map, or does not.
-        let outcome = unsafe { call(number::WRITE, [1, base, 1, 0, 0, 0]) };
+        let copied = unsafe { call(number::WRITE, [1, base, 1, 0, 0, 0]) };
+        // SAFETY: contents stay as they are.
+        let populated = unsafe { sys::advise(base, PAGE, advice::POPULATE_READ) };
         process::close(descriptor)?;
-        Ok(outcome == Err(Error(sys::error::EFAULT)))
+        let refused = Err(Error(sys::error::EFAULT));
+        Ok((copied, populated) == (refused, refused))
     }
 
     /// A copy of the kernel's that nobody answers.

@@ -1,6 +1,7 @@
 //! Reference 2.9: the exact cost of unmapping one folio, in every column, for each size, way, and CPU.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::Case;
@@ -129,7 +130,8 @@ fn unmap(bench: &Bench<'_>, size: Size, prepare: impl Fn(&Field<'_, '_>), wanted
     let out = unmap_folio(bench, folio)?;
     must(out.whole, "a mapping is left")?;
     out.cost.must_equal(wanted)?;
-    out.cost.must_be("local=0 nshst=0 nsh=0 isb=0 folds=0 pending=0 put_back=0 all=0 cas=0")?;
+    out.cost.must_be("local=0 nshst=0 nsh=0 isb=0 folds=0 pending=0 put_back=0 all=0 cas=0 walk=0")?;
+    out.cost.must_be(&forms(bench, size.pages() as u64, wanted.get("T")))?;
     field.must_look(0, size.pages(), &format!("E{}", size.pages()))?;
     same("references", folio.refs(), size.pages())?;
     same("exclusive", folio.exclusive_run(0, size.pages()), (false, size.pages()))?;
@@ -138,8 +140,19 @@ fn unmap(bench: &Bench<'_>, size: Size, prepare: impl Fn(&Field<'_, '_>), wanted
     field.must_look(0, size.pages(), &folded_shape(bench, size))
 }
 
+/// Of which form the TLBI of one folio are: a page's each and a range for the block that is unfolded, or all in one; which without ranges
+/// is the whole ASID's (T-S-13).
+fn forms(bench: &Bench<'_>, pages: u64, flushes: u64) -> String {
+    match (bench.has_range(), flushes == 1 && pages > 1) {
+        (true, true) => String::from("page=0 range=1 asid=0"),
+        (true, false) => format!("page={pages} range={} asid=0", flushes - pages),
+        (false, true) => String::from("page=0 range=0 asid=1"),
+        (false, false) => format!("page={flushes} range=0 asid=0"),
+    }
+}
+
 /// What a whole folio looks like that was just mapped.
-pub fn folded_shape(bench: &Bench<'_>, size: Size) -> alloc::string::String {
+pub fn folded_shape(bench: &Bench<'_>, size: Size) -> String {
     let kind = if bench.folds() && size.pages() >= 16 { 'C' } else { 'P' };
     format!("{kind}{}", size.pages())
 }

@@ -9,8 +9,8 @@ use mm::inject::{Point, Times};
 use mm::swap::{Drive, SwapEntry};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, failed, must, same};
 use crate::family::helpers::fresh_block;
 use crate::field::{Field, Size, advice};
 
@@ -35,18 +35,18 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Ticks that a write takes here.
-const LATENCY: u64 = 2;
+pub const LATENCY: u64 = 2;
 
-fn in_each_way(bench: &Bench<'_>, case: fn(&Bench<'_>, &Drive) -> Outcome) -> Outcome {
+/// A case in each way, with a swap device that takes its time. What it leaves to be written is audited before it arrives and after.
+pub fn in_each_way(bench: &Bench<'_>, case: fn(&Bench<'_>, &Drive) -> Outcome) -> Outcome {
     let drive = bench.drive()?;
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         drive.set_latency(LATENCY);
-        within(way, case(bench, drive))?;
-        within(way, bench.audit())?;
+        case(bench, drive)?;
+        bench.audit()?;
         bench.complete();
-    }
-    Ok(())
+        bench.audit()
+    })
 }
 
 /// A folded block that is paged out and under writeback, and its folio.

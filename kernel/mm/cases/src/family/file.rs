@@ -11,7 +11,7 @@ use mm::{Errno, OpenFile};
 use mmu::{Descriptor, PAGE_SIZE};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same};
 use crate::family::helpers::flush_of;
 use crate::field::{Field, Size, advice, read_write};
@@ -144,11 +144,18 @@ fn private_first_write(bench: &Bench<'_>) -> Outcome {
 fn beyond_the_end(bench: &Bench<'_>) -> Outcome {
     for kind in [MapFlags::SHARED, MapFlags::PRIVATE] {
         let (file, field) = mapped(bench, Size(64), PAGES, kind)?;
+        field.read(0, 1)?;
         file.resize(3 * PAGE_SIZE + 1).map_err(failed("ftruncate"))?;
+        same("pages of the file", file.filled_pages(), PAGES)?;
         field.touch(0, 4)?;
+        // The folio reaches over the end: whoever maps the file from now on gets no more than its pages.
+        let other = another(bench, &file, PAGES, kind)?;
+        other.read(0, 4)?;
         for (page, write) in [(4, false), (4, true), (15, false)] {
-            let error = field.access(page, 0, write).err().unwrap_or_default();
-            must(error.contains("BeyondEnd"), &format!("page {page}, write {write}: {error}"))?;
+            for field in [&field, &other] {
+                let error = field.access(page, 0, write).err().unwrap_or_default();
+                must(error.contains("BeyondEnd"), &format!("page {page}, write {write}: {error}"))?;
+            }
         }
         resize(&file, PAGES)?;
         field.touch(4, PAGES - 4)?;
@@ -304,8 +311,7 @@ fn refused_advices(bench: &Bench<'_>) -> Outcome {
 }
 
 fn copies_swapped(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = mapped(bench, Size(64), PAGES, MapFlags::PRIVATE)?;
         field.fill(0, PAGES)?;
         next_slot_starts_a_block(bench)?;
@@ -316,9 +322,8 @@ fn copies_swapped(bench: &Bench<'_>) -> Outcome {
         field.must_look(0, PAGES, if bench.folds() { "C16" } else { "P16" })?;
         same("accounts", (field.space.file_pages(), field.accounts()), (0, (16, 0)))?;
         let mut byte = [1];
-        same("read", (file.read(0, &mut byte), byte), (Ok(1), [0]))?;
-    }
-    Ok(())
+        same("read", (file.read(0, &mut byte), byte), (Ok(1), [0]))
+    })
 }
 
 fn pinned(bench: &Bench<'_>) -> Outcome {

@@ -1,6 +1,5 @@
 //! Memory files, and a swap device that takes its time, fails, or is taken out of use (reference 4.8 to 4.12, 4.30).
 
-use alloc::format;
 use alloc::string::String;
 
 use mm::fault::{Access, FaultError};
@@ -12,8 +11,9 @@ use mm::{Errno, OpenFile};
 use mmu::PAGE_SIZE;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, failed, must, same};
+use crate::family::device::{LATENCY, in_each_way};
 use crate::family::file::{PAGES, file_holds, mapped, resize};
 use crate::family::file_swap::{files, free, swapped};
 use crate::field::{Field, Size};
@@ -31,23 +31,8 @@ pub const CASES: &[Case] = &[
     Case { name: "T-P-9 swapoff of memory files that finds no memory", run: swapoff_in_vain },
 ];
 
-/// Ticks that a write takes here.
-const LATENCY: u64 = 2;
 /// The swap device that cases have.
 const DEVICE: u8 = 0;
-
-fn in_each_way(bench: &Bench<'_>, case: fn(&Bench<'_>, &Drive) -> Outcome) -> Outcome {
-    let drive = bench.drive()?;
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
-        drive.set_latency(LATENCY);
-        within(way, case(bench, drive))?;
-        within(way, bench.audit())?;
-        bench.complete();
-        within(way, bench.audit())?;
-    }
-    Ok(())
-}
 
 /// A file of a folio that is paged out and under writeback.
 fn under_writeback<'b, 'm>(bench: &'b Bench<'m>) -> Result<(OpenFile<'m>, Field<'b, 'm>, Folio<'m>), String> {
@@ -199,8 +184,7 @@ fn find_bad(bench: &Bench<'_>, field: &Field<'_, '_>) -> Result<usize, String> {
 
 fn swapoff(bench: &Bench<'_>) -> Outcome {
     let memory = bench.memory();
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = swapped(bench, 4 * PAGES)?;
         // One that nobody maps, and of which a part is here.
         let other = memory.open_file(0).map_err(failed("a file"))?;
@@ -215,13 +199,13 @@ fn swapoff(bench: &Bench<'_>) -> Outcome {
         // There is nowhere to go.
         let stays = field.page_out(0, 4 * PAGES).and_then(|()| same("of files", files(bench), (5 * PAGES as i64, 0)));
         memory.swapon(DEVICE).map_err(failed("swapon"))?;
-        within(way, found.and(stays))?;
+        found.and(stays)?;
         same("slots in use", memory.swap.total() - memory.swap.free_count(), 0)?;
         field.verify(0, 4 * PAGES)?;
         file_holds(&other, &field, 0, PAGES)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn swapoff_in_vain(bench: &Bench<'_>) -> Outcome {

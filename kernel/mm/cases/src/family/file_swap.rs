@@ -13,7 +13,7 @@ use mm::reclaim::reclaim_folios;
 use mmu::{Descriptor, PAGE_SIZE};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::file::{PAGES, another, file_holds, mapped, resize};
 use crate::family::helpers::operations;
@@ -69,8 +69,7 @@ pub(super) fn files(bench: &Bench<'_>) -> (i64, i64) {
 }
 
 fn page_out(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let (file, field) = filled(bench, Size(64), FOUR)?;
         let before = free(bench);
         let (done, cost) = bench.measure(|| field.page_out(0, FOUR));
@@ -79,7 +78,7 @@ fn page_out(bench: &Bench<'_>) -> Outcome {
         let flushes = if way == "gather" { operations(bench, FOUR) } else { 4 * operations(bench, PAGES) };
         let barriers = if way == "gather" { 1 } else { 4 };
         let costs = format!("U=0 x=64 s=0 T={flushes} I={barriers} D={barriers} k=4 b=0 f=4 c=4");
-        within(way, cost.must_be(&costs))?;
+        cost.must_be(&costs)?;
         field.must_look(0, FOUR, "N64")?;
         same("free frames and slots", free(bench), (before.0 + FOUR, before.1 - FOUR))?;
         same("pages of files", files(bench), (0, FOUR as i64))?;
@@ -97,34 +96,32 @@ fn page_out(bench: &Bench<'_>) -> Outcome {
         field.page_out(0, FOUR)?;
         same("byte", field.load(20, 0)?, b'a')?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn sizes(bench: &Bench<'_>) -> Outcome {
-    for (way, kib) in WAYS.iter().flat_map(|way| [4, 16, 128, 2048].map(|kib| (way, kib))) {
-        bench.set(&format!("unmap={way}"))?;
-        let size = Size(kib);
-        let (_file, field) = filled(bench, size, 512)?;
-        same("order", field.folio(0).order(), size.order() as usize)?;
-        let (done, cost) = bench.measure(|| field.page_out(0, 512));
-        done?;
-        let folios = 512 / size.pages();
-        within(
-            &format!("{way}, {kib}K"),
-            cost.must_be(&format!("U=0 x=512 s=0 k={folios} b=0 f={folios} c={folios}")),
-        )?;
-        same("pages of files", files(bench), (0, 512))?;
-        field.verify(0, 512)?;
-        same("order", field.folio(0).order(), size.order() as usize)?;
-        field.exit();
-    }
+    bench.each_way(|_| {
+        [4, 16, 128, 2048].into_iter().try_for_each(|kib| within(&format!("{kib}K"), of_size(bench, Size(kib))))
+    })
+}
+
+fn of_size(bench: &Bench<'_>, size: Size) -> Outcome {
+    let (_file, field) = filled(bench, size, 512)?;
+    same("order", field.folio(0).order(), size.order() as usize)?;
+    let (done, cost) = bench.measure(|| field.page_out(0, 512));
+    done?;
+    let folios = 512 / size.pages();
+    cost.must_be(&format!("U=0 x=512 s=0 k={folios} b=0 f={folios} c={folios}"))?;
+    same("pages of files", files(bench), (0, 512))?;
+    field.verify(0, 512)?;
+    same("order", field.folio(0).order(), size.order() as usize)?;
+    field.exit();
     Ok(())
 }
 
 fn written_by_a_call(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = mapped(bench, Size(64), 2 * PAGES, MapFlags::SHARED)?;
         for page in 0..2 * PAGES {
             same("write", file.write(page as u64 * PAGE_SIZE, &field.content(page)), Ok(PAGE_SIZE as usize))?;
@@ -140,8 +137,8 @@ fn written_by_a_call(bench: &Bench<'_>) -> Outcome {
         field.page_out(0, PAGES)?;
         file_holds(&file, &field, 0, PAGES)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn read_and_write(bench: &Bench<'_>) -> Outcome {
@@ -175,8 +172,7 @@ fn zeros(bench: &Bench<'_>) -> Outcome {
 }
 
 fn shared_by_two(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, one) = filled(bench, Size(64), PAGES)?;
         let other = another(bench, &file, PAGES, MapFlags::SHARED)?;
         other.verify(0, PAGES)?;
@@ -188,7 +184,7 @@ fn shared_by_two(bench: &Bench<'_>) -> Outcome {
         let (freed, cost) = bench.measure(|| reclaim_folios(memory, &mut list));
         same("pages freed", freed, PAGES)?;
         let flushes = 2 * operations(bench, PAGES);
-        within(way, cost.must_be(&format!("U=0 x=32 s=0 T={flushes} k=1 b=0 f=2 c=2")))?;
+        cost.must_be(&format!("U=0 x=32 s=0 T={flushes} k=1 b=0 f=2 c=2"))?;
         for field in [&one, &other] {
             field.must_look(0, PAGES, "N16")?;
             same("accounts", field.space.file_pages(), 0)?;
@@ -199,8 +195,8 @@ fn shared_by_two(bench: &Bench<'_>) -> Outcome {
         same("frame", other.entry(3).frame(), one.entry(3).frame())?;
         one.exit();
         other.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn second_chance(bench: &Bench<'_>) -> Outcome {
@@ -291,8 +287,7 @@ fn by_page(bench: &Bench<'_>) -> Outcome {
 }
 
 fn no_counts(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = filled(bench, Size(64), PAGES)?;
         let (before, folio) = (free(bench), field.folio(0));
         bench.memory().inject.fail(Point::FileDup, 7);
@@ -304,32 +299,30 @@ fn no_counts(bench: &Bench<'_>) -> Outcome {
         field.verify(0, PAGES)?;
         same("folio", field.folio(0), folio)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn no_slots(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = filled(bench, Size(64), 2 * PAGES)?;
         let fallbacks = bench.memory().count().swap_fallbacks.get();
         bench.memory().inject.fail(Point::FileSlots, 0);
         let (done, cost) = bench.measure(|| field.page_out(0, 2 * PAGES));
         done?;
         // The first goes page by page, the other as a whole.
-        within(way, cost.must_be("U=0 x=32 s=0 k=17 b=0 f=2 c=2"))?;
+        cost.must_be("U=0 x=32 s=0 k=17 b=0 f=2 c=2")?;
         same("fallbacks", bench.memory().count().swap_fallbacks.get() - fallbacks, 1)?;
         same("in swap", file.swapped_pages(), 2 * PAGES)?;
         bench.audit()?;
         field.verify(0, 2 * PAGES)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn full(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = filled(bench, Size(64), PAGES)?;
         let hoard = Hoard::of_all(bench)?;
         field.page_out(0, PAGES)?;
@@ -345,13 +338,12 @@ fn full(bench: &Bench<'_>) -> Outcome {
         bench.audit()?;
         field.verify(0, PAGES)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn in_pieces(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (file, field) = filled(bench, Size(64), 2 * PAGES)?;
         let fallbacks = bench.memory().count().swap_fallbacks.get();
         let mut hoard = Hoard::of_all(bench)?;
@@ -364,8 +356,8 @@ fn in_pieces(bench: &Bench<'_>) -> Outcome {
         bench.audit()?;
         field.verify(PAGES, PAGES)?;
         field.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn pinned(bench: &Bench<'_>) -> Outcome {

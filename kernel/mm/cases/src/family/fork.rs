@@ -12,7 +12,7 @@ use mm::{Errno, Pinned};
 use mmu::{Descriptor, TABLE_SPAN};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::helpers::operations;
 use crate::field::{Field, Size, advice, read_write};
@@ -151,8 +151,7 @@ fn slots(field: &Field<'_, '_>) -> Vec<u64> {
 }
 
 fn four_spaces(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let parent = bench.filled(Size(64), PAGES)?;
         let mut spaces = vec![parent.fork()?, parent.fork()?];
         spaces.push(spaces[1].fork()?);
@@ -162,7 +161,7 @@ fn four_spaces(bench: &Bench<'_>) -> Outcome {
         let out = unmap_folio(bench, folio)?;
         must(out.whole, "a mapping is left")?;
         for field in &spaces {
-            within(way, field.must_look(0, PAGES, "S16"))?;
+            field.must_look(0, PAGES, "S16")?;
             same("slots", slots(field), slots(&spaces[0]))?;
             same("accounts", field.accounts(), (0, 16))?;
         }
@@ -174,8 +173,8 @@ fn four_spaces(bench: &Bench<'_>) -> Outcome {
         store_over(&spaces[2], 3)?;
         spaces.iter().take(2).try_for_each(|field| field.verify(3, 1))?;
         spaces.into_iter().for_each(Field::exit);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn swap_entry(field: &Field<'_, '_>, page: usize) -> Result<SwapEntry, String> {
@@ -214,8 +213,7 @@ fn folio_still_shared(bench: &Bench<'_>) -> Outcome {
 }
 
 fn parent_exits_first(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let parent = bench.filled(Size(64), PAGES)?;
         let child = parent.fork()?;
         let grandchild = child.fork()?;
@@ -224,15 +222,15 @@ fn parent_exits_first(bench: &Bench<'_>) -> Outcome {
         bench.audit()?;
         child.exit();
         grandchild.page_out(0, PAGES)?;
-        within(way, grandchild.must_look(0, PAGES, "S16"))?;
+        grandchild.must_look(0, PAGES, "S16")?;
         grandchild.verify(0, PAGES)?;
         store_over(&grandchild, 3)?;
         grandchild.page_out(0, PAGES)?;
         grandchild.verify(4, 12)?;
         must_hold_store(&grandchild, 3)?;
         grandchild.exit();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn generations(bench: &Bench<'_>) -> Outcome {
@@ -320,23 +318,20 @@ fn taken_back<'b, 'm>(bench: &'b Bench<'m>, take: impl Fn(usize) -> bool) -> Res
 }
 
 fn half_taken_back(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let field = taken_back(bench, |page| page < 8)?;
         let out = unmap_folio(bench, field.folio(0))?;
         if way == "folio" {
             out.cost.must_be(&format!("T={} k=2 U=0", 2 * operations(bench, 8)))?;
         }
-        within(way, field.must_look(0, PAGES, "E8 S8"))?;
-        field.verify(0, PAGES)?;
-    }
-    Ok(())
+        field.must_look(0, PAGES, "E8 S8")?;
+        field.verify(0, PAGES)
+    })
 }
 
 fn taken_back_read_only(bench: &Bench<'_>) -> Outcome {
     let shapes = [(2, "E8 S8"), (16, "E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1")];
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         for (runs, shape) in shapes {
             let field = taken_back(bench, |page| if runs == 2 { page < 8 } else { page % 2 == 0 })?;
             field.protect(0, PAGES, Prot::READ)?;
@@ -344,16 +339,15 @@ fn taken_back_read_only(bench: &Bench<'_>) -> Outcome {
             if way == "folio" {
                 out.cost.must_be(&format!("T={} k={runs} b={runs}", operations(bench, PAGES)))?;
             }
-            within(way, field.must_look(0, PAGES, shape))?;
+            field.must_look(0, PAGES, shape)?;
             field.verify(0, PAGES)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn two_spaces(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let parent = bench.filled(Size(64), PAGES)?;
         let child = parent.fork()?;
         let out = unmap_folio(bench, parent.folio(0))?;
@@ -365,16 +359,16 @@ fn two_spaces(bench: &Bench<'_>) -> Outcome {
         for field in [&parent, &child] {
             field.must_look(0, PAGES, "S16")?;
         }
-        same("count", bench.memory().swap.count(swap_entry(&parent, 9)?), 2)?;
+        let first = swap_entry(&parent, 0)?;
+        let twice = |&page: &usize| bench.memory().swap.count(first.advance(page)) == 2;
+        same("slots that two name", (0..PAGES).filter(twice).count(), PAGES)?;
         child.verify(0, PAGES)?;
-        parent.verify(0, PAGES)?;
-    }
-    Ok(())
+        parent.verify(0, PAGES)
+    })
 }
 
 fn dont_fork_part(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), PAGES)?;
         field.advise(4, 12, advice::DONTFORK).map_err(failed("MADV_DONTFORK"))?;
         field.must_look(0, PAGES, "C16")?;
@@ -386,9 +380,8 @@ fn dont_fork_part(bench: &Bench<'_>) -> Outcome {
         field.must_look(0, PAGES, "S4 E12")?;
         child.must_look(0, PAGES, "S4 N12")?;
         field.verify(0, PAGES)?;
-        child.verify(0, 4)?;
-    }
-    Ok(())
+        child.verify(0, 4)
+    })
 }
 
 /// Everything that fork copies in a different way, and more than one table of it.

@@ -17,7 +17,7 @@ use crate::check::{Outcome, failed, must, same, within};
 use crate::columns::Columns;
 use crate::family::counts::{gather_row, row};
 use crate::family::helpers::{flush_of, operations};
-use crate::family::watching::{MONITOR, each_way};
+use crate::family::watching::MONITOR;
 use crate::field::{Field, Size, advice, read_write};
 use crate::handwork::next_slot_starts_a_block;
 use crate::unmapping::{discard_folio, unmap_folio};
@@ -124,7 +124,7 @@ fn by_unmap(bench: &Bench<'_>) -> Outcome {
     let flushes = operations(bench, PAGES);
     let whole = format!("T={flushes} I=1 D=1 U=0 W=1 k=0 c=1 b=0 f=1 n=1");
     let single = format!("T={} I=17 D=2 U=1 W=17 k=0 c=16 b=0 f=16 n=16", PAGES + flushes);
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         for (batch, cost) in [
             ("off", if way == "gather" { "g=0 x=32 s=16 U=1 W=1 c=16 f=16" } else { "g=63 r=99 x=32 s=32" }),
             ("on", if way == "gather" { "g=0 r=1 x=16 s=0" } else { "g=3 r=23 x=16 s=16" }),
@@ -155,7 +155,7 @@ fn by_unmap(bench: &Bench<'_>) -> Outcome {
 
 /// Also where nothing may be written, so that the marks alone make two batches.
 fn half(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         for prot in [read_write(), Prot::READ] {
             for zaps in [false, true] {
                 let (_file, field) = watched(bench, MapFlags::SHARED)?;
@@ -206,7 +206,7 @@ fn with_markers(mut row: Columns, looks: u64) -> Columns {
 }
 
 fn copies_in_a_folio(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let (file, field) = protected_copies(bench)?;
         let wanted = match way {
             "page" => with_markers(row(bench, way, Size(64)), 16),
@@ -230,7 +230,7 @@ fn copies_in_a_folio(bench: &Bench<'_>) -> Outcome {
 /// `page` fails at the fifth page, the others at the batch.
 fn put_back(bench: &Bench<'_>) -> Outcome {
     for point in [Point::SwapDup, Point::Share] {
-        each_way(bench, |way| {
+        bench.each_way(|way| {
             let (_file, field) = protected_copies(bench)?;
             let memory = bench.memory();
             memory.inject.clear();

@@ -19,6 +19,7 @@ pub mod marker;
 pub mod moving;
 pub mod pin;
 pub mod poison;
+pub mod populate;
 pub mod pressure;
 pub mod protect;
 pub mod rollback;
@@ -50,6 +51,7 @@ pub const FAMILIES: &[&[Case]] = &[
     pin::CASES,
     locked::CASES,
     zap::CASES,
+    populate::CASES,
     protect::CASES,
     moving::CASES,
     file::CASES,

@@ -10,7 +10,7 @@ use mm::vma::{AreaFlags, Prot};
 use mmu::{Descriptor, PAGE_SIZE, TABLE_SPAN};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::helpers::{flush_of, fresh_block, operations};
 use crate::field::{Field, Size, advice, read_write};
@@ -64,80 +64,73 @@ fn by_a_block(bench: &Bench<'_>) -> Outcome {
 }
 
 fn by_a_page(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let (moved, cost) = bench.measure(|| field.move_pages(0, 16, 17));
         moved.map_err(failed("mremap"))?;
-        within(way, cost.must_be(&format!("U=0 folds=0 x=16 s=16 {}", flush_of(bench, 16))))?;
+        cost.must_be(&format!("U=0 folds=0 x=16 s=16 {}", flush_of(bench, 16)))?;
         field.must_look(0, 33, "N17 P16")?;
         // Out and in again: slots lie as the folio's pages, not as its addresses, so that nothing large may come of it (T-I-4).
         field.page_out(17, 16)?;
-        within(way, field.must_look(17, 16, "E16"))?;
+        field.must_look(17, 16, "E16")?;
         field.verify_moved(0, 16, 17)?;
         same("folded", field.how_many(17, 16, Descriptor::is_folded), 0)?;
-        same("orders", (17..33).map(|page| field.folio(page).order()).max(), Some(0))?;
-    }
-    Ok(())
+        same("orders", (17..33).map(|page| field.folio(page).order()).max(), Some(0))
+    })
 }
 
 fn swap_entries(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         field.page_out(0, 16)?;
         field.space.tlb.flush(bench.memory(), &field.space);
         let before: Vec<_> = (0..16).map(|page| field.entry(page)).collect();
         let (moved, cost) = bench.measure(|| field.move_pages(0, 16, 32));
         moved.map_err(failed("mremap"))?;
-        within(way, cost.must_be("x=16 s=16 T=0 I=0 D=0 U=0 pending=0"))?;
+        cost.must_be("x=16 s=16 T=0 I=0 D=0 U=0 pending=0")?;
         let after: Vec<_> = (32..48).map(|page| field.entry(page)).collect();
         same("swap entries", after, before)?;
         field.must_look(0, 48, "N32 E16")?;
         same("accounts", field.accounts(), (0, 16))?;
         bench.audit()?;
         field.verify_moved(0, 16, 32)?;
-        within(way, field.must_look(32, 16, "C16"))?;
-    }
-    Ok(())
+        field.must_look(32, 16, "C16")
+    })
 }
 
 fn found_by_reclaim(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         for to in [16, 17, 1024] {
             let field = fresh_block(bench)?;
             field.move_pages(0, 16, to).map_err(failed("mremap"))?;
             let out = unmap_folio(bench, field.folio(to))?;
-            within(way, must(out.whole, "a mapping is left"))?;
-            within(way, field.must_look(to, 16, "E16"))?;
+            must(out.whole, "a mapping is left")?;
+            field.must_look(to, 16, "E16")?;
             field.verify_moved(0, 16, to)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn part(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let (moved, cost) = bench.measure(|| field.move_pages(3, 10, 35));
         moved.map_err(failed("mremap"))?;
         // The block is unfolded once, with its flush; then the ten pages that left it are flushed.
         let flushes = operations(bench, 16) + if bench.has_range() { 1 } else { 10 };
-        within(way, cost.must_be(&format!("U=1 x=26 s=26 T={flushes} I=2 D=2")))?;
+        cost.must_be(&format!("U=1 x=26 s=26 T={flushes} I=2 D=2"))?;
         field.must_look(0, 16, "P3 N10 P3")?;
         field.must_look(35, 10, "P10")?;
         bench.audit()?;
         let out = unmap_folio(bench, field.folio(0))?;
-        within(way, must(out.whole, "a mapping is left"))?;
+        must(out.whole, "a mapping is left")?;
         field.must_look(0, 16, "E3 N10 E3")?;
         field.must_look(35, 10, "E10")?;
         field.verify(0, 3)?;
         field.verify_moved(3, 10, 35)?;
-        field.verify(13, 3)?;
-    }
-    Ok(())
+        field.verify(13, 3)
+    })
 }
 
 fn mixed_permissions(bench: &Bench<'_>) -> Outcome {
@@ -201,25 +194,23 @@ fn table_flush(bench: &Bench<'_>) -> &'static str {
 }
 
 fn whole_table(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 512)?;
         let free = bench.memory().frames.free_count();
         let moves = bench.memory().count().tables_moved.get();
         let (moved, cost) = bench.measure(|| field.move_pages(0, 512, 1024));
         moved.map_err(failed("mremap"))?;
-        within(way, cost.must_be(&format!("r=0 x=0 s=0 U=0 {}", table_flush(bench))))?;
+        cost.must_be(&format!("r=0 x=0 s=0 U=0 {}", table_flush(bench)))?;
         same("tables moved", bench.memory().count().tables_moved.get() - moves, 1)?;
         same("free frames", bench.memory().frames.free_count(), free)?;
         same("folded", field.how_many(1024, 512, Descriptor::is_folded), 512)?;
         must(field.load(0, 0).is_err(), "the old addresses are still mapped")?;
         bench.audit()?;
         let out = unmap_folio(bench, field.folio(1024 + 160))?;
-        within(way, must(out.whole, "a mapping is left"))?;
+        must(out.whole, "a mapping is left")?;
         field.must_look(1024 + 160, 16, "E16")?;
-        field.verify_moved(0, 512, 1024)?;
-    }
-    Ok(())
+        field.verify_moved(0, 512, 1024)
+    })
 }
 
 /// From the middle of a table to that of another: ends go entry by entry, what lies between by tables.
@@ -246,14 +237,14 @@ fn dont_unmap(bench: &Bench<'_>) -> Outcome {
     field.fill(0, 16)?;
     bench.audit()?;
     // Both folios have the same place in one anon_vma, at two addresses: reclaim takes each where it is.
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         for page in [0, 32] {
             must(unmap_folio(bench, field.folio(page))?.whole, "a mapping is left")?;
-            within(way, field.must_look(page, 16, "E16"))?;
+            field.must_look(page, 16, "E16")?;
             field.verify_moved(0, 16, page)?;
         }
-    }
+        Ok(())
+    })?;
     // Without a fixed address the new one is only a wish, and that one is taken.
     let moved = field.remap((0, 16), 16, Some(32), KEEP).map_err(failed("mremap"))?;
     must(field.page_at(moved) != 32, "mremap took what is in use")?;

@@ -1,15 +1,13 @@
 //! Reference 4.23 and 4.4: pinned pages stay what their program sees, whatever else happens to them.
 
-use alloc::format;
-
 use mm::space::advice;
 use mm::vma::Prot;
 use mm::{Errno, Pinned};
 use mmu::{Descriptor, PAGE_SIZE};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, failed, must, same};
 use crate::field::{Field, Size, read_write};
 
 /// The cases.
@@ -151,23 +149,22 @@ fn swapped(bench: &Bench<'_>) -> Outcome {
 }
 
 fn not_reclaimed(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         for size in [Size(64), Size(4)] {
             let field = bench.filled(size, PAGES)?;
             let before = field.shape(0, PAGES);
             let free = bench.memory().swap.free_count();
             let pinned = pin(&field, 0, PAGES, true).map_err(failed("pin"))?;
             field.page_out(0, PAGES)?;
-            within(way, field.must_look(0, PAGES, &before))?;
+            field.must_look(0, PAGES, &before)?;
             same("free slots", bench.memory().swap.free_count(), free)?;
             pinned.unpin();
             field.page_out(0, PAGES)?;
             field.must_look(0, PAGES, "E16")?;
             field.verify(0, PAGES)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn outlives(bench: &Bench<'_>) -> Outcome {

@@ -5,7 +5,7 @@ use mm::swap::bad_frame;
 use mm::{Errno, Memory};
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, same};
 use crate::family::helpers::{flush_of, fresh_block, operations};
 use crate::field::{Field, Size, advice};
@@ -36,8 +36,7 @@ fn bad(memory: &Memory) -> usize {
 }
 
 fn one_page(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&alloc::format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(4), 3)?;
         let (frame, before) = (field.entry(1).frame(), bad(bench.memory()));
         let (done, cost) = bench.measure(|| poison(&field, 1));
@@ -53,8 +52,8 @@ fn one_page(bench: &Bench<'_>) -> Outcome {
         field.verify(0, 1)?;
         field.verify(2, 1)?;
         bench.exit(&field.space);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn split_first(bench: &Bench<'_>) -> Outcome {

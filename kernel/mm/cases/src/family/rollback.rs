@@ -9,7 +9,7 @@ use mm::vma::Prot;
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::cpu::by_hardware;
 use crate::family::helpers::{fresh_block, make_old_and_clean};
@@ -110,8 +110,17 @@ fn middle_of_three(bench: &Bench<'_>) -> Outcome {
         fail(bench, &field, Point::SwapDup, 4)?;
         // The defect of the posted series left the last eight without entries.
         field.must_look(0, 16, "E4 P12")?;
+        must_be_out(bench, &field, 4)?;
         field.verify(0, 16)
     })
+}
+
+/// So many pages of the folio that ends a field are swapped out, and everything counts the others as mapped.
+fn must_be_out(bench: &Bench<'_>, field: &Field<'_, '_>, out: usize) -> Outcome {
+    let (folio, left) = (field.folio(field.pages - 1), field.pages - out);
+    same("references and mappings", (folio.refs(), folio.mapcount()), (field.pages + left, left))?;
+    same("accounts", field.accounts(), (left as i64, out as i64))?;
+    same("swap counts", swap_counts(bench, field, folio.swap_entry(0)), out)
 }
 
 fn pinned_between(bench: &Bench<'_>) -> Outcome {
@@ -134,14 +143,13 @@ fn must_be_untouched(bench: &Bench<'_>, field: &Field<'_, '_>) -> Outcome {
 }
 
 fn really_pinned(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let folio = field.folio(0);
         let out = unmap_prepared(bench, folio, |folio| folio.pin(1))?;
         must(folio.unpin(1).is_none(), "the pin was the last reference")?;
         must(!out.whole, "a pinned folio was unmapped")?;
-        within(way, must_be_untouched(bench, &field))?;
+        must_be_untouched(bench, &field)?;
         // Pinned before, the folio is left alone altogether.
         let other = fresh_block(bench)?;
         let folio = other.folio(0);
@@ -150,9 +158,8 @@ fn really_pinned(bench: &Bench<'_>) -> Outcome {
         must(folio.unpin(1).is_none(), "the pin was the last reference")?;
         paged_out?;
         other.must_look(0, 16, "C16")?;
-        must(!folio.is_swap_cache(), "a pinned folio got swap slots")?;
-    }
-    Ok(())
+        must(!folio.is_swap_cache(), "a pinned folio got swap slots")
+    })
 }
 
 fn last_of_sixteen(bench: &Bench<'_>) -> Outcome {
@@ -160,6 +167,7 @@ fn last_of_sixteen(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(64), |page| page % 2 == 1)?;
         fail(bench, &field, Point::SwapDup, 15)?;
         field.must_look(0, 16, "E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 S1 E1 P1")?;
+        must_be_out(bench, &field, 15)?;
         field.verify(0, 16)
     })
 }
@@ -181,7 +189,15 @@ fn read_only_stays(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(64), |_| false)?;
         fail(bench, &field, Point::Share, 0)?;
         field.must_look(0, 16, "C16")?;
-        same("writable", field.how_many(0, 16, Descriptor::is_writable), 0)
+        same("writable", field.how_many(0, 16, Descriptor::is_writable), 0)?;
+        // Beside a writable batch that comes back, too.
+        let field = fresh_block(bench)?;
+        field.share_pages(8, 8);
+        fail(bench, &field, Point::Share, 0)?;
+        field.must_look(0, 16, "P16")?;
+        same("writable", field.how_many(0, 8, Descriptor::is_writable), 8)?;
+        same("writable though shared", field.how_many(8, 8, Descriptor::is_writable), 0)?;
+        field.verify(0, 16)
     })
 }
 
@@ -207,6 +223,7 @@ fn second_block(bench: &Bench<'_>) -> Outcome {
         let field = read_only(bench, Size(128), |page| page >= 16)?;
         fail(bench, &field, Point::SwapDup, 20)?.must_be("U=0")?;
         field.must_look(0, 32, "E16 C16")?;
+        must_be_out(bench, &field, 16)?;
         field.verify(0, 32)
     })
 }
@@ -237,21 +254,18 @@ fn gather_restore_waits(bench: &Bench<'_>) -> Outcome {
 }
 
 fn not_in_cache(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         must(!unmap_uncached(bench, field.folio(0))?, "a folio without swap slots was unmapped")?;
         let shape = if way == "page" { "P16" } else { "C16" };
-        within(way, field.must_look(0, 16, shape))?;
+        field.must_look(0, 16, shape)?;
         same("accounts", field.accounts(), (16, 0))?;
-        field.verify(0, 16)?;
-    }
-    Ok(())
+        field.verify(0, 16)
+    })
 }
 
 fn thousand_failures(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         bench.memory().inject.arm(Point::SwapDup, 0, Times::Always);
         field.page_out(0, 16)?;
@@ -259,15 +273,14 @@ fn thousand_failures(bench: &Bench<'_>) -> Outcome {
         (1..1000).try_for_each(|_| field.page_out(0, 16))?;
         bench.memory().inject.clear();
         let shape = if way == "page" { "P16" } else { "C16" };
-        within(way, field.must_look(0, 16, shape))?;
+        field.must_look(0, 16, shape)?;
         same("free slots", bench.memory().swap.free_count(), slots)?;
         same("references", field.folio(0).refs(), 32)?;
         bench.audit()?;
         field.page_out(0, 16)?;
         field.must_look(0, 16, "E16")?;
-        field.verify(0, 16)?;
-    }
-    Ok(())
+        field.verify(0, 16)
+    })
 }
 
 /// What 300 forks of a swapped page would do to its count, and their exits.
@@ -293,34 +306,32 @@ fn high_count(bench: &Bench<'_>) -> Outcome {
 
 /// One area's entries of a block are out, the other's stay: the block may not stay folded in part.
 fn second_area(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
+    bench.each_way(|_| {
         for after in [3, 4, 11, 12, 15] {
-            bench.set(&format!("unmap={way}"))?;
             let field = fresh_block(bench)?;
             field.advise(4, 12, advice::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
-            let place = format!("{way}, failure after {after}");
+            let place = format!("failure after {after}");
             within(&place, fail(bench, &field, Point::SwapDup, after).map(drop))?;
             within(&place, field.verify(0, 16))?;
             field.page_out(0, 16)?;
             within(&place, field.verify(0, 16))?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn every_step(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|way| {
         for size in [Size(64), Size(2048)] {
             for point in [Point::SwapDup, Point::Share] {
                 for page in [0, size.pages() / 2, size.pages() - 1] {
-                    let place = format!("{way} {}K {point:?} at page {page}", size.0);
+                    let place = format!("{}K {point:?} at page {page}", size.0);
                     within(&place, one_step(bench, way, size, (point, page)))?;
                 }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn one_step(bench: &Bench<'_>, way: &str, size: Size, (point, page): (Point, usize)) -> Outcome {

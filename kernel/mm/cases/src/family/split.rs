@@ -9,7 +9,7 @@ use mm::vma::Prot;
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
+use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::helpers::fresh_block;
 use crate::field::{Field, Size, advice, read_write};
@@ -68,8 +68,7 @@ fn keeps(bench: &Bench<'_>) -> Outcome {
 }
 
 fn in_halves(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let parent = fresh_block(bench)?;
         let child = parent.fork()?;
         drop_pages(&parent, 8, 8)?;
@@ -83,9 +82,8 @@ fn in_halves(bench: &Bench<'_>) -> Outcome {
             same("order", field.folio(first).order(), 4)?;
             field.verify(first, 8)?;
         }
-        same("splits", counted(bench.memory()), before)?;
-    }
-    Ok(())
+        same("splits", counted(bench.memory()), before)
+    })
 }
 
 fn every_size(bench: &Bench<'_>) -> Outcome {
@@ -107,25 +105,22 @@ fn every_size(bench: &Bench<'_>) -> Outcome {
 
 /// Eight pages lie in one table, eight in the next.
 fn two_tables(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.field(Size(64), 1024)?;
         field.fill(0, 16)?;
         field.move_folio(0, 504)?;
         let source = field.content(0);
         field.page_out(504, 4)?;
-        within(way, same("swapped out", field.how_many(504, 4, Descriptor::is_swap), 4))?;
-        within(way, same("present", field.how_many(508, 12, Descriptor::is_valid), 12))?;
-        within(way, same("order in the second table", field.folio(519).order(), 0))?;
-        within(way, field.must_hold(504, &source))?;
-        bench.audit()?;
-    }
-    Ok(())
+        same("swapped out", field.how_many(504, 4, Descriptor::is_swap), 4)?;
+        same("present", field.how_many(508, 12, Descriptor::is_valid), 12)?;
+        same("order in the second table", field.folio(519).order(), 0)?;
+        field.must_hold(504, &source)?;
+        bench.audit()
+    })
 }
 
 fn in_use(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let memory = bench.memory();
         let field = fresh_block(bench)?;
         let folio = field.folio(0);
@@ -137,18 +132,17 @@ fn in_use(bench: &Bench<'_>) -> Outcome {
             let paged_out = field.page_out(0, 4);
             must(release(), "the reference was the last")?;
             paged_out?;
-            within(way, same("pages freed", freed, 0))?;
-            within(way, same("order", field.folio(0).order(), 4))?;
+            same("pages freed", freed, 0)?;
+            same("order", field.folio(0).order(), 4)?;
             must(folio.is_partially_mapped(), "the folio left the queue")
         };
         keep(&|| folio.pin(1), &|| folio.unpin(1).is_none())?;
         keep(&|| folio.get(1), &|| folio.put(1).is_none())?;
         let [done, failures, _] = counted(memory);
-        within(way, same("splits", (done - before[0], failures - before[1]), (0, 4)))?;
-        within(way, same("pages freed", memory.shrink_deferred_splits(usize::MAX), 8))?;
-        field.verify(0, 8)?;
-    }
-    Ok(())
+        same("splits", (done - before[0], failures - before[1]), (0, 4))?;
+        same("pages freed", memory.shrink_deferred_splits(usize::MAX), 8)?;
+        field.verify(0, 8)
+    })
 }
 
 fn queue(bench: &Bench<'_>) -> Outcome {
@@ -171,26 +165,24 @@ fn queue(bench: &Bench<'_>) -> Outcome {
 
 /// A page without a mapping may have a swap entry there.
 fn cached(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 16)?;
         let folio = field.folio(0);
         bench.memory().inject.fail(Point::SwapDup, 8);
         field.protect(0, 16, Prot::READ)?;
         field.mark_shared(8, 8);
         unmap_folio(bench, folio)?;
-        within(way, same("swapped out", field.how_many(0, 16, Descriptor::is_swap), 8))?;
-        within(way, same("queued", folio.is_partially_mapped(), false))?;
+        same("swapped out", field.how_many(0, 16, Descriptor::is_swap), 8)?;
+        same("queued", folio.is_partially_mapped(), false)?;
         drop_pages(&field, 12, 4)?;
-        within(way, same("queued while cached", folio.is_partially_mapped(), false))?;
+        same("queued while cached", folio.is_partially_mapped(), false)?;
         bench.audit()?;
         field.verify(0, 12)?;
         // The last page that is mapped again lets the folio leave the cache.
-        within(way, same("queued afterwards", (folio.is_swap_cache(), folio.is_partially_mapped()), (false, true)))?;
+        same("queued afterwards", (folio.is_swap_cache(), folio.is_partially_mapped()), (false, true))?;
         field.protect(0, 16, read_write())?;
-        field.unmap(0, 16)?;
-    }
-    Ok(())
+        field.unmap(0, 16)
+    })
 }
 
 fn copied(bench: &Bench<'_>) -> Outcome {
@@ -210,8 +202,7 @@ fn copied(bench: &Bench<'_>) -> Outcome {
 
 /// DONTNEED of 8 of 16, then PAGEOUT: 8 single pages are swapped out, 8 are freed without swap.
 fn paged_out(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let memory = bench.memory();
         let field = fresh_block(bench)?;
         let (frames, slots) = (memory.frames.free_count(), memory.swap.free_count());
@@ -219,25 +210,23 @@ fn paged_out(bench: &Bench<'_>) -> Outcome {
         let splits = memory.count().split.get();
         drop_pages(&field, 4, 8)?;
         field.page_out(0, 16)?;
-        within(way, same("free frames", memory.frames.free_count(), frames + 16))?;
-        within(way, same("slots taken", slots - memory.swap.free_count(), 8))?;
-        within(way, same("pages swapped out", memory.count().pages_swapped_out.get() - pages, 8))?;
-        within(way, same("splits", memory.count().split.get() - splits, 1))?;
-        within(way, same("accounts", field.accounts(), (0, 8)))?;
+        same("free frames", memory.frames.free_count(), frames + 16)?;
+        same("slots taken", slots - memory.swap.free_count(), 8)?;
+        same("pages swapped out", memory.count().pages_swapped_out.get() - pages, 8)?;
+        same("splits", memory.count().split.get() - splits, 1)?;
+        same("accounts", field.accounts(), (0, 8))?;
         field.verify(0, 4)?;
         field.verify_zero(4, 8)?;
         field.verify(12, 4)?;
-        field.unmap(0, 16)?;
-    }
-    Ok(())
+        field.unmap(0, 16)
+    })
 }
 
 fn parts(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         for size in [16, 64, 256, 2048].map(Size) {
             let quarter = size.pages() / 4;
-            let place = format!("{way} {}K", size.0);
+            let place = format!("{}K", size.0);
             let field = bench.filled(size, size.pages())?;
             field.unmap(0, quarter)?;
             field.protect(quarter, quarter, Prot::READ)?;
@@ -251,8 +240,8 @@ fn parts(bench: &Bench<'_>) -> Outcome {
             field.page_out(quarter, 3 * quarter)?;
             within(&place, field.verify(quarter, 3 * quarter))?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn shrinker(bench: &Bench<'_>) -> Outcome {

@@ -1,15 +1,13 @@
 //! Swap space that is full or in pieces (reference 4.8, A12, A14): large folios are split and go page by page, as many as there are
 //! slots for; the others stay.
 
-use alloc::format;
-
 use mm::inject::Point;
 use mm::lru::LruList;
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, must, same};
 use crate::family::helpers::fresh_block;
 use crate::field::{Field, Size};
 use crate::hoard::Hoard;
@@ -25,12 +23,10 @@ pub const CASES: &[Case] = &[
 
 /// Does `work` in each way, with how many folios fell back by then.
 fn each_way(bench: &Bench<'_>, work: impl Fn(&dyn Fn() -> u64) -> Outcome) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let before = bench.memory().count().swap_fallbacks.get();
-        within(way, work(&|| bench.memory().count().swap_fallbacks.get() - before))?;
-    }
-    Ok(())
+        work(&|| bench.memory().count().swap_fallbacks.get() - before)
+    })
 }
 
 fn swapped_out(field: &Field<'_, '_>) -> usize {

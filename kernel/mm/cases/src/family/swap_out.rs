@@ -2,13 +2,14 @@
 
 use alloc::format;
 
+use mm::inject::{Point, Times};
 use mm::swap::{SwapEntry, Written};
 use mm::vma::Prot;
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, failed, must, same};
 use crate::cpu::by_hardware;
 use crate::family::helpers::{fresh_block, make_old_and_clean, operations};
 use crate::field::{Field, Size, advice};
@@ -40,14 +41,6 @@ pub const CASES: &[Case] = &[
     Case { name: "6 two folios, the upper half of a 128K one unfolded", run: half_folded },
 ];
 
-fn each_way(bench: &Bench<'_>, work: impl Fn(&str) -> Outcome) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
-        within(way, work(way))?;
-    }
-    Ok(())
-}
-
 /// Unmaps the folio at page 0, whole.
 fn unmap(bench: &Bench<'_>, field: &Field<'_, '_>) -> Result<Unmapped, alloc::string::String> {
     let out = unmap_folio(bench, field.folio(0))?;
@@ -56,7 +49,7 @@ fn unmap(bench: &Bench<'_>, field: &Field<'_, '_>) -> Result<Unmapped, alloc::st
 }
 
 fn half_shared(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.share_pages(8, 8);
         let out = unmap(bench, &field)?;
@@ -88,7 +81,7 @@ fn read_only_block<'b, 'm>(
 }
 
 fn read_only_half_exclusive(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = read_only_block(bench, |page| page >= 8)?;
         let out = unmap(bench, &field)?;
         match way {
@@ -103,7 +96,7 @@ fn read_only_half_exclusive(bench: &Bench<'_>) -> Outcome {
 }
 
 fn alternating(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = read_only_block(bench, |page| page % 2 == 1)?;
         let out = unmap(bench, &field)?;
         match way {
@@ -117,7 +110,7 @@ fn alternating(bench: &Bench<'_>) -> Outcome {
 }
 
 fn none_exclusive(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = read_only_block(bench, |_| true)?;
         let out = unmap(bench, &field)?;
         out.cost.must_be("b=0")?;
@@ -128,7 +121,7 @@ fn none_exclusive(bench: &Bench<'_>) -> Outcome {
 
 /// The advice splits the area and rewrites no entry: the block stays folded across the border.
 fn two_areas(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.advise(4, 12, advice::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
         same("areas", field.space.layout().read().areas.len(), 2)?;
@@ -141,7 +134,8 @@ fn two_areas(bench: &Bench<'_>) -> Outcome {
         }
         if way == "gather" {
             // The addresses of both areas are one run, and no pair of barriers is their own.
-            out.cost.must_be("f=2")?;
+            let flushes = 2 * operations(bench, 16);
+            out.cost.must_be(&format!("U=1 T={flushes} I=2 D=2 f=2 k=2"))?;
         }
         field.must_look(0, 16, "E16")?;
         field.verify(0, 16)
@@ -150,7 +144,7 @@ fn two_areas(bench: &Bench<'_>) -> Outcome {
 
 /// No batch goes beyond its area, whichever is visited first.
 fn three_areas(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.advise(4, 4, advice::NOHUGEPAGE).map_err(failed("MADV_NOHUGEPAGE"))?;
         same("areas", field.space.layout().read().areas.len(), 3)?;
@@ -164,7 +158,7 @@ fn three_areas(bench: &Bench<'_>) -> Outcome {
 }
 
 fn two_tables(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = bench.field(Size(64), 1024)?;
         field.fill(0, 16)?;
         field.move_folio(0, 504)?;
@@ -183,7 +177,7 @@ fn two_tables(bench: &Bench<'_>) -> Outcome {
 }
 
 fn hole(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = fresh_block(bench)?;
         field.advise(6, 1, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
         field.must_look(0, 16, "P6 N1 P9")?;
@@ -222,7 +216,7 @@ fn four_and_lent(bench: &Bench<'_>) -> Outcome {
 
 /// Of a folio of which five pages are left, four go together, and the one that `apart` tells from them by itself.
 fn four_and(bench: &Bench<'_>, apart: impl Fn(&Field<'_, '_>), before: &str, after: &str) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = bench.filled(Size(32), 8)?;
         field.advise(5, 3, advice::DONTNEED).map_err(failed("MADV_DONTNEED"))?;
         apart(&field);
@@ -254,7 +248,7 @@ fn lent(bench: &Bench<'_>) -> Outcome {
 }
 
 fn foreign_swap_entry(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         let field = bench.field(Size(64), 32)?;
         field.fill(0, 16)?;
         bench.set_size(Size(4));
@@ -281,7 +275,7 @@ fn write_by_hardware(bench: &Bench<'_>, field: &Field<'_, '_>, page: usize) {
 }
 
 fn some_dirty(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         make_old_and_clean(&field);
         write_by_hardware(bench, &field, 3);
@@ -296,7 +290,7 @@ fn some_dirty(bench: &Bench<'_>) -> Outcome {
 }
 
 fn all_clean(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         make_old_and_clean(&field);
         field.folio(0).set_dirty(false);
@@ -322,12 +316,17 @@ fn immediate(bench: &Bench<'_>) -> Outcome {
 }
 
 fn zeros(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = bench.field(Size(64), 16)?;
         field.touch(0, 16)?;
         let count = bench.memory().count();
         let (marked, out) = (count.pages_zero_marked.get(), count.pages_swapped_out.get());
+        let inject = &bench.memory().inject;
+        let failures = inject.failures(Point::DeviceWrite);
+        inject.arm(Point::DeviceWrite, 0, Times::Always);
         field.page_out(0, 16)?;
+        inject.clear();
+        same("writes to the device", inject.failures(Point::DeviceWrite) - failures, 0)?;
         field.must_look(0, 16, "E16")?;
         same("pages marked", count.pages_zero_marked.get() - marked, 16)?;
         same("pages out", count.pages_swapped_out.get() - out, 16)?;
@@ -337,7 +336,7 @@ fn zeros(bench: &Bench<'_>) -> Outcome {
 
 /// The folio keeps its slots from one attempt to the next.
 fn mark_goes(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = bench.field(Size(64), 16)?;
         field.touch(0, 16)?;
         // Nobody may write what is copied; the pages stay exclusive, so a later write makes them writable in place.
@@ -354,7 +353,7 @@ fn mark_goes(bench: &Bench<'_>) -> Outcome {
 }
 
 fn listed(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 32)?;
         must(!field.space.may_swap(), "a space without swap entries is listed")?;
         unmap_folio(bench, field.folio(0))?;
@@ -365,7 +364,7 @@ fn listed(bench: &Bench<'_>) -> Outcome {
 }
 
 fn extra_reference(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let (folio, free) = (field.folio(0), bench.memory().swap.free_count());
         folio.get(1);
@@ -380,7 +379,7 @@ fn extra_reference(bench: &Bench<'_>) -> Outcome {
 
 /// Another space's mapping is only counted, as fork is missing.
 fn mapped_elsewhere(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         let folio = field.folio(0);
         folio.add_maps(0, 16);
@@ -394,7 +393,7 @@ fn mapped_elsewhere(bench: &Bench<'_>) -> Outcome {
 }
 
 fn half_a_folio(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = fresh_block(bench)?;
         field.page_out(0, 8)?;
         same("swapped out", field.how_many(0, 8, Descriptor::is_swap), 8)?;

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use mm::folio::Folio;
 use mmu::range::{Means, Run, plan};
-use mmu::{CONT_PTES, Depth, Scope};
+use mmu::{CONT_PTES, Depth, PAGE_SIZE, Scope};
 
 use crate::Case;
 use crate::bench::{Bench, WAYS};
@@ -121,6 +121,9 @@ fn page_out_all(bench: &Bench<'_>, size: Size, pages: usize) -> Result<Columns, 
     let (done, cost) = bench.measure(|| field.page_out(0, pages));
     done?;
     same("resident and swapped", field.accounts(), (0, pages as i64))?;
+    // SwapPss counts 4096ths of bytes.
+    let usage = bench.memory().usage(&field.space, field.va(0), field.va(pages));
+    same("SwapPss", usage.swapped_proportional >> 12, pages as u64 * PAGE_SIZE)?;
     field.verify_zero(pages - 1, 1)?;
     field.unmap(0, pages)?;
     Ok(cost)
@@ -149,23 +152,20 @@ fn whole_call(bench: &Bench<'_>, way: &str, size: Size) -> Outcome {
     call(bench, way, size, bench.megabytes() * 256)
 }
 
+/// Calls over `pages`, in each way, in folios of each of these sizes in KiB.
+fn each_size(bench: &Bench<'_>, sizes: &[u32], pages: usize) -> Outcome {
+    bench.each_way(|way| {
+        sizes.iter().try_for_each(|&kib| within(&format!("{kib}K"), call(bench, way, Size(kib), pages)))
+    })
+}
+
 fn every_size(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        for kib in [4, 16, 32, 64, 128, 256, 512, 1024, 2048] {
-            within(&format!("{way} {kib}K"), call(bench, way, Size(kib), 4 * TABLE))?;
-        }
-    }
-    Ok(())
+    each_size(bench, &[4, 16, 32, 64, 128, 256, 512, 1024, 2048], 4 * TABLE)
 }
 
 fn without_contpte(bench: &Bench<'_>) -> Outcome {
     bench.set("contpte=off")?;
-    for way in WAYS {
-        for kib in [4, 64, 2048] {
-            within(&format!("{way} {kib}K"), call(bench, way, Size(kib), 2 * TABLE))?;
-        }
-    }
-    Ok(())
+    each_size(bench, &[4, 64, 2048], 2 * TABLE)
 }
 
 fn single_invalidations(bench: &Bench<'_>) -> Outcome {

@@ -15,7 +15,7 @@ use crate::bench::Bench;
 use crate::check::{Outcome, failed, must, same, within};
 use crate::family::counts::row;
 use crate::family::helpers::{flush_of, fresh_block, operations};
-use crate::family::watching::{MONITOR, OTHER, each_way};
+use crate::family::watching::{MONITOR, OTHER};
 use crate::field::{Field, Size, advice};
 use crate::unmapping::{discard_folio, unmap_folio};
 
@@ -50,7 +50,7 @@ fn protected_block<'b, 'm>(bench: &'b Bench<'m>, count: usize) -> Result<Field<'
 }
 
 fn to_swap_and_back(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = protected_block(bench, 16)?;
         let out = unmap_folio(bench, field.folio(0))?;
         must(out.whole, "a mapping is left")?;
@@ -115,7 +115,7 @@ fn batched_or_not(bench: &Bench<'_>) -> Outcome {
 }
 
 fn lazily_freed(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |way| {
+    bench.each_way(|way| {
         for (batch, drops) in [("off", 16), ("on", 1)] {
             bench.set(&format!("uffd_batch={batch}"))?;
             let field = protected_block(bench, 16)?;
@@ -386,7 +386,7 @@ fn moved(bench: &Bench<'_>) -> Outcome {
 }
 
 fn split(bench: &Bench<'_>) -> Outcome {
-    each_way(bench, |_| {
+    bench.each_way(|_| {
         let field = protected_block(bench, 16)?;
         field.page_out(0, 8)?;
         field.must_be_marked(0, 16, 16)?;

@@ -1,6 +1,5 @@
 //! Fields that a monitor watches by userfaultfd.
 
-use alloc::format;
 use core::num::NonZeroU32;
 
 use mm::fault::{Access, FaultError};
@@ -9,8 +8,7 @@ use mm::uffd::{Monitor, Notice};
 use mm::vma::AreaFlags;
 use mmu::{Descriptor, PAGE_SIZE};
 
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::check::{Outcome, failed, must, same};
 use crate::field::Field;
 
 /// Who watches here.
@@ -67,16 +65,4 @@ impl Field<'_, '_> {
         same("entries with the mark", self.how_many(first, count, is_marked), wanted)?;
         same("writable and marked", self.how_many(first, count, is_wrong), 0)
     }
-}
-
-/// Does `work` in each way to unmap.
-///
-/// # Errors
-/// Those of the work.
-pub fn each_way(bench: &Bench<'_>, work: impl Fn(&str) -> Outcome) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
-        within(way, work(way))?;
-    }
-    Ok(())
 }

@@ -7,8 +7,8 @@ use mm::vma::Prot;
 use mmu::Descriptor;
 
 use crate::Case;
-use crate::bench::{Bench, WAYS};
-use crate::check::{Outcome, failed, must, same, within};
+use crate::bench::Bench;
+use crate::check::{Outcome, failed, must, same};
 use crate::family::helpers::{flush_of, fresh_block, operations};
 use crate::field::{Field, Size, advice, read_write};
 
@@ -88,33 +88,29 @@ fn part(bench: &Bench<'_>) -> Outcome {
 }
 
 fn swap_entries(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 32)?;
         field.page_out(0, 16)?;
         field.space.tlb.flush(bench.memory(), &field.space);
         let free = bench.memory().swap.free_count();
         let (done, cost) = bench.measure(|| field.unmap(0, 16));
         done?;
-        within(way, cost.must_be("T=0 D=0 I=0 U=0"))?;
+        cost.must_be("T=0 D=0 I=0 U=0")?;
         field.must_look(0, 32, "N16 C16")?;
         same("free slots", bench.memory().swap.free_count(), free + 16)?;
-        same("accounts", field.accounts(), (16, 0))?;
-    }
-    Ok(())
+        same("accounts", field.accounts(), (16, 0))
+    })
 }
 
 fn cached(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let (free, slots) = (bench.memory().frames.free_count(), bench.memory().swap.free_count());
         let field = bench.filled(Size(64), 16)?;
         crate::unmapping::unmap_folio(bench, field.folio(0))?;
         field.unmap(0, 16)?;
-        within(way, same("free slots", bench.memory().swap.free_count(), slots))?;
-        within(way, same("free frames", bench.memory().frames.free_count(), free - 1))?;
-    }
-    Ok(())
+        same("free slots", bench.memory().swap.free_count(), slots)?;
+        same("free frames", bench.memory().frames.free_count(), free - 1)
+    })
 }
 
 fn exit(bench: &Bench<'_>) -> Outcome {
@@ -244,8 +240,7 @@ fn reuse(bench: &Bench<'_>) -> Outcome {
 }
 
 fn bad_arguments(bench: &Bench<'_>) -> Outcome {
-    for way in WAYS {
-        bench.set(&format!("unmap={way}"))?;
+    bench.each_way(|_| {
         let field = bench.filled(Size(64), 16)?;
         let after = Field::new(bench, field.space.clone(), field.va(32), 16)?;
         after.fill(0, 16)?;
@@ -258,12 +253,11 @@ fn bad_arguments(bench: &Bench<'_>) -> Outcome {
         same("nothing", out(start, 0, advice::PAGEOUT), Ok(()))?;
         field.must_look(0, 16, "C16")?;
         same("a hole", out(start, 0x3_0000, advice::PAGEOUT), Err(Errno::ENOMEM))?;
-        within(way, field.must_look(0, 16, "E16"))?;
-        within(way, after.must_look(0, 16, "E16"))?;
+        field.must_look(0, 16, "E16")?;
+        after.must_look(0, 16, "E16")?;
         field.verify(0, 16)?;
-        after.verify(0, 16)?;
-    }
-    Ok(())
+        after.verify(0, 16)
+    })
 }
 
 fn locked_area(bench: &Bench<'_>) -> Outcome {
