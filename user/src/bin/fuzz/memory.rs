@@ -71,7 +71,7 @@ pub fn move_range(child: &mut Child) {
         0 | 1 => length,
         2 => child.pages() * PAGE,
         // What stays is part of what was there.
-        _ => length / 2 & !(PAGE - 1),
+        _ => (length / 2) & !(PAGE - 1),
     };
     let old_length = if child.random.once_in(16) { 0 } else { length };
     let mut flags = child.random.one(&[0, 1, 1, 1, 3, 3, 5, 5, 7, 4, 2, 8]);
