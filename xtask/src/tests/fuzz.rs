@@ -10,15 +10,19 @@ use crate::jobs::{self, Bench};
 
 /// Children of one run, and the calls that each makes: with every event judged they take their time.
 const CHILDREN: u64 = 2;
-const STEPS: u64 = 150;
-/// Machines and switches, in turn: little memory and swap, so that both run out.
+const STEPS: u64 = 400;
+/// Machines and switches, in turn: little memory and swap, so that both run out; with huge pages that leave still less.
 const WAYS: &[(Machine, &str)] = &[
     (SMALL, "swap=64M thp=64K=always unmap=gather"),
     (SMALL, "swap=32M thp=16K=always;256K=madvise unmap=folio asid_bits=4"),
     (Machine::cpu("cortex-a72"), "swap=512M thp=64K=always unmap=page"),
+    (LEAST, "swap=16M,async thp=64K=always;2M=madvise unmap=gather hugepages=2M:34"),
+    (Machine { cpu: "cortex-a72", ..LEAST }, "swap=8M thp=32K=always unmap=folio hugepages=64K:64,2M:32"),
     (Machine::cpu("neoverse-n1"), "swap=64M,async thp=128K=always unmap=gather contpte=off"),
 ];
 const SMALL: Machine = Machine { memory: "256M", ..Machine::cpu("max") };
+/// With less there is no room for the checker.
+const LEAST: Machine = Machine { memory: "128M", ..SMALL };
 
 /// Goes on for `time`, one run at least, with seeds from `seed` on. How many children there were.
 pub fn run(bench: &Bench, mut seed: u64, time: Duration) -> Result<u64> {
