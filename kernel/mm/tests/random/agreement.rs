@@ -23,6 +23,9 @@ use crate::operation::{Operation, Pages, WAYS};
 use crate::view::{Counted, Entry, FolioView, Part, SpaceView, View};
 use crate::world::{FIELD, SPACES, at};
 
+/// Where an unmap fails.
+const UNMAP_POINTS: [Point; 2] = [Point::SwapDup, Point::Share];
+
 /// A page of a space: the space, and the page.
 pub type Place = (usize, usize);
 
@@ -107,7 +110,7 @@ fn seen_alone(view: &View, (space, page): Place) -> Option<(Entry, Option<FolioV
 pub fn taken_apart(before: &View, after: &[View; 3]) -> Result<Vec<Place>, String> {
     let failed =
         |point: &Point| after[0].sums.counted.failures[*point as usize] > before.sums.counted.failures[*point as usize];
-    let Some(point) = [Point::SwapDup, Point::Share].into_iter().find(failed) else { return Ok(Vec::new()) };
+    let Some(point) = UNMAP_POINTS.into_iter().find(|point| failed(point)) else { return Ok(Vec::new()) };
     let mut folio = None;
     for (space, view) in before.spaces.iter().enumerate() {
         for run in runs(view) {
@@ -143,8 +146,8 @@ pub fn ran_ahead(before: &View, after: &View, running: usize, operation: &Operat
 /// back for the next one by then, `gather` after all have theirs.
 pub fn found_locked(before: &View, after: &View) -> bool {
     let (before, after) = (&before.sums.counted, &after.sums.counted);
-    let failures = |counted: &Counted| counted.failures.iter().sum::<u64>();
-    after.count("unmap_failures") - before.count("unmap_failures") > failures(after) - failures(before)
+    let injected = |counted: &Counted| UNMAP_POINTS.map(|point| counted.failures[point as usize]).iter().sum::<u64>();
+    after.count("unmap_failures") - before.count("unmap_failures") > injected(after) - injected(before)
 }
 
 /// Whether a border of tables or areas lies inside these pages.
