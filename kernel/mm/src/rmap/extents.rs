@@ -17,6 +17,12 @@ use crate::file::Backing;
 use crate::space::Space;
 use crate::vma::{Area, AreaFlags};
 
+mod at;
+#[cfg(test)]
+mod tests;
+
+pub use at::At;
+
 /// An area of a space whose pages may belong to an anon_vma.
 #[derive(Clone, Debug)]
 pub struct Extent {
@@ -110,7 +116,7 @@ impl Extents {
     /// Those that have any of `count` pages from page offset `index` on, in order, each with the addresses of these pages.
     #[inline]
     pub fn at(&self, index: u64, count: usize) -> At<'_> {
-        At { extents: self, pages: index..index + count as u64, last: None }
+        At::new(self, index..index + count as u64)
     }
 
     /// The first extent of a tree that has any of the pages.
@@ -129,14 +135,13 @@ impl Extents {
         None
     }
 
-    /// The first that comes after this key.
-    #[inline(never)]
-    fn after(&self, tree: Link, key: Key, pages: &Range<u64>) -> Option<&Extent> {
+    /// The first of a tree after this key that has any of the pages.
+    fn first_after(&self, tree: Link, key: Key, pages: &Range<u64>) -> Option<&Extent> {
         let (node, extent) = self.get(tree).filter(|(node, _)| node.furthest > pages.start)?;
         if extent.key() <= key {
-            return self.after(node.right, key, pages);
+            return self.first_after(node.right, key, pages);
         }
-        let before = self.after(node.left, key, pages);
+        let before = self.first_after(node.left, key, pages);
         before.or(Some(extent).filter(|extent| extent.has_any(pages))).or_else(|| self.first(node.right, pages))
     }
 
@@ -255,30 +260,3 @@ impl Extents {
         self.node(place).furthest = furthest;
     }
 }
-
-/// The extents that have any of some pages.
-#[derive(Debug)]
-pub struct At<'a> {
-    extents: &'a Extents,
-    pages: Range<u64>,
-    last: Option<&'a Extent>,
-}
-
-impl<'a> Iterator for At<'a> {
-    type Item = (&'a Extent, (VirtAddr, VirtAddr));
-
-    // Most folios have one extent, which is found without a call.
-    #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
-        let Self { extents, pages, last } = self;
-        let extent = match last {
-            None => extents.first(extents.root, pages)?,
-            Some(last) => extents.after(extents.root, last.key(), pages)?,
-        };
-        *last = Some(extent);
-        Some((extent, extent.addresses(pages)))
-    }
-}
-
-#[cfg(test)]
-mod tests;
