@@ -114,8 +114,8 @@ fn a_page_out_that_fails_meets_dontneed() {
     }
 }
 
-/// Each takes a page of one table out while the other's flush may be deferred. None relies on what is not present, as each knows its page by
-/// its folio.
+/// Each takes a page of one table out while the other's flush may be deferred. None relies on what is not present, as each knows its page
+/// by its folio.
 #[test]
 fn memory_goes_bad_on_two_cpus() {
     for seed in 0..60 {

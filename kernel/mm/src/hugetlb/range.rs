@@ -130,8 +130,8 @@ impl<'m> Zap<'_, '_, 'm> {
         (self.fate == Fate::Emptied || outlives) && self.area.keeps_markers()
     }
 
-    /// An entry in place of bad memory, or of what went to another space, where nothing is reserved. It stays where a page is reserved for each place that is empty, and
-    /// there is none.
+    /// An entry in place of bad memory, or of what went to another space, where nothing is reserved. It stays where a page is reserved
+    /// for each place that is empty, and there is none.
     fn lost(&mut self, slot: &HugeSlot<'_>) {
         let needs_page = self.fate == Fate::Emptied && self.area.reserves();
         if !needs_page || self.memory.frames.reserve_huge(self.size, 1) {

@@ -1,7 +1,8 @@
 //! Swap: slots, how many entries name each, and the cache of folios that are on their way out or in.
 //!
-//! A slot is free, or in use because it has a count, or is cached, or both. The count is the number of swap entries in all tables
-//! that name it, or 1 for the memory file that has its page there. While a folio is cached it has one reference a page for it, and its slots stay in use whatever their counts.
+//! A slot is free, or in use because it has a count, or is cached, or both. The count is the number of swap entries in all tables that
+//! name it, or 1 for the memory file that has its page there. While a folio is cached it has one reference a page for it, and its slots
+//! stay in use whatever their counts.
 //!
 //! | file | holds |
 //! |---|---|

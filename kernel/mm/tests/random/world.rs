@@ -216,8 +216,8 @@ impl<'b> World<'b> {
         self.memory.pin_user_pages(self.space(space), address, pages.1, access == Access::Write)
     }
 
-    /// Carries an operation out that is neither a program's or a device's access nor begins or ends a space. Spaces stay active as they are, but after
-    /// `Enter` and `Rollover`.
+    /// Carries an operation out that is neither a program's or a device's access nor begins or ends a space. Spaces stay active as they
+    /// are, but after `Enter` and `Rollover`.
     pub fn call(&self, space: usize, operation: &Operation) -> Result<(), Errno> {
         let (memory, space) = (self.memory, self.space(space));
         match *operation {

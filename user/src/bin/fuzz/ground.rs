@@ -89,9 +89,9 @@ pub type Stock = [u64; 8];
 pub const NAMES: [&str; size_of::<Stock>() / 8] =
     ["kB of memory", "kB of swap", "bytes of pipes", "of texts", "of listings", "of areas", "of files", "threads"];
 
-/// How much there is of it. As if it was free counts memory that is bad, or the heap's, which keeps what it takes, or that of huge pages, of
-/// which there may be fewer in the end; and so do slots of the swap device whose page is in memory: this process's own have some, where a
-/// child's copy was to be paged out.
+/// How much there is of it. As if it was free counts memory that is bad, or the heap's, which keeps what it takes, or that of huge pages,
+/// of which there may be fewer in the end; and so do slots of the swap device whose page is in memory: this process's own have some,
+/// where a child's copy was to be paged out.
 pub fn stock() -> Stock {
     let names = ["MemFree:", "HardwareCorrupted:", "Hugetlb:", "SwapFree:", "SwapCached:"];
     let [free, bad, huge, swap, cached] = told::numbers(c"/proc/meminfo", names);
