@@ -136,7 +136,7 @@ impl Swap {
         Some(self.devices.get(usize::from(device))?.get()?.in_use.load(Ordering::Acquire))
     }
 
-    /// Says whether slots of a device are given out: from its first cluster on, if that was otherwise before, which is the result.
+    /// Says whether slots of a device are given out, from its first cluster on. Whether that was otherwise before.
     pub(crate) fn set_in_use(&self, device: u8, in_use: bool) -> bool {
         let Some(device) = self.devices.get(usize::from(device)).and_then(Once::get) else { return false };
         device.clusters.start_anew();
