@@ -137,6 +137,38 @@ fn spaces_do_not_see_each_other_but_global_entries_serve_all() {
     assert_eq!(held(&ground), [false, false]);
 }
 
+/// Two spaces that had ASID 1 one after the other, as happens after a rollover; `now` has it, and lost its page 0 without an
+/// invalidation.
+fn one_asid_after_another() -> (Ground, Space, Space, mmu::Pfn) {
+    let mut ground = Ground::new(1);
+    let (before, now) = (ground.active_space(), ground.space(ASID));
+    let elsewhere = ground.space(Asid::new(2));
+    let frames = ground.frames(2);
+    ground.door.activate(elsewhere.root, elsewhere.asid);
+    ground.complete(TlbOp::all(Scope::Broadcast));
+    ground.door.activate(now.root, now.asid);
+    ground.door.store(now.slot(0), dirty(frames));
+    ground.door.swap(now.slot(0), Descriptor::NONE);
+    (ground, before, now, frames)
+}
+
+/// Who has lost its ASID does not walk under it: what its successor may hold is nothing to it.
+#[test]
+fn a_space_whose_asid_another_one_has_meets_nothing_of_it() {
+    let (ground, before, _, frames) = one_asid_after_another();
+    ground.door.store(before.slot(0), dirty(frames.add(1)));
+    assert_eq!(ground.machine.verdict(), Verdict::Pass);
+}
+
+/// The same frame at the same address, in the space that lost the ASID: the successor's translation is as stale as before.
+#[test]
+#[should_panic(expected = "MS-04 error")]
+fn a_space_whose_asid_another_one_has_makes_nothing_of_it_good() {
+    let (ground, before, now, frames) = one_asid_after_another();
+    ground.door.store(before.slot(0), dirty(frames));
+    ground.door.store(now.slot(0), dirty(frames.add(1)));
+}
+
 /// Two CPUs that run one space; CPU 0 clears a page, then does `work`. Whether CPU 0 and CPU 1 may still reach the page.
 fn held_on_two(work: impl Fn(&Ground) + Sync, other: impl Fn(&Ground) + Sync) -> [bool; 2] {
     let mut ground = Ground::new(2);

@@ -74,7 +74,7 @@ impl Model {
             }
             // Another CPU's store that was not handed over is not what this operation is meant for; and yet a CPU that does not run the
             // space can not walk it again.
-            targets &= if stale.entry.is_global() { 0 } else { !self.contexts.get(stale.asid).active };
+            targets &= if stale.is_global() { 0 } else { !self.contexts.get(stale.asid).active };
         }
         let (event, line) = (self.now, self.line);
         let stale = self.stale.get_mut(index);
@@ -90,9 +90,7 @@ impl Model {
         let asid = self.contexts.mask(op.operand_asid());
         match op.form {
             Form::All => return Reach::All,
-            Form::Asid if stale.asid == asid && (stale.kind == Kind::Walk || !stale.entry.is_global()) => {
-                return Reach::All;
-            }
+            Form::Asid if stale.asid == asid && !stale.is_global() => return Reach::All,
             Form::Asid => return Reach::Misses(Rule::WrongAsid),
             Form::Page | Form::Range | Form::PageAnyAsid => {}
         }

@@ -319,7 +319,7 @@ impl Model {
         let (first, pages) = (at.address.page_number(), TABLE_SPAN >> crate::addr::PAGE_SHIFT);
         let owed = |stale: &&Stale| {
             let own = usize::from(stale.stored.cpu) == cpu && stale.stored.event > began;
-            stale.kind == Kind::Leaf && !stale.aged && stale.is_of(at.asid) && stale.overlaps(first, pages) && !own
+            stale.kind == Kind::Leaf && !stale.aged && at.may_meet(stale) && stale.overlaps(first, pages) && !own
         };
         match self.stale.iter().find(owed) {
             None => Ok(()),

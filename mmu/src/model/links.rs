@@ -45,7 +45,7 @@ impl Model {
         while index < self.stale.len() {
             let stale = self.stale.get(index);
             let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
-            let meets = stale.is_of(at.asid) && stale.overlaps(first, pages) && (of_same_form || !new.is_table());
+            let meets = at.may_meet(stale) && stale.overlaps(first, pages) && (of_same_form || !new.is_table());
             if meets && !is_same_block(stale.entry, new) {
                 let what = "a table is linked, or a block made, while another translation of its addresses may be held";
                 return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(first)));

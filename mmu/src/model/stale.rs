@@ -68,7 +68,12 @@ impl Stale {
 
     /// Whether `asid` sees it.
     pub(super) fn is_of(&self, asid: Asid) -> bool {
-        self.asid == asid || (self.kind == Kind::Leaf && self.entry.is_global())
+        self.asid == asid || self.is_global()
+    }
+
+    /// Whether every ASID sees it.
+    pub(super) fn is_global(&self) -> bool {
+        self.kind == Kind::Leaf && self.entry.is_global()
     }
 
     /// The page that maps `frame`, if it is a run of pages that has one.

@@ -46,7 +46,10 @@ pub(super) struct At {
     pub(super) table: TableId,
     pub(super) index: usize,
     pub(super) address: VirtAddr,
+    /// Under which its space ran last.
     pub(super) asid: Asid,
+    /// Whether no other space has run under that since: after a rollover its number may be another one's.
+    has_asid: bool,
     /// CPUs that may hold what the entry was until now.
     pub(super) holders: CpuSet,
     /// CPUs whose walkers are at work in the space.
@@ -56,6 +59,11 @@ pub(super) struct At {
 impl At {
     pub(super) const fn page(&self) -> u64 {
         self.address.page_number()
+    }
+
+    /// Whether a CPU that runs the space may meet a replaced entry.
+    pub(super) fn may_meet(&self, stale: &Stale) -> bool {
+        if self.has_asid { stale.is_of(self.asid) } else { stale.is_global() }
     }
 }
 
@@ -142,8 +150,9 @@ impl Model {
         let place = self.tables.place(table, index)?;
         let asid = self.tables.node(place.root).asid;
         let Context { root, active, holders, .. } = *self.contexts.get(asid);
-        let (holders, active) = if root == place.root { (holders, active) } else { (0, 0) };
-        Some(At { cpu, table, index, address: place.address, asid, holders, active })
+        let has_asid = root == place.root;
+        let (holders, active) = if has_asid { (holders, active) } else { (0, 0) };
+        Some(At { cpu, table, index, address: place.address, asid, has_asid, holders, active })
     }
 
     /// Takes what memory holds for what is known, where hardware may have made the difference.
@@ -258,7 +267,7 @@ impl Model {
     /// Holds a new entry against one replaced run. Whether that no longer matters for this page.
     fn make_beside(&self, at: &At, new: Descriptor, index: usize) -> Result<bool, super::Breach> {
         let stale = self.stale.get(index);
-        if stale.kind != Kind::Leaf || !(stale.is_of(at.asid) || new.is_global()) {
+        if stale.kind != Kind::Leaf || !(at.may_meet(stale) || new.is_global()) {
             return Ok(false);
         }
         let page = at.page();
@@ -353,7 +362,7 @@ impl Model {
     pub(super) fn wake(&mut self, at: &At) {
         for index in 0..self.stale.len() {
             let stale = self.stale.get(index);
-            if !stale.aged || !stale.is_of(at.asid) || !stale.covers(at.page()) {
+            if !stale.aged || !at.may_meet(stale) || !stale.covers(at.page()) {
                 continue;
             }
             if !self.isolate(index, at.page(), at.page() + 1) {
