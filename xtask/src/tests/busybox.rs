@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::case::{LONG, Machine, machine_of};
+use super::case::{LIMIT, Machine, machine_of};
 use super::{Tally, Test};
 use crate::busybox;
 use crate::initrd::Program;
@@ -52,7 +52,7 @@ fn one(bench: &Bench, program: Program, typed: &[&str], wanted: &[&str]) -> Resu
     words.push("swap=512M".to_owned());
     words.extend(jobs::argument_words(&typed.iter().map(Into::into).collect::<Vec<_>>()));
     let options = machine_of(bench, &Machine::cpu("max"));
-    let mut boot = bench.quiet_boot(&options, &words.join(" "), LONG);
+    let mut boot = bench.quiet_boot(&options, &words.join(" "), LIMIT);
     boot.programs.push(program);
     let outcome = boot.run(bench.interrupt)?;
     let judgement = outcome.judge();

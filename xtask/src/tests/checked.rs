@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::case::{LONG, Machine, machine_of};
+use super::case::{LIMIT, Machine, machine_of};
 use super::{Tally, fuzz, guest};
 use crate::build;
 use crate::jobs::{self, Bench};
@@ -86,7 +86,7 @@ fn pins() -> String {
 
 /// A run that ends well, with a verdict of the checker that says pass.
 fn clean(bench: &Bench, words: &str) -> Result<()> {
-    let outcome = bench.quiet_boot(&machine_of(bench, &MACHINES[0]), words, LONG).run(bench.interrupt)?;
+    let outcome = bench.quiet_boot(&machine_of(bench, &MACHINES[0]), words, LIMIT).run(bench.interrupt)?;
     let judgement = outcome.judge();
     let verdict = outcome.log.of_kind("check").next().map(|record| record["verdict"].to_string()).unwrap_or_default();
     ensure!(

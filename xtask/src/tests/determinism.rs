@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::Tally;
-use super::case::{self, LONG};
+use super::case::{self, LIMIT};
 use crate::jobs::Bench;
 
 /// Runs a smaller main job twice.
@@ -27,7 +27,7 @@ pub fn run(bench: &Bench, tally: &Tally) {
 fn once(bench: &Bench) -> Result<(String, String)> {
     let options = case::machine(bench, "max");
     let words = "job=table log=uart quick=on verify=on swap=512M";
-    let outcome = bench.quiet_boot(&options, words, LONG).run(bench.interrupt)?;
+    let outcome = bench.quiet_boot(&options, words, LIMIT).run(bench.interrupt)?;
     let judgement = outcome.judge();
     ensure!(judgement.status == 0, "status {}, {:?}\n{}", judgement.status, judgement.complaint, outcome.tail());
     let records: Vec<_> = outcome.log.records.iter().map(ToString::to_string).collect();

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::case::LIMIT;
 use super::{Tally, Test};
 use crate::command;
 use crate::jobs::Bench;
@@ -124,7 +125,7 @@ fn call(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
     let mut command = Command::new(std::env::current_exe()?);
     command::die_with_parent(&mut command);
     if !arguments.contains(&"--timeout") {
-        command.args(["--timeout", "60"]);
+        command.args(["--timeout", &LIMIT.as_secs().to_string()]);
     }
     let output = command.args(arguments).stdin(Stdio::null()).output().context("cannot call myself")?;
     let text = |bytes| String::from_utf8_lossy(bytes).replace("\r\n", "\n");

@@ -72,7 +72,7 @@ fn one(bench: &Bench, program: &Source, link: &str, cpu: &str) -> Result<()> {
     let mut words = jobs::run_words(program.name);
     words.push("swap=512M".to_owned());
     let options = case::machine(bench, cpu);
-    let mut boot = bench.quiet_boot(&options, &words.join(" "), case::LONG);
+    let mut boot = bench.quiet_boot(&options, &words.join(" "), case::LIMIT);
     boot.programs.push(Program { name: program.name.to_owned(), data: std::fs::read(&file)? });
     let outcome = boot.run(bench.interrupt)?;
     let judgement = outcome.judge();

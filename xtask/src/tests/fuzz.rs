@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::case::{LONG, Machine, machine_of};
+use super::case::{LIMIT, Machine, machine_of};
 use crate::jobs::{self, Bench};
 
 /// Children of one run, and the calls that each makes: with every event judged they take their time.
@@ -42,7 +42,7 @@ fn one(bench: &Bench, seed: u64, (machine, switches): (Machine, &str)) -> Result
     words.push(switches.to_owned());
     let arguments = [seed, CHILDREN, STEPS].map(|number| number.to_string().into());
     words.extend(jobs::argument_words(&arguments));
-    let outcome = bench.quiet_boot(&machine_of(bench, &machine), &words.join(" "), LONG).run(bench.interrupt)?;
+    let outcome = bench.quiet_boot(&machine_of(bench, &machine), &words.join(" "), LIMIT).run(bench.interrupt)?;
     let judgement = outcome.judge();
     ensure!(
         judgement.status == 0 && judgement.complaint.is_none(),

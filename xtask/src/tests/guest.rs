@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::case::{LONG, Machine, machine_of};
+use super::case::{LIMIT, Machine, machine_of};
 use super::{Tally, Test};
 use crate::jobs::Bench;
 
@@ -35,7 +35,7 @@ pub fn run_on(bench: &Bench, tally: &Tally, what: &str, machines: &[Machine]) {
 /// Boots one machine with `job=test`; each record is a test of its own.
 fn one(bench: &Bench, machine: &Machine, label: &str, tally: &Tally) -> Result<()> {
     let options = machine_of(bench, machine);
-    let outcome = bench.quiet_boot(&options, "job=test log=uart swap=512M", LONG).run(bench.interrupt)?;
+    let outcome = bench.quiet_boot(&options, "job=test log=uart swap=512M", LIMIT).run(bench.interrupt)?;
     let mut passed = 0;
     let mut failed = 0;
     for record in outcome.log.of_kind("test") {

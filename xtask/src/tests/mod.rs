@@ -73,7 +73,7 @@ fn counts(bench: &Bench, tally: &Tally) {
         tally.run(&format!("counts agree with the plugin's: {cpu}, {what}"), || {
             let options = case::machine(bench, cpu);
             let words = format!("{words} log=uart verify=on swap=512M");
-            let boot = bench.quiet_boot(&options, &words, case::LONG);
+            let boot = bench.quiet_boot(&options, &words, case::LIMIT);
             let comparison = verify::verify(boot, &Plugin::build(bench.qemu)?, cpu, bench.interrupt)?;
             anyhow::ensure!(comparison.is_good(), "{}\n{}", comparison.table, comparison.differences.join("\n"));
             Ok(())
