@@ -86,10 +86,12 @@ mod program {
 
     /// One round after the other; how many children had to be ended, or a signal did. `None` if something was not given back.
     fn all(run: &Run) -> Result<Option<u64>, Error> {
+        let ground = Ground::now();
         // What the first child makes the kernel keep, it keeps.
         round(run.first, 1, 0)?;
+        ground.put_back();
         println!("seed {}", run.first);
-        let (ground, before) = (Ground::now(), stock());
+        let before = stock();
         let mut killed = 0;
         for done in 0..run.rounds {
             let seed = run.first + done;
