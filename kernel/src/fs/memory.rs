@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use mm::count::{Counters, SizeCounters};
 use mm::frame::{HugeCounts, HugeSize};
 use mm::lru::LruList;
+use mm::map::MIN_ADDRESS;
 use mm::policy::{Enabled, KEYS};
 use mm::vma::MAX_AREAS;
 use mm::{Errno, Memory};
@@ -38,9 +39,11 @@ pub fn content(file: SystemFile) -> Vec<u8> {
     let mut out = String::new();
     match file {
         SystemFile::Cpuinfo => system::cpuinfo(&mut out, machine().features.midr),
-        SystemFile::Filesystems => out.push_str("nodev\tproc\nnodev\tsysfs\nnodev\tramfs\n"),
+        SystemFile::Filesystems => out.push_str("nodev\tproc\nnodev\tsysfs\nnodev\tramfs\nnodev\ttmpfs\n"),
         SystemFile::Mounts => {
-            out.push_str("rootfs / ramfs ro 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\n");
+            out.push_str(
+                "rootfs / ramfs ro 0 0\nproc /proc proc rw 0 0\nsysfs /sys sysfs rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n",
+            );
         }
         SystemFile::Meminfo => system::meminfo(&mut out, &totals(memory)),
         SystemFile::Stat => {
@@ -50,6 +53,7 @@ pub fn content(file: SystemFile) -> Vec<u8> {
         SystemFile::Swaps => system::swaps(&mut out, &totals(memory)),
         SystemFile::Uptime => system::uptime(&mut out, timer::now_ns(), schedule::idle_time()),
         SystemFile::Vmstat => vmstat(&mut out, memory),
+        SystemFile::MmapMinAddr => number(&mut out, MIN_ADDRESS),
         SystemFile::MaxMapCount => number(&mut out, MAX_AREAS as u64),
         // No map is refused for what others have mapped: what programs know as 1.
         SystemFile::OvercommitMemory => number(&mut out, 1),

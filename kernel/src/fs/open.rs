@@ -16,7 +16,11 @@ use super::tree::{self, Found, Node, ProcessFile};
 use super::{memory, process as about};
 use crate::task::file::{Entry, File, Kind, OpenFile, Stat, flags};
 use crate::task::handle::family;
+use crate::task::memory_file::MemoryFile;
 use crate::task::{Process, initrd};
+
+/// Permissions that no new file has. Programs can not change them here.
+const UMASK: u32 = 0o022;
 
 /// Follows a path as `process` does; a link at its end only if `follows` says so.
 ///
@@ -26,16 +30,19 @@ pub fn find(process: &Process, path: &str, follows: bool) -> Result<Found, Errno
     tree::find(&Seen(process), &process.directory(), path, follows)
 }
 
-/// Opens what a path leads to.
+/// Opens what a path leads to; `permissions` are for a file that is made.
 ///
 /// # Errors
-/// Linux's. Nothing can be made in this tree: `EROFS`.
-pub fn open(process: &Process, path: &str, flags: u32) -> Result<Arc<OpenFile>, Errno> {
+/// Linux's. Nothing can be made in this tree but files without a name: `EROFS`.
+pub fn open(process: &Process, path: &str, flags: u32, permissions: u32) -> Result<Arc<OpenFile>, Errno> {
     let writes = matches!(flags & flags::ACCESS, flags::WRITE_ONLY | flags::BOTH);
     let found = match find(process, path, flags & flags::NOFOLLOW == 0) {
         Err(Errno::ENOENT) if flags & flags::CREATE != 0 => return Err(Errno::EROFS),
         found => found?,
     };
+    if flags & flags::TEMPORARY == flags::TEMPORARY {
+        return temporary(&found, flags, permissions);
+    }
     if flags & (flags::CREATE | flags::EXCLUSIVE) == flags::CREATE | flags::EXCLUSIVE {
         return Err(Errno::EEXIST);
     }
@@ -66,6 +73,22 @@ pub fn open(process: &Process, path: &str, flags: u32) -> Result<Arc<OpenFile>, 
         _ => Box::new(Bytes { stat, bytes: &[] }),
     };
     Ok(OpenFile::boxed(file, &found.path, flags))
+}
+
+/// A new file in a directory, without a name, gone with the last who has it.
+fn temporary(found: &Found, flags: u32, permissions: u32) -> Result<Arc<OpenFile>, Errno> {
+    if flags & flags::CREATE != 0 || !matches!(flags & flags::ACCESS, flags::WRITE_ONLY | flags::BOTH) {
+        return Err(Errno::EINVAL);
+    }
+    match &found.node {
+        Node::Temporary => {
+            let path = format!("{}/ (deleted)", found.path);
+            let file = MemoryFile::unlinked(&path, permissions & 0o777 & !UMASK)?;
+            Ok(OpenFile::new(file, &path, flags))
+        }
+        node if node.is_directory() => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::ENOTDIR),
+    }
 }
 
 fn program(process: &Process, name: &str) -> &'static [u8] {

@@ -36,6 +36,7 @@ pub enum SystemFile {
     Uptime,
     Vmstat,
     MaxMapCount,
+    MmapMinAddr,
     OvercommitMemory,
     /// All counters: what passed through the door, and what memory management counts.
     Counters,
@@ -83,6 +84,8 @@ pub const POOL: [&str; 5] =
 pub enum Node {
     /// A directory with what is always in it.
     Directory(&'static Directory),
+    /// The directory in which files without a name can be made.
+    Temporary,
     /// The directory of a process.
     Process(Pid),
     /// The directory of a folio size, by its order.
@@ -119,6 +122,7 @@ enum Fixed {
     File(SystemFile),
     Device(Device),
     Pins,
+    Temporary,
     /// To the directory of the process that looks.
     LinkToOwn,
 }
@@ -143,10 +147,8 @@ static ROOT: Directory = fixed(&[
     ("dev", Fixed::Directory(&DEV)),
     ("proc", Fixed::Directory(&PROC)),
     ("sys", Fixed::Directory(&SYS)),
-    ("tmp", Fixed::Directory(&EMPTY)),
+    ("tmp", Fixed::Temporary),
 ]);
-
-static EMPTY: Directory = fixed(&[]);
 
 static BIN: Directory = Directory { names: &[], more: More::Programs };
 
@@ -178,6 +180,7 @@ static PROC_SYS: Directory = fixed(&[("vm", Fixed::Directory(&PROC_SYS_VM))]);
 
 static PROC_SYS_VM: Directory = fixed(&[
     ("max_map_count", Fixed::File(SystemFile::MaxMapCount)),
+    ("mmap_min_addr", Fixed::File(SystemFile::MmapMinAddr)),
     ("overcommit_memory", Fixed::File(SystemFile::OvercommitMemory)),
 ]);
 
@@ -245,7 +248,8 @@ impl Node {
 
     /// Whether it has names in it.
     pub const fn is_directory(&self) -> bool {
-        matches!(self, Self::Directory(_) | Self::Process(_) | Self::Size(_) | Self::SizeStats(_) | Self::Pool(_))
+        use Node::{Directory, Pool, Process, Size, SizeStats, Temporary};
+        matches!(self, Directory(_) | Temporary | Process(_) | Size(_) | SizeStats(_) | Pool(_))
     }
 
     /// What `name` is in it.
@@ -291,6 +295,7 @@ impl Fixed {
             Self::File(file) => Node::System(*file),
             Self::Device(device) => Node::Device(*device),
             Self::Pins => Node::Pins,
+            Self::Temporary => Node::Temporary,
             Self::LinkToOwn => Node::Link(world.own().to_string()),
         }
     }

@@ -61,10 +61,10 @@ fn find(process: &mut Process, directory: u64, from: u64, follows: bool) -> Resu
     noted(process, &path, found)
 }
 
-fn openat(process: &mut Process, &[directory, from, flags, ..]: &Arguments) -> Outcome {
+fn openat(process: &mut Process, &[directory, from, flags, mode, ..]: &Arguments) -> Outcome {
     let flags = flags as u32;
     let path = path(process, directory, from)?;
-    let open = fs::open(process, &path, flags);
+    let open = fs::open(process, &path, flags, mode as u32);
     let open = noted(process, &path, open)?;
     give(process, open, flags)
 }

@@ -40,6 +40,8 @@ pub mod flags {
     pub const CLOEXEC: u32 = 0o200_0000;
     /// O_PATH.
     pub const PATH: u32 = 0o1000_0000;
+    /// O_TMPFILE, which has O_DIRECTORY in it.
+    pub const TEMPORARY: u32 = 0o2000_0000 | DIRECTORY;
 }
 
 /// What a file is ready for, with the values of `poll`.

@@ -1,4 +1,4 @@
-//! Memory files as programs have them: `memfd_create`.
+//! Memory files as programs have them: `memfd_create`, and files in `/tmp` that have no name.
 
 use alloc::format;
 
@@ -8,7 +8,10 @@ use mm::{Errno, OpenFile};
 use super::file::{File, Kind, Stat};
 
 /// A memory file that is open.
-pub struct MemoryFile(OpenFile<'static>);
+pub struct MemoryFile {
+    file: OpenFile<'static>,
+    permissions: u32,
+}
 
 impl MemoryFile {
     /// A new one, without a byte, sealed from the beginning as `seals` says.
@@ -16,41 +19,49 @@ impl MemoryFile {
     /// # Errors
     /// `ENOMEM`.
     pub fn new(name: &str, seals: Seals) -> Result<Self, Errno> {
-        let file = crate::memory().open_named_file(&format!("/memfd:{name} (deleted)"), 0)?;
-        file.set_seals(seals);
-        Ok(Self(file))
+        let file = Self::unlinked(&format!("/memfd:{name} (deleted)"), 0o777)?;
+        file.file.set_seals(seals);
+        Ok(file)
+    }
+
+    /// One that no path leads to, whatever `path` it is shown by, without a byte.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn unlinked(path: &str, permissions: u32) -> Result<Self, Errno> {
+        Ok(Self { file: crate::memory().open_named_file(path, 0)?, permissions })
     }
 
     /// What `/proc` calls it.
     pub fn path(&self) -> &str {
-        self.0.name()
+        self.file.name()
     }
 }
 
 impl File for MemoryFile {
     fn stat(&self) -> Stat {
-        let (inode, size) = (inode(&self.0), self.0.size());
-        Stat { kind: Kind::Regular, permissions: 0o777, inode, size, device: (0, 0) }
+        let (inode, size) = (inode(&self.file), self.file.size());
+        Stat { kind: Kind::Regular, permissions: self.permissions, inode, size, device: (0, 0) }
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, Errno> {
-        self.0.read(at, into)
+        self.file.read(at, into)
     }
 
     fn write(&self, at: u64, bytes: &[u8]) -> Result<usize, Errno> {
-        self.0.write(at, bytes)
+        self.file.write(at, bytes)
     }
 
     fn end(&self) -> Option<u64> {
-        Some(self.0.size())
+        Some(self.file.size())
     }
 
     fn truncate(&self, size: u64) -> Result<(), Errno> {
-        self.0.resize(size)
+        self.file.resize(size)
     }
 
     fn memory(&self) -> Option<&OpenFile<'static>> {
-        Some(&self.0)
+        Some(&self.file)
     }
 }
 

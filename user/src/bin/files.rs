@@ -39,6 +39,7 @@ mod program {
             ("a range is filled, a hole is made, and found", ranges),
             ("MADV_REMOVE makes a hole, in a file alone", removed),
             ("a sealed file stays what it is", sealed),
+            ("a file in /tmp without a name is one too", nameless),
             ("what can not be is refused", refused),
         ];
         check::all(&[CHECKS], |check| check())
@@ -352,6 +353,25 @@ mod program {
         unmap(own)?;
         process::close(file.0)?;
         Ok(refused && busy && stays && read && kept)
+    }
+
+    fn nameless() -> Result<bool, Error> {
+        /// O_TMPFILE.
+        const TEMPORARY: u64 = 0o2004_0000;
+        const BOTH: u64 = 2;
+        const ENOTDIR: i32 = 20;
+        let file = MemoryFile(process::open(c"/tmp", TEMPORARY | BOTH)?);
+        file.resize(SIZE)?;
+        let map = file.map(SIZE, SHARED, 0)?;
+        fill(map, PAGES);
+        advise(map, advice::PAGEOUT)?;
+        let read = file.word(3 * PAGE)? == 1003 && holds(map, PAGES);
+        unmap(map)?;
+        process::close(file.0)?;
+        let nothing = process::open(c"/tmp", TEMPORARY) == Err(Error(error::EINVAL));
+        let elsewhere = process::open(c"/proc", TEMPORARY | BOTH) == Err(Error(EOPNOTSUPP));
+        let no_directory = process::open(c"/dev/null", TEMPORARY | BOTH) == Err(Error(ENOTDIR));
+        Ok(read && nothing && elsewhere && no_directory)
     }
 
     fn refused() -> Result<bool, Error> {
