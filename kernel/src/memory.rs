@@ -9,7 +9,6 @@ use core::ops::Range;
 
 use boot::PhysRange;
 use mm::frame::MAX_ORDER;
-use mm::policy::Bbm;
 use mm::swap::{Drive, RamDevice};
 use mm::{Errno, HugeSize, Memory};
 use mmu::{Door, PAGE_SIZE, Pfn, PhysAddr};
@@ -68,25 +67,11 @@ pub fn start(options: &Options) -> Result<(), String> {
     memory.anon.budget.limit_to(Share::Areas.bytes());
     memory.files.budget.limit_to(Share::MemoryFiles.bytes());
     for (key, value) in &options.policy {
-        memory.policy().parse(key, value).map_err(|error| error.to_string())?;
+        memory.policy().set(key, value, &memory.door.features()).map_err(|error| error.to_string())?;
     }
-    check_elision(memory)?;
     // Before anything else has taken parts of 2 MiB.
     set_aside(memory, &options.huge_pages)?;
     add_swap(memory, &options.swap)
-}
-
-/// `bbm=elide` on a CPU that may raise a TLB conflict abort is refused rather than left without effect.
-fn check_elision(memory: &Memory) -> Result<(), String> {
-    let features = memory.door.features();
-    if memory.policy().bbm() != Bbm::Elide || memory.policy().elide(&features) {
-        return Ok(());
-    }
-    Err(format!(
-        "bbm=elide needs a CPU with BBM level 3, and this one has level {}; \
-         say bbm=elide,assume=noabort if it never raises a conflict abort",
-        features.bbm_level
-    ))
 }
 
 fn free_frames() -> Vec<Range<Pfn>> {

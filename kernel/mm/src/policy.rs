@@ -27,6 +27,11 @@ pub enum PolicyError {
         /// The right values, for people.
         right: &'static str,
     },
+    /// `bbm=elide` on a CPU that may raise a TLB conflict abort: refused, not left without effect.
+    ConflictAbort {
+        /// The BBM level of the CPU.
+        level: u8,
+    },
 }
 
 impl fmt::Display for PolicyError {
@@ -37,6 +42,11 @@ impl fmt::Display for PolicyError {
                 KEYS.iter().try_for_each(|(key, right)| write!(out, " {key}={right}"))
             }
             Self::WrongValue { key, value, right } => write!(out, "{key}={value}: the right values are {right}"),
+            Self::ConflictAbort { level } => write!(
+                out,
+                "bbm=elide needs a CPU with BBM level 3, and this one has level {level}; \
+                 say bbm=elide,assume=noabort if it never raises a conflict abort"
+            ),
         }
     }
 }
@@ -253,6 +263,18 @@ const MIN_ASID_BITS: u8 = 4;
 const ASID_RIGHT: &str = "4 to 16";
 
 impl Policy {
+    /// Takes one word `key=value`, if it can be on a CPU with these features.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse), and [`ConflictAbort`](PolicyError::ConflictAbort); nothing has changed then.
+    pub fn set(&self, key: &str, value: &str, features: &Features) -> Result<(), PolicyError> {
+        let level = features.bbm_level;
+        if key == "bbm" && value == Bbm::Elide.word() && level < 3 {
+            return Err(PolicyError::ConflictAbort { level });
+        }
+        self.parse(key, value)
+    }
+
     /// Takes one word `key=value`.
     ///
     /// # Errors
@@ -364,6 +386,17 @@ mod tests {
         }
         policy.parse("asid_bits", "8").unwrap();
         assert_eq!(policy.asid_bits(), 8);
+    }
+
+    #[test]
+    fn elision_needs_a_cpu_without_conflict_aborts_or_who_says_so() {
+        let policy = Policy::new();
+        let level = |bbm_level| Features { bbm_level, ..Features::default() };
+        assert_eq!(policy.set("bbm", "elide", &level(2)), Err(PolicyError::ConflictAbort { level: 2 }));
+        assert_eq!(policy.bbm(), Bbm::Flush);
+        assert_eq!(policy.set("bbm", "elide,assume=noabort", &level(0)), Ok(()));
+        assert_eq!(policy.set("bbm", "elide", &level(3)), Ok(()));
+        assert_eq!(policy.bbm(), Bbm::Elide);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use mm::count::{Counters, SizeCounters};
 use mm::frame::{HugeCounts, HugeSize};
 use mm::lru::LruList;
 use mm::map::MIN_ADDRESS;
-use mm::policy::{Enabled, KEYS};
+use mm::policy::{Enabled, KEYS, PolicyError};
 use mm::vma::MAX_AREAS;
 use mm::{Errno, Memory};
 use spin::once::Once;
@@ -105,9 +105,15 @@ pub fn take(file: SystemFile) -> Option<Take> {
     }
     Some(Box::new(move |bytes| {
         let word = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?.trim();
-        let policy = crate::memory().policy();
+        let memory = crate::memory();
+        let policy = memory.policy();
         match file {
-            SystemFile::Policy(index) => policy.parse(key(index), word).map_err(|_| Errno::EINVAL),
+            SystemFile::Policy(index) => {
+                policy.set(key(index), word, &memory.door.features()).map_err(|error| match error {
+                    PolicyError::ConflictAbort { .. } => Errno::EOPNOTSUPP,
+                    _ => Errno::EINVAL,
+                })
+            }
             SystemFile::Enabled => policy.parse("transparent_hugepage", word).map_err(|_| Errno::EINVAL),
             SystemFile::EnabledSize(order) => {
                 let state = Enabled::from_word(word).ok_or(Errno::EINVAL)?;
@@ -117,7 +123,7 @@ pub fn take(file: SystemFile) -> Option<Take> {
             // As Linux: as many as can be had.
             SystemFile::Pool(size, _) => {
                 let total = word.parse().map_err(|_| Errno::EINVAL)?;
-                crate::memory().frames.resize_huge(size, total);
+                memory.frames.resize_huge(size, total);
                 Ok(())
             }
             _ => Err(Errno::EINVAL),
