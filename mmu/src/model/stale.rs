@@ -108,7 +108,7 @@ impl Stale {
             && core::ptr::eq(self.stored.line, next.stored.line)
             && self.aged == next.aged
             && self.near.is_none()
-            && self.issued.iter().all(|&set| set == 0)
+            && self.issued == next.issued
             && self.entry.advance(self.pages as usize) == next.entry
     }
 }

@@ -395,7 +395,7 @@ impl Model {
 
     pub(super) fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
         let level = self.tables.node(at.table).level;
-        Stale {
+        let mut stale = Stale {
             kind,
             level,
             asid: self.contexts.mask(at.asid),
@@ -407,7 +407,12 @@ impl Model {
             issued: [0; super::MAX_CPUS],
             near: None,
             aged: false,
+        };
+        // Who has left the space before an invalidation of all of it was issued has fetched nothing since.
+        if !stale.is_global() {
+            stale.issued = self.contexts.get(at.asid).flushing;
         }
+        stale
     }
 
     pub(super) fn add_stale(&mut self, stale: Stale) {
