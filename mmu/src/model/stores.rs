@@ -423,7 +423,7 @@ impl Model {
         let may_join = self
             .stale
             .last()
-            .is_some_and(|last| !self.is_ordered(&last.stored, usize::from(last.stored.cpu), Scope::Broadcast));
+            .is_some_and(|last| !self.is_ordered(&last.stored, usize::from(last.stored.cpu), Scope::Local));
         if !self.stale.add(stale, may_join) {
             self.lose(NO_ROOM);
         }
