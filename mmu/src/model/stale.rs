@@ -87,6 +87,11 @@ impl Stale {
         self.issued.iter().fold(0, |all, set| all | set) & self.holders == self.holders
     }
 
+    /// Whether those who may hold it, and those of them who are about to lose it, are the same as of `other`.
+    pub(super) fn is_owed_as(&self, other: &Self) -> bool {
+        self.holders == other.holders && self.issued == other.issued
+    }
+
     pub(super) fn held(&self, page: u64) -> Held {
         let entry =
             if self.kind == Kind::Leaf { self.entry_at(page.clamp(self.first, self.end() - 1)) } else { self.entry };

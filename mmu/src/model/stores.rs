@@ -383,9 +383,7 @@ impl Model {
         });
         match known {
             None => self.add_stale(stale),
-            Some(index) if self.stale.get(index).issued == stale.issued => {
-                self.stale.get_mut(index).holders |= stale.holders;
-            }
+            Some(index) if self.stale.get(index).is_owed_as(&stale) => {}
             Some(index) => {
                 self.drop_page(index, page);
                 self.add_stale(stale);
