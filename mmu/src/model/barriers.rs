@@ -128,9 +128,8 @@ impl Model {
 
     /// Whether a store is ordered before a TLBI that `cpu` issues. A non-shareable DSB orders it for the CPU that stored alone.
     pub(super) fn is_ordered(&self, stored: &When, cpu: usize, scope: Scope) -> bool {
-        let by = &self.cpus[usize::from(stored.cpu)];
-        let for_itself = scope == Scope::Local && usize::from(stored.cpu) == cpu;
-        stored.event <= if for_itself { by.ordered_here.max(by.ordered) } else { by.ordered }
+        let by = usize::from(stored.cpu);
+        self.cpus[by].has_ordered(stored.event, scope == Scope::Local && by == cpu)
     }
 
     fn check_operand(&self, cpu: usize, op: TlbOp) -> Judged {

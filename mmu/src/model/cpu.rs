@@ -87,6 +87,11 @@ impl Default for Cpu {
 }
 
 impl Cpu {
+    /// Whether its stores up to `event` are ordered for the walkers of all CPUs, or `for_itself` for its own.
+    pub(super) fn has_ordered(&self, event: u64, for_itself: bool) -> bool {
+        event <= if for_itself { self.ordered_here.max(self.ordered) } else { self.ordered }
+    }
+
     /// Another task runs from now on. False if there is no room for what the one before has under way.
     #[must_use]
     pub(super) fn change_task(&mut self, task: u64) -> bool {

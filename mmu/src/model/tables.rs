@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::entry::{maps, pages_of};
-use super::{MAX_CPUS, When};
+use super::MAX_CPUS;
 use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
 
@@ -26,8 +26,8 @@ pub(super) struct Node {
     place: u16,
     /// The ASID that a root last ran under.
     pub(super) asid: Asid,
-    /// The last moment at which an entry below a root was taken out or changed while no CPU could hold it.
-    pub(super) changed_unheld: Option<When>,
+    /// By CPU: the last event of that one after which an entry below a root that it had taken out or changed was held by nobody.
+    pub(super) changed_unheld: [u64; MAX_CPUS],
     /// The CPU that holds its lock, plus one; 0 for none.
     pub(super) locked: u8,
     /// By CPU: the last event of that one which whoever released the lock had observed.
@@ -41,7 +41,7 @@ const UNUSED: Node = Node {
     parent: NO_TABLE,
     place: 0,
     asid: Asid::RESERVED,
-    changed_unheld: None,
+    changed_unheld: [0; MAX_CPUS],
     locked: 0,
     released: [0; MAX_CPUS],
     used: false,
