@@ -169,9 +169,15 @@ impl Model {
         if matches!(kind, Dsb::Ish | Dsb::Nsh) {
             let reach = if inner { self.all_cpus() } else { one(cpu) };
             let Self { stale, frames, contexts, cpus, tables, .. } = self;
-            stale.complete(cpu, reach, |gone| match gone.kind {
-                Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
-                Kind::Walk => tables.part(frames.table(gone.entry.frame())),
+            stale.complete(cpu, reach, |gone| {
+                let (by, event) = (usize::from(gone.stored.cpu), gone.stored.event);
+                if !cpus[by].has_ordered(event, false) {
+                    tables.note_unheld(contexts.get(gone.asid).root, by, event);
+                }
+                match gone.kind {
+                    Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
+                    Kind::Walk => tables.part(frames.table(gone.entry.frame())),
+                }
             });
             cpus[cpu].flushes(inner).for_each(|asid| contexts.end_flush(asid, cpu, reach));
         }

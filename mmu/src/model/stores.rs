@@ -119,7 +119,7 @@ impl Model {
     fn note_unheld(&mut self, cpu: usize, table: TableId, index: usize) {
         let Some(place) = self.tables.place(table, index) else { return };
         if self.at(cpu, table, index).is_some_and(|at| at.holders == 0) {
-            self.tables.node_mut(place.root).changed_unheld[cpu] = self.now;
+            self.tables.note_unheld(place.root, cpu, self.now);
         }
     }
 

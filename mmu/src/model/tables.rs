@@ -122,6 +122,13 @@ impl Tables {
         }
     }
 
+    /// Below `root` an entry was changed by this event of `cpu`, and nobody holds it as it was.
+    pub(super) fn note_unheld(&mut self, root: TableId, cpu: usize, event: u64) {
+        if let Some(node) = self.nodes.get_mut(root as usize) {
+            node.changed_unheld[cpu] = node.changed_unheld[cpu].max(event);
+        }
+    }
+
     #[inline]
     pub(super) fn entry(&self, id: TableId, index: usize) -> Descriptor {
         Descriptor::from_bits(self.entries[id as usize * ENTRIES + index])
