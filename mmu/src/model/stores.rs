@@ -102,7 +102,8 @@ impl Model {
         self.tables.set_entry(table, index, write.new);
         let level = self.tables.node(table).level;
         self.note_mapped(cpu, level, write)?;
-        let harmless = level == 3 && (!is_cacheable(write.old) || is_covered_by(write.old, write.new));
+        let is_kept = is_covered_by(write.old, write.new) && is_cacheable(write.new);
+        let harmless = level == 3 && (!is_cacheable(write.old) || is_kept);
         if write.old.is_valid() && !harmless {
             self.note_unheld(cpu, table, index);
         }
