@@ -26,8 +26,8 @@ impl Model {
             }
             if old.is_table() && !new.is_valid() {
                 self.unlink(&at, old);
-            } else if is_cacheable(old) && !old.is_table() && !is_covered_by(old, new) {
-                self.add_stale(self.stale_at(&at, Kind::Leaf, old));
+            } else if is_block(old) {
+                self.note_replaced(&at, old, new);
             }
             if new.is_valid() && old != new {
                 self.check_make_above(&at, new)?;
@@ -51,10 +51,12 @@ impl Model {
                 return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(first)));
             }
             // Who holds what the block allows too does no harm any more; anything else has to be invalidated as before.
-            if meets && is_covered_by(stale.entry, new) && is_cacheable(new) {
-                let gone = self.stale.remove(index);
-                self.frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
+            if !(meets && is_covered_by(stale.entry, new)) {
+                index += 1;
+            } else if is_cacheable(new) {
+                self.drop_page(index, first);
             } else {
+                self.age_page(index, first);
                 index += 1;
             }
         }

@@ -314,19 +314,24 @@ impl Model {
         }
     }
 
-    /// Takes one page out of a run that no longer matters there.
-    fn drop_page(&mut self, index: usize, page: u64) {
-        if self.isolate(index, page, page + 1) {
+    /// Takes one page, or the whole of a block, out of a run that no longer matters there.
+    pub(super) fn drop_page(&mut self, index: usize, page: u64) {
+        if self.isolate_page(index, page) {
             let gone = self.stale.remove(index);
-            self.frames.add_held(gone.entry.frame(), 1, -1);
+            self.frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
         }
     }
 
-    /// One page of a run does no harm while its entry stays as it is now, without the access flag.
-    fn age_page(&mut self, index: usize, page: u64) {
-        if !self.stale.get(index).aged && self.isolate(index, page, page + 1) {
+    /// One page of a run, or a block, does no harm while its entry stays as it is now, without the access flag.
+    pub(super) fn age_page(&mut self, index: usize, page: u64) {
+        if !self.stale.get(index).aged && self.isolate_page(index, page) {
             self.stale.get_mut(index).aged = true;
         }
+    }
+
+    /// Leaves in a replaced run only one page, or the block as it is.
+    fn isolate_page(&mut self, index: usize, page: u64) -> bool {
+        self.stale.get(index).level < 3 || self.isolate(index, page, page + 1)
     }
 
     /// Leaves in a replaced run only the pages of `first..end`; the others become runs of their own. False if there is no room for them.
@@ -339,7 +344,7 @@ impl Model {
     }
 
     /// What the entry was until now may still be held.
-    fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
+    pub(super) fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
         if at.holders == 0 || !old.is_valid() {
             return;
         }
@@ -366,7 +371,7 @@ impl Model {
             if !stale.aged || !at.may_meet(stale) || !stale.covers(at.page()) {
                 continue;
             }
-            if !self.isolate(index, at.page(), at.page() + 1) {
+            if !self.isolate_page(index, at.page()) {
                 return;
             }
             let stored = self.when(at.cpu);
