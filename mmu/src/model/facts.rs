@@ -226,7 +226,8 @@ impl Model {
             (node.locked, node.released) = (0, observed);
             self.tables.forget_taken(table);
         }
-        self.cpus[cpu].assumes_no_abort = false;
+        let this = &mut self.cpus[cpu];
+        (this.released, this.assumes_no_abort) = (self.now, false);
         relied
     }
 

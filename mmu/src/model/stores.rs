@@ -12,7 +12,6 @@ use super::{CpuSet, Judged, Model};
 use crate::addr::{Asid, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::Role;
-use crate::tlb_op::Scope;
 
 /// What ends the verdict where the bound of the replaced entries is met.
 const NO_ROOM: &str = "more replaced entries than there is room for";
@@ -423,11 +422,12 @@ impl Model {
         if stale.kind == Kind::Leaf {
             self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
         }
-        // What a barrier has ordered already does not wait for the next one.
-        let may_join = self
-            .stale
-            .last()
-            .is_some_and(|last| !self.is_ordered(&last.stored, usize::from(last.stored.cpu), Scope::Local));
+        // What a barrier has ordered already does not wait for the next one, nor what was given up with a lock: whoever takes that has
+        // seen as much, and may order it.
+        let may_join = self.stale.last().is_some_and(|Stale { stored, .. }| {
+            let by = &self.cpus[usize::from(stored.cpu)];
+            stored.event > by.released && !by.has_ordered(stored.event, true)
+        });
         if !self.stale.add(stale, may_join) {
             self.lose(NO_ROOM);
         }
