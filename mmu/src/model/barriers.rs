@@ -4,7 +4,7 @@ use super::rule::Rule;
 use super::stale::{Kind, Near, Stale};
 use super::verdict::{Breach, When};
 use super::{CpuSet, Judged, Model, one};
-use crate::addr::VirtAddr;
+use crate::addr::{VirtAddr, level_shift};
 use crate::events::Dsb;
 use crate::tlb_op::{Depth, Form, Scope, TlbOp};
 
@@ -106,7 +106,9 @@ impl Model {
         if stale.kind == Kind::Walk {
             return if op.depth == Depth::Leaf || hint != 0 { Reach::Misses(Rule::LeafOnly) } else { Reach::All };
         }
-        if hint != 0 && hint != stale.level {
+        // A range that begins in the middle of what it names covers nothing for certain (C5.5).
+        let begins_inside = op.form == Form::Range && !start.is_aligned(1 << level_shift(hint));
+        if hint != 0 && (hint != stale.level || begins_inside) {
             return Reach::Misses(Rule::WrongLevel);
         }
         // A block is one entry: whichever of its pages is named, all of it goes.

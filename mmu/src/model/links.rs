@@ -87,6 +87,7 @@ impl Model {
             return Err(self.breach_at_entry(cpu, Rule::ForeignStore, what, table, index));
         };
         self.tables.link(child, table, index);
+        self.check_all_groups(cpu, child)?;
         if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }
     }
 
