@@ -76,11 +76,16 @@ impl Model {
             // space can not walk it again.
             targets &= if stale.is_global() { 0 } else { !self.contexts.get(stale.asid).active };
         }
+        let walkers = if stale.behind_walk && !reaches_walks(op) { self.stale.walkers_of(stale) } else { 0 };
         let (event, line) = (self.now, self.line);
         let stale = self.stale.get_mut(index);
-        stale.issued[cpu] |= targets;
+        stale.issued[cpu] |= targets & !walkers;
         if mine {
-            let rule = if stale.holders & !targets != 0 { Rule::LocalTlbi } else { Rule::IncompleteTlbi };
+            let rule = match () {
+                () if stale.holders & walkers != 0 => Rule::LeafOnly,
+                () if stale.holders & !targets != 0 => Rule::LocalTlbi,
+                () => Rule::IncompleteTlbi,
+            };
             stale.near = Some(Near { rule, event, line });
         }
         Ok(true)
@@ -102,10 +107,10 @@ impl Model {
         if op.form != Form::PageAnyAsid && !stale.is_of(asid) {
             return Reach::Misses(Rule::WrongAsid);
         }
-        let hint = level_hint(op);
         if stale.kind == Kind::Walk {
-            return if op.depth == Depth::Leaf || hint != 0 { Reach::Misses(Rule::LeafOnly) } else { Reach::All };
+            return if reaches_walks(op) { Reach::All } else { Reach::Misses(Rule::LeafOnly) };
         }
+        let hint = level_hint(op);
         // A range that begins in the middle of what it names covers nothing for certain (C5.5).
         let begins_inside = op.form == Form::Range && !start.is_aligned(1 << level_shift(hint));
         if hint != 0 && (hint != stale.level || begins_inside) {
@@ -178,7 +183,7 @@ impl Model {
                 }
                 match gone.kind {
                     Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
-                    Kind::Walk => tables.part(frames.table(gone.entry.frame())),
+                    Kind::Walk => tables.forget_walk(frames.table(gone.entry.frame())),
                 }
             });
             cpus[cpu].flushes(inner).for_each(|asid| contexts.end_flush(asid, cpu, reach));
@@ -202,6 +207,14 @@ impl Model {
         let what = "no ISB since TTBR0_EL1 was written, or instructions were invalidated";
         let when = self.when(cpu);
         Err(Breach { rule: Rule::MissingIsb, what, when, address: VirtAddr::default(), asid, held: None })
+    }
+}
+
+/// Whether it takes cached table entries away too.
+fn reaches_walks(op: TlbOp) -> bool {
+    match op.form {
+        Form::Asid | Form::All => true,
+        Form::Page | Form::Range | Form::PageAnyAsid => op.depth == Depth::WalkCaches && level_hint(op) == 0,
     }
 }
 

@@ -203,6 +203,9 @@ impl Model {
             self.check_flags_kept(at, old, new)?;
         }
         self.note_replaced(at, old, new);
+        if self.tables.node(at.table).walks > 0 {
+            self.changed_behind_walk(at, old, new);
+        }
         self.note_for_readers(at);
         self.lint_write(at, old, new);
         let is_taken = old.is_valid() && (!new.is_valid() || has_contiguous(old) != has_contiguous(new));
@@ -410,6 +413,7 @@ impl Model {
             issued: [0; super::MAX_CPUS],
             near: None,
             aged: false,
+            behind_walk: false,
         };
         // Who has left the space before an invalidation of all of it was issued has fetched nothing since.
         if !stale.is_global() {
@@ -419,8 +423,13 @@ impl Model {
     }
 
     pub(super) fn add_stale(&mut self, stale: Stale) {
-        if stale.kind == Kind::Leaf {
-            self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
+        match stale.kind {
+            Kind::Leaf => self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1),
+            Kind::Walk => {
+                if let Some(table) = self.table_in(stale.entry.frame()) {
+                    self.tables.node_mut(table).walks += 1;
+                }
+            }
         }
         // What a barrier has ordered already does not wait for the next one, nor what was given up with a lock: whoever takes that has
         // seen as much, and may order it.
