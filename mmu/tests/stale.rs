@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use common::*;
 use mmu::host::{Access, Config, FaultKind, Schedule, program};
 use mmu::model::{Rule, Verdict};
-use mmu::{Asid, CONT_PTES, Cause, Depth, Descriptor, Dsb, ENTRIES, PhysAddr, Scope, TABLE_SPAN, TlbOp, VirtAddr};
+use mmu::{
+    Asid, CONT_PTES, Cause, Depth, Descriptor, Dsb, ENTRIES, Fact, PhysAddr, Role, Scope, TABLE_SPAN, Table, TlbOp,
+    VirtAddr,
+};
 
 /// A space with `pages` pages mapped, each to a frame of its own.
 fn mapped(pages: usize) -> (Ground, Space, mmu::Pfn) {
@@ -290,6 +293,47 @@ fn a_walk_through_an_unlinked_table_goes_on() {
     ground.door.store(space.slot(1), dirty(frames));
     let seen: BTreeSet<_> = (0..TRIES).map(|_| ground.machine.access(page(1), Access::Read).ok()).collect();
     assert_eq!(seen, BTreeSet::from([None, Some(frames.start())]));
+}
+
+/// Once nobody can walk to a tree of tables, its pages are given back in whatever order.
+#[test]
+fn a_tree_of_tables_is_freed_from_its_root_on() {
+    let (ground, space, _) = mapped(1);
+    let top = space.root.upper_slot(BASE);
+    let upper = Table::new(ground.door.load_table(top).address(), 1);
+    ground.door.swap_table(top, Descriptor::NONE);
+    ground.complete(TlbOp::asid(ASID, Scope::Broadcast));
+    [upper, space.middle, space.last].into_iter().for_each(|table| ground.door.free_table(table));
+    assert_eq!(ground.machine.verdict(), Verdict::Pass);
+}
+
+/// Where an entry stands is known for one place alone.
+#[test]
+fn a_table_at_two_places_is_unknown() {
+    let mut ground = Ground::build(Config { strict: false, ..Config::default() });
+    let space = ground.active_space();
+    let second = space.middle.upper_slot(BASE.add_bytes(TABLE_SPAN));
+    ground.door.swap_table(second, Descriptor::table(space.last.address()));
+    assert!(matches!(ground.machine.verdict(), Verdict::Unknown(_)));
+}
+
+/// A table moved to another address, and then away: two ways to it may be cached, and the flush of the first leaves the second.
+#[test]
+#[should_panic(expected = "MS-40 error")]
+fn a_table_may_be_walked_to_by_the_second_way() {
+    let (ground, space, frames) = mapped(1);
+    let entry = Descriptor::table(space.last.address());
+    let [first, second] = [BASE, BASE.add_bytes(TABLE_SPAN)];
+    ground.door.swap_table(space.middle.upper_slot(first), Descriptor::NONE);
+    ground.door.swap_table(space.middle.upper_slot(second), entry);
+    ground.door.swap_table(space.middle.upper_slot(second), Descriptor::NONE);
+    let flush = |address| ground.complete(TlbOp::page(ASID, address, 0, Depth::WalkCaches, Scope::Broadcast));
+    flush(first);
+    ground.door.store(space.slot(1), dirty(frames));
+    flush(second);
+    ground.door.clear_run(space.slot(0), 2);
+    ground.door.dsb(Dsb::Ish);
+    ground.door.fact(Fact::FrameRole(frames, 1, Role::Freed));
 }
 
 /// It may be held as one entry or as sixteen, so each page is covered by an operation that names it, and by no other.

@@ -4,7 +4,7 @@ use super::rule::Rule;
 use super::stale::{Kind, Near, Stale};
 use super::verdict::{Breach, When};
 use super::{CpuSet, Judged, Model, one};
-use crate::addr::VirtAddr;
+use crate::addr::{VirtAddr, level_shift};
 use crate::events::Dsb;
 use crate::tlb_op::{Depth, Form, Scope, TlbOp};
 
@@ -76,11 +76,16 @@ impl Model {
             // space can not walk it again.
             targets &= if stale.is_global() { 0 } else { !self.contexts.get(stale.asid).active };
         }
+        let walkers = if stale.behind_walk && !reaches_walks(op) { self.stale.walkers_of(stale) } else { 0 };
         let (event, line) = (self.now, self.line);
         let stale = self.stale.get_mut(index);
-        stale.issued[cpu] |= targets;
+        stale.issued[cpu] |= targets & !walkers;
         if mine {
-            let rule = if stale.holders & !targets != 0 { Rule::LocalTlbi } else { Rule::IncompleteTlbi };
+            let rule = match () {
+                () if stale.holders & walkers != 0 => Rule::LeafOnly,
+                () if stale.holders & !targets != 0 => Rule::LocalTlbi,
+                () => Rule::IncompleteTlbi,
+            };
             stale.near = Some(Near { rule, event, line });
         }
         Ok(true)
@@ -102,11 +107,13 @@ impl Model {
         if op.form != Form::PageAnyAsid && !stale.is_of(asid) {
             return Reach::Misses(Rule::WrongAsid);
         }
-        let hint = level_hint(op);
         if stale.kind == Kind::Walk {
-            return if op.depth == Depth::Leaf || hint != 0 { Reach::Misses(Rule::LeafOnly) } else { Reach::All };
+            return if reaches_walks(op) { Reach::All } else { Reach::Misses(Rule::LeafOnly) };
         }
-        if hint != 0 && hint != stale.level {
+        let hint = level_hint(op);
+        // A range that begins in the middle of what it names covers nothing for certain (C5.5).
+        let begins_inside = op.form == Form::Range && !start.is_aligned(1 << level_shift(hint));
+        if hint != 0 && (hint != stale.level || begins_inside) {
             return Reach::Misses(Rule::WrongLevel);
         }
         // A block is one entry: whichever of its pages is named, all of it goes.
@@ -128,9 +135,8 @@ impl Model {
 
     /// Whether a store is ordered before a TLBI that `cpu` issues. A non-shareable DSB orders it for the CPU that stored alone.
     pub(super) fn is_ordered(&self, stored: &When, cpu: usize, scope: Scope) -> bool {
-        let by = &self.cpus[usize::from(stored.cpu)];
-        let for_itself = scope == Scope::Local && usize::from(stored.cpu) == cpu;
-        stored.event <= if for_itself { by.ordered_here.max(by.ordered) } else { by.ordered }
+        let by = usize::from(stored.cpu);
+        self.cpus[by].has_ordered(stored.event, scope == Scope::Local && by == cpu)
     }
 
     fn check_operand(&self, cpu: usize, op: TlbOp) -> Judged {
@@ -170,9 +176,15 @@ impl Model {
         if matches!(kind, Dsb::Ish | Dsb::Nsh) {
             let reach = if inner { self.all_cpus() } else { one(cpu) };
             let Self { stale, frames, contexts, cpus, tables, .. } = self;
-            stale.complete(cpu, reach, |gone| match gone.kind {
-                Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
-                Kind::Walk => tables.part(frames.table(gone.entry.frame())),
+            stale.complete(cpu, reach, |gone| {
+                let (by, event) = (usize::from(gone.stored.cpu), gone.stored.event);
+                if !cpus[by].has_ordered(event, false) {
+                    tables.note_unheld(contexts.get(gone.asid).root, by, event);
+                }
+                match gone.kind {
+                    Kind::Leaf => frames.add_held(gone.entry.frame(), gone.pages as usize, -1),
+                    Kind::Walk => tables.forget_walk(frames.table(gone.entry.frame())),
+                }
             });
             cpus[cpu].flushes(inner).for_each(|asid| contexts.end_flush(asid, cpu, reach));
         }
@@ -195,6 +207,14 @@ impl Model {
         let what = "no ISB since TTBR0_EL1 was written, or instructions were invalidated";
         let when = self.when(cpu);
         Err(Breach { rule: Rule::MissingIsb, what, when, address: VirtAddr::default(), asid, held: None })
+    }
+}
+
+/// Whether it takes cached table entries away too.
+fn reaches_walks(op: TlbOp) -> bool {
+    match op.form {
+        Form::Asid | Form::All => true,
+        Form::Page | Form::Range | Form::PageAnyAsid => op.depth == Depth::WalkCaches && level_hint(op) == 0,
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use super::tables::{NO_TABLE, TableId};
-use super::{CpuSet, one};
+use super::{CpuSet, MAX_CPUS, one};
 use crate::addr::Asid;
 
 /// What is known of one ASID.
@@ -18,9 +18,8 @@ pub(super) struct Context {
     pub(super) active: CpuSet,
     /// CPUs that have run it since all of it was invalidated there.
     pub(super) holders: CpuSet,
-    /// Of those, the ones that an invalidation under way frees of it, and who issued that.
-    flushing: CpuSet,
-    flusher: u8,
+    /// By issuer: those that an invalidation under way frees of all of it. None of them has run it since that was issued.
+    pub(super) flushing: [CpuSet; MAX_CPUS],
 }
 
 /// All ASIDs.
@@ -33,7 +32,7 @@ pub(super) struct Contexts {
 
 impl Contexts {
     pub(super) fn new(asid_bits: u8) -> Self {
-        let unused = Context { root: NO_TABLE, active: 0, holders: 0, flushing: 0, flusher: 0 };
+        let unused = Context { root: NO_TABLE, active: 0, holders: 0, flushing: [0; MAX_CPUS] };
         Self { contexts: vec![unused; 1 << asid_bits.clamp(1, 16)].into_boxed_slice(), used: 0 }
     }
 
@@ -55,7 +54,7 @@ impl Contexts {
         context.active |= one(cpu);
         context.holders |= one(cpu);
         // What the invalidation frees it of may be fetched again before it completes.
-        context.flushing &= !one(cpu);
+        context.flushing.iter_mut().for_each(|set| *set &= !one(cpu));
     }
 
     pub(super) fn leave(&mut self, asid: Asid, cpu: usize) {
@@ -66,20 +65,15 @@ impl Contexts {
     /// `cpu` has issued an invalidation of all that the CPUs `targets` have of `asid`; of every ASID for `None`.
     pub(super) fn begin_flush(&mut self, asid: Option<Asid>, cpu: usize, targets: CpuSet) {
         for context in self.selected(asid) {
-            if context.flushing == 0 || usize::from(context.flusher) == cpu {
-                context.flushing |= targets & context.holders & !context.active;
-                context.flusher = cpu as u8;
-            }
+            context.flushing[cpu] |= targets & context.holders & !context.active;
         }
     }
 
     /// What `cpu` has issued is complete, on the CPUs of `reach`.
     pub(super) fn end_flush(&mut self, asid: Option<Asid>, cpu: usize, reach: CpuSet) {
         for context in self.selected(asid) {
-            if usize::from(context.flusher) == cpu {
-                context.holders &= !(context.flushing & reach);
-                context.flushing &= !reach;
-            }
+            context.holders &= !(context.flushing[cpu] & reach);
+            context.flushing[cpu] &= !reach;
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Cpu {
     /// The last event up to which its stores are ordered before TLBI: for all CPUs, for itself.
     pub(super) ordered: u64,
     pub(super) ordered_here: u64,
+    /// The event with which it last released a lock.
+    pub(super) released: u64,
     /// By CPU: the last event of that one which this one has observed, by acquiring a lock.
     pub(super) observed: [u64; MAX_CPUS],
     /// The ASID in TTBR0_EL1 before, whose tables it may go on walking until an ISB.
@@ -69,6 +71,7 @@ impl Default for Cpu {
             asid: Asid::RESERVED,
             ordered: 0,
             ordered_here: 0,
+            released: 0,
             observed: [0; MAX_CPUS],
             leaving: None,
             needs_isb: None,
@@ -87,6 +90,11 @@ impl Default for Cpu {
 }
 
 impl Cpu {
+    /// Whether its stores up to `event` are ordered for the walkers of all CPUs, or `for_itself` for its own.
+    pub(super) fn has_ordered(&self, event: u64, for_itself: bool) -> bool {
+        event <= if for_itself { self.ordered_here.max(self.ordered) } else { self.ordered }
+    }
+
     /// Another task runs from now on. False if there is no room for what the one before has under way.
     #[must_use]
     pub(super) fn change_task(&mut self, task: u64) -> bool {

@@ -85,11 +85,9 @@ impl Model {
             let what = "a table is freed while a CPU can still walk through it";
             return Err(self.breach(cpu, Rule::UsedTooEarly, what, stale, stale.first));
         }
-        let parent = self.tables.parent_entry(table);
-        let is_linked = parent.is_some_and(|entry| entry.is_table() && entry.address() == node.frame.start());
         let runs =
             node.level == 0 && self.contexts.get(node.asid).root == table && self.contexts.get(node.asid).active != 0;
-        if is_linked || runs {
+        if self.tables.is_linked(table) || runs {
             let what = "a table is freed that is still in use";
             return Err(self.breach_at(cpu, Rule::UsedTooEarly, what, VirtAddr::default(), node.asid));
         }
@@ -97,6 +95,12 @@ impl Model {
             let entry = self.tables.entry(table, index);
             if maps(node.level, entry) {
                 self.frames.add_mapped(entry.frame(), pages_of(node.level), -1);
+            } else if let Some(child) = self.table_in(entry.frame()).filter(|_| entry.is_table()) {
+                self.tables.set_entry(table, index, Descriptor::NONE);
+                self.tables.part(child);
+                if self.tables.node(child).walks > 0 {
+                    self.lose("a table is freed, and one below it may still be walked through");
+                }
             }
         }
         self.tables.remove(table);
@@ -226,7 +230,8 @@ impl Model {
             (node.locked, node.released) = (0, observed);
             self.tables.forget_taken(table);
         }
-        self.cpus[cpu].assumes_no_abort = false;
+        let this = &mut self.cpus[cpu];
+        (this.released, this.assumes_no_abort) = (self.now, false);
         relied
     }
 

@@ -6,6 +6,7 @@ use super::rule::Rule;
 use super::stores::At;
 use super::tables::TableId;
 use super::{Judged, Model};
+use crate::addr::ENTRIES;
 use crate::descriptor::Descriptor;
 
 /// Groups that a CPU may have in between at a time.
@@ -48,6 +49,14 @@ impl Model {
     pub(super) fn check_touched_groups(&mut self, cpu: usize) -> Judged {
         let groups = self.cpus[cpu].touched.take();
         groups.into_iter().flatten().try_for_each(|(table, first)| self.check_group(cpu, table, usize::from(first)))
+    }
+
+    /// Looks at every group of a table that is linked: what was stored before could not be walked, and was not looked at.
+    pub(super) fn check_all_groups(&self, cpu: usize, table: TableId) -> Judged {
+        if self.tables.node(table).level < 3 {
+            return Ok(());
+        }
+        (0..ENTRIES).step_by(self.config.block).try_for_each(|first| self.check_group(cpu, table, first))
     }
 
     fn check_group(&self, cpu: usize, table: TableId, first: usize) -> Judged {

@@ -2,10 +2,10 @@
 
 use super::entry::{is_cacheable, is_covered_by, maps, pages_of, same_mapping};
 use super::rule::Rule;
-use super::stale::Kind;
+use super::stale::{Kind, Stale};
 use super::stores::{At, Write};
 use super::tables::TableId;
-use super::{Judged, Model};
+use super::{Judged, MAX_CPUS, Model};
 use crate::addr::ENTRIES;
 use crate::descriptor::Descriptor;
 
@@ -18,6 +18,11 @@ impl Model {
         index: usize,
         Write { old, new, .. }: Write,
     ) -> Judged {
+        if new.is_valid() && self.tables.node(table).walks > 0 {
+            self.lose(
+                "a table is linked, or a block made, below a table that was unlinked and may still be walked through",
+            );
+        }
         let at = self.at(cpu, table, index);
         if let Some(at) = at.filter(|at| at.holders != 0) {
             if old.is_valid() && new.is_valid() && old != new && !is_same_block(old, new) {
@@ -26,8 +31,8 @@ impl Model {
             }
             if old.is_table() && !new.is_valid() {
                 self.unlink(&at, old);
-            } else if is_cacheable(old) && !old.is_table() && !is_covered_by(old, new) {
-                self.add_stale(self.stale_at(&at, Kind::Leaf, old));
+            } else if is_block(old) {
+                self.note_replaced(&at, old, new);
             }
             if new.is_valid() && old != new {
                 self.check_make_above(&at, new)?;
@@ -46,15 +51,22 @@ impl Model {
             let stale = self.stale.get(index);
             let of_same_form = if stale.kind == Kind::Walk { stale.level == level } else { stale.level < 3 };
             let meets = at.may_meet(stale) && stale.overlaps(first, pages) && (of_same_form || !new.is_table());
-            if meets && !is_same_block(stale.entry, new) {
+            if meets && stale.kind == Kind::Walk && stale.level == level && stale.entry == new {
+                let again = self.stale.remove(index);
+                self.tables.forget_walk(self.frames.table(again.entry.frame()));
+                continue;
+            }
+            if meets && !(stale.level == level && is_same_block(stale.entry, new)) {
                 let what = "a table is linked, or a block made, while another translation of its addresses may be held";
                 return Err(self.breach(at.cpu, Rule::UncleanMake, what, stale, stale.first.max(first)));
             }
             // Who holds what the block allows too does no harm any more; anything else has to be invalidated as before.
-            if meets && is_covered_by(stale.entry, new) && is_cacheable(new) {
-                let gone = self.stale.remove(index);
-                self.frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
+            if !(meets && is_covered_by(stale.entry, new)) {
+                index += 1;
+            } else if is_cacheable(new) {
+                self.drop_page(index, first);
             } else {
+                self.age_page(index, first);
                 index += 1;
             }
         }
@@ -72,11 +84,51 @@ impl Model {
                 continue;
             }
             self.wake(&below);
-            if is_cacheable(entry) {
-                self.add_stale(self.stale_at(&below, Kind::Leaf, entry));
+            if self.may_be_fetched(entry) {
+                self.add_stale(Stale { behind_walk: true, ..self.stale_at(&below, Kind::Leaf, entry) });
             }
         }
         self.add_stale(self.stale_at(at, Kind::Walk, old));
+    }
+
+    /// Whether a walker may put an entry into a TLB, now or once hardware has set its access flag.
+    fn may_be_fetched(&self, entry: Descriptor) -> bool {
+        is_cacheable(entry) || (entry.is_valid() && self.config.features.hardware_access)
+    }
+
+    /// An entry was changed in a table that an unlinked entry led to, and that is still walked through by who has this cached: there
+    /// what it was is not fetched any more, and what it is may be, under the addresses of that way.
+    pub(super) fn changed_behind_walk(&mut self, at: &At, old: Descriptor, new: Descriptor) {
+        let table = self.tables.node(at.table).frame.start();
+        for index in 0..self.stale.len() {
+            let walk = *self.stale.get(index);
+            if walk.kind != Kind::Walk || walk.entry.address() != table {
+                continue;
+            }
+            let page = walk.first + at.index as u64;
+            if old.is_valid() {
+                self.fetched_no_more(at, &walk, page);
+            }
+            if self.may_be_fetched(new) {
+                let entry = Stale { kind: Kind::Leaf, level: 3, first: page, pages: 1, entry: new, ..walk };
+                self.add_stale(Stale { issued: [0; MAX_CPUS], near: None, behind_walk: true, ..entry });
+            }
+        }
+    }
+
+    fn fetched_no_more(&mut self, at: &At, walk: &Stale, page: u64) {
+        for index in 0..self.stale.len() {
+            let stale = self.stale.get(index);
+            if !stale.behind_walk || stale.level < 3 || stale.asid != walk.asid || !stale.covers(page) {
+                continue;
+            }
+            if !self.isolate(index, page, page + 1) {
+                return;
+            }
+            let stored = self.when(at.cpu);
+            let stale = self.stale.get_mut(index);
+            (stale.behind_walk, stale.stored) = (false, stored);
+        }
     }
 
     fn link(&mut self, cpu: usize, table: TableId, index: usize, new: Descriptor) -> Judged {
@@ -84,7 +136,10 @@ impl Model {
             let what = "an entry leads to a page that is no table";
             return Err(self.breach_at_entry(cpu, Rule::ForeignStore, what, table, index));
         };
-        self.tables.link(child, table, index);
+        if !self.tables.link(child, table, index) {
+            self.lose("a table is linked at two places");
+        }
+        self.check_all_groups(cpu, child)?;
         if self.stale.is_empty() { Ok(()) } else { self.check_linked(cpu, child) }
     }
 

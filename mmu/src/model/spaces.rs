@@ -2,9 +2,8 @@
 
 use super::rule::Rule;
 use super::tables::{NO_TABLE, TableId};
-use super::{Judged, Model, one};
+use super::{Judged, Model, When, one};
 use crate::addr::{Asid, PhysAddr, VirtAddr};
-use crate::tlb_op::Scope;
 
 impl Model {
     /// TTBR0_EL1 was written.
@@ -15,11 +14,15 @@ impl Model {
         let last = self.cpus[cpu].asid;
         if root != NO_TABLE {
             self.check_asid(cpu, root, asid)?;
-            self.check_unheld(root);
+            self.check_unheld(cpu, root);
             self.tables.node_mut(root).asid = asid;
             self.contexts.enter(asid, root, cpu);
             let Self { stale, cpus, .. } = self;
-            stale.may_be_walked_by(cpu, asid, |stored| stored.event <= cpus[usize::from(stored.cpu)].ordered);
+            let is_ordered = |stored: &When| {
+                let by = usize::from(stored.cpu);
+                cpus[by].has_ordered(stored.event, by == cpu)
+            };
+            stale.may_be_walked_by(cpu, asid, is_ordered);
         }
         let when = self.when(cpu);
         let this = &mut self.cpus[cpu];
@@ -49,11 +52,12 @@ impl Model {
         Err(self.breach_at(cpu, Rule::ReusedAsid, what, VirtAddr::default(), asid))
     }
 
-    /// A space is about to run: what was taken out of it while nobody ran it is ordered before its first walk, or nobody knows what that
-    /// finds (A4).
-    fn check_unheld(&mut self, root: TableId) {
-        let Some(changed) = self.tables.node(root).changed_unheld else { return };
-        if !self.is_ordered(&changed, usize::from(changed.cpu), Scope::Broadcast) {
+    /// A space is about to run: what was taken out of it, and is held by nobody, is ordered before its first walk, or nobody knows what
+    /// that finds (A4).
+    fn check_unheld(&mut self, cpu: usize, root: TableId) {
+        let changed = self.tables.node(root).changed_unheld;
+        let mut by_cpu = self.cpus.iter().zip(changed).enumerate();
+        if by_cpu.any(|(by, (this, event))| !this.has_ordered(event, by == cpu)) {
             self.lose("a space runs before what was taken out of its tables is ordered by a DSB");
         }
     }

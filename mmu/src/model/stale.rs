@@ -46,6 +46,8 @@ pub(super) struct Stale {
     pub(super) near: Option<Near>,
     /// The table still has it, without the access flag: held or not, nothing is wrong until it changes further.
     pub(super) aged: bool,
+    /// The table still has it, but was unlinked itself: who has the way there cached may fetch it again.
+    pub(super) behind_walk: bool,
 }
 
 impl Stale {
@@ -87,6 +89,11 @@ impl Stale {
         self.issued.iter().fold(0, |all, set| all | set) & self.holders == self.holders
     }
 
+    /// Whether those who may hold it, and those of them who are about to lose it, are the same as of `other`.
+    pub(super) fn is_owed_as(&self, other: &Self) -> bool {
+        self.holders == other.holders && self.issued == other.issued
+    }
+
     pub(super) fn held(&self, page: u64) -> Held {
         let entry =
             if self.kind == Kind::Leaf { self.entry_at(page.clamp(self.first, self.end() - 1)) } else { self.entry };
@@ -107,8 +114,9 @@ impl Stale {
             && self.stored.cpu == next.stored.cpu
             && core::ptr::eq(self.stored.line, next.stored.line)
             && self.aged == next.aged
+            && self.behind_walk == next.behind_walk
             && self.near.is_none()
-            && self.issued.iter().all(|&set| set == 0)
+            && self.issued == next.issued
             && self.entry.advance(self.pages as usize) == next.entry
     }
 }
@@ -152,6 +160,14 @@ impl StaleList {
     /// The one that was added last, if none was removed since.
     pub(super) fn last(&self) -> Option<&Stale> {
         self.list.last()
+    }
+
+    /// The CPUs that may have the way to the table of a replaced entry cached.
+    pub(super) fn walkers_of(&self, stale: &Stale) -> CpuSet {
+        let leads_there = |walk: &&Stale| {
+            walk.kind == Kind::Walk && walk.asid == stale.asid && walk.overlaps(stale.first, stale.pages)
+        };
+        self.list.iter().filter(leads_there).fold(0, |all, walk| all | walk.holders)
     }
 
     /// Adds one, joined to the last where it continues that and `may_join`. False if there is no room.

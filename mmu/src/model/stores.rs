@@ -12,7 +12,6 @@ use super::{CpuSet, Judged, Model};
 use crate::addr::{Asid, PhysAddr, VirtAddr};
 use crate::descriptor::Descriptor;
 use crate::fact::Role;
-use crate::tlb_op::Scope;
 
 /// What ends the verdict where the bound of the replaced entries is met.
 const NO_ROOM: &str = "more replaced entries than there is room for";
@@ -102,7 +101,8 @@ impl Model {
         self.tables.set_entry(table, index, write.new);
         let level = self.tables.node(table).level;
         self.note_mapped(cpu, level, write)?;
-        let harmless = level == 3 && (!is_cacheable(write.old) || is_covered_by(write.old, write.new));
+        let is_kept = is_covered_by(write.old, write.new) && is_cacheable(write.new);
+        let harmless = level == 3 && (!is_cacheable(write.old) || is_kept);
         if write.old.is_valid() && !harmless {
             self.note_unheld(cpu, table, index);
         }
@@ -119,7 +119,7 @@ impl Model {
     fn note_unheld(&mut self, cpu: usize, table: TableId, index: usize) {
         let Some(place) = self.tables.place(table, index) else { return };
         if self.at(cpu, table, index).is_some_and(|at| at.holders == 0) {
-            self.tables.node_mut(place.root).changed_unheld = Some(self.when(cpu));
+            self.tables.note_unheld(place.root, cpu, self.now);
         }
     }
 
@@ -203,6 +203,9 @@ impl Model {
             self.check_flags_kept(at, old, new)?;
         }
         self.note_replaced(at, old, new);
+        if self.tables.node(at.table).walks > 0 {
+            self.changed_behind_walk(at, old, new);
+        }
         self.note_for_readers(at);
         self.lint_write(at, old, new);
         let is_taken = old.is_valid() && (!new.is_valid() || has_contiguous(old) != has_contiguous(new));
@@ -313,19 +316,24 @@ impl Model {
         }
     }
 
-    /// Takes one page out of a run that no longer matters there.
-    fn drop_page(&mut self, index: usize, page: u64) {
-        if self.isolate(index, page, page + 1) {
+    /// Takes one page, or the whole of a block, out of a run that no longer matters there.
+    pub(super) fn drop_page(&mut self, index: usize, page: u64) {
+        if self.isolate_page(index, page) {
             let gone = self.stale.remove(index);
-            self.frames.add_held(gone.entry.frame(), 1, -1);
+            self.frames.add_held(gone.entry.frame(), gone.pages as usize, -1);
         }
     }
 
-    /// One page of a run does no harm while its entry stays as it is now, without the access flag.
-    fn age_page(&mut self, index: usize, page: u64) {
-        if !self.stale.get(index).aged && self.isolate(index, page, page + 1) {
+    /// One page of a run, or a block, does no harm while its entry stays as it is now, without the access flag.
+    pub(super) fn age_page(&mut self, index: usize, page: u64) {
+        if !self.stale.get(index).aged && self.isolate_page(index, page) {
             self.stale.get_mut(index).aged = true;
         }
+    }
+
+    /// Leaves in a replaced run only one page, or the block as it is.
+    fn isolate_page(&mut self, index: usize, page: u64) -> bool {
+        self.stale.get(index).level < 3 || self.isolate(index, page, page + 1)
     }
 
     /// Leaves in a replaced run only the pages of `first..end`; the others become runs of their own. False if there is no room for them.
@@ -338,7 +346,7 @@ impl Model {
     }
 
     /// What the entry was until now may still be held.
-    fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
+    pub(super) fn note_replaced(&mut self, at: &At, old: Descriptor, new: Descriptor) {
         if at.holders == 0 || !old.is_valid() {
             return;
         }
@@ -365,7 +373,7 @@ impl Model {
             if !stale.aged || !at.may_meet(stale) || !stale.covers(at.page()) {
                 continue;
             }
-            if !self.isolate(index, at.page(), at.page() + 1) {
+            if !self.isolate_page(index, at.page()) {
                 return;
             }
             let stored = self.when(at.cpu);
@@ -383,9 +391,7 @@ impl Model {
         });
         match known {
             None => self.add_stale(stale),
-            Some(index) if self.stale.get(index).issued == stale.issued => {
-                self.stale.get_mut(index).holders |= stale.holders;
-            }
+            Some(index) if self.stale.get(index).is_owed_as(&stale) => {}
             Some(index) => {
                 self.drop_page(index, page);
                 self.add_stale(stale);
@@ -395,7 +401,7 @@ impl Model {
 
     pub(super) fn stale_at(&self, at: &At, kind: Kind, entry: Descriptor) -> Stale {
         let level = self.tables.node(at.table).level;
-        Stale {
+        let mut stale = Stale {
             kind,
             level,
             asid: self.contexts.mask(at.asid),
@@ -407,18 +413,30 @@ impl Model {
             issued: [0; super::MAX_CPUS],
             near: None,
             aged: false,
+            behind_walk: false,
+        };
+        // Who has left the space before an invalidation of all of it was issued has fetched nothing since.
+        if !stale.is_global() {
+            stale.issued = self.contexts.get(at.asid).flushing;
         }
+        stale
     }
 
     pub(super) fn add_stale(&mut self, stale: Stale) {
-        if stale.kind == Kind::Leaf {
-            self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1);
+        match stale.kind {
+            Kind::Leaf => self.frames.add_held(stale.entry.frame(), stale.pages as usize, 1),
+            Kind::Walk => {
+                if let Some(table) = self.table_in(stale.entry.frame()) {
+                    self.tables.node_mut(table).walks += 1;
+                }
+            }
         }
-        // What a barrier has ordered already does not wait for the next one.
-        let may_join = self
-            .stale
-            .last()
-            .is_some_and(|last| !self.is_ordered(&last.stored, usize::from(last.stored.cpu), Scope::Broadcast));
+        // What a barrier has ordered already does not wait for the next one, nor what was given up with a lock: whoever takes that has
+        // seen as much, and may order it.
+        let may_join = self.stale.last().is_some_and(|Stale { stored, .. }| {
+            let by = &self.cpus[usize::from(stored.cpu)];
+            stored.event > by.released && !by.has_ordered(stored.event, true)
+        });
         if !self.stale.add(stale, may_join) {
             self.lose(NO_ROOM);
         }

@@ -6,8 +6,8 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::MAX_CPUS;
 use super::entry::{maps, pages_of};
-use super::{MAX_CPUS, When};
 use crate::addr::{Asid, ENTRIES, Pfn, PhysAddr, VirtAddr, level_shift};
 use crate::descriptor::Descriptor;
 
@@ -24,10 +24,12 @@ pub(super) struct Node {
     /// The table whose entry leads here, also while that entry may only be cached.
     parent: TableId,
     place: u16,
+    /// Replaced entries that led here and may be cached.
+    pub(super) walks: u32,
     /// The ASID that a root last ran under.
     pub(super) asid: Asid,
-    /// The last moment at which an entry below a root was taken out or changed while no CPU could hold it.
-    pub(super) changed_unheld: Option<When>,
+    /// By CPU: the last event of that one after which an entry below a root that it had taken out or changed was held by nobody.
+    pub(super) changed_unheld: [u64; MAX_CPUS],
     /// The CPU that holds its lock, plus one; 0 for none.
     pub(super) locked: u8,
     /// By CPU: the last event of that one which whoever released the lock had observed.
@@ -40,8 +42,9 @@ const UNUSED: Node = Node {
     level: 0,
     parent: NO_TABLE,
     place: 0,
+    walks: 0,
     asid: Asid::RESERVED,
-    changed_unheld: None,
+    changed_unheld: [0; MAX_CPUS],
     locked: 0,
     released: [0; MAX_CPUS],
     used: false,
@@ -107,18 +110,39 @@ impl Tables {
         &mut self.nodes[id as usize]
     }
 
-    /// Says that entry `place` of `parent` leads to `child`.
-    pub(super) fn link(&mut self, child: TableId, parent: TableId, place: usize) {
+    /// Says that entry `place` of `parent` leads to `child`. False if another one does too.
+    #[must_use]
+    pub(super) fn link(&mut self, child: TableId, parent: TableId, place: usize) -> bool {
+        let is_moved = (self.node(child).parent, usize::from(self.node(child).place)) != (parent, place);
+        let alone = !(is_moved && self.is_linked(child));
         let child = self.node_mut(child);
         (child.parent, child.place) = (parent, place as u16);
+        alone
     }
 
-    /// No walk can come to this table any more, unless an entry leads there again: it stands nowhere.
-    pub(super) fn part(&mut self, table: Option<TableId>) {
+    /// Whether the entry that led to a table last does so still.
+    pub(super) fn is_linked(&self, id: TableId) -> bool {
+        self.parent_entry(id).is_some_and(|entry| entry.is_table() && entry.address() == self.node(id).frame.start())
+    }
+
+    /// A replaced entry that led to a table may be cached no more.
+    pub(super) fn forget_walk(&mut self, table: Option<TableId>) {
         let Some(id) = table else { return };
-        let is_linked = self.parent_entry(id).is_some_and(|entry| entry.address() == self.node(id).frame.start());
-        if !is_linked {
+        self.node_mut(id).walks -= 1;
+        self.part(id);
+    }
+
+    /// A table that no walk can come to any more, unless an entry leads there again, stands nowhere.
+    pub(super) fn part(&mut self, id: TableId) {
+        if self.node(id).walks == 0 && !self.is_linked(id) {
             self.node_mut(id).parent = NO_TABLE;
+        }
+    }
+
+    /// Below `root` an entry was changed by this event of `cpu`, and nobody holds it as it was.
+    pub(super) fn note_unheld(&mut self, root: TableId, cpu: usize, event: u64) {
+        if let Some(node) = self.nodes.get_mut(root as usize) {
+            node.changed_unheld[cpu] = node.changed_unheld[cpu].max(event);
         }
     }
 
