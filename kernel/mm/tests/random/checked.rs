@@ -304,7 +304,10 @@ impl<'b> Checked<'b> {
                 return right.map(|()| Some(value)).map_err(failed(&format!("{access:?} of page {page} succeeds")));
             }
             let asks = right.is_ok() && is_watched && self.shadow().asks(page, access, self.is_there(page));
-            match self.world.fault(self.running, at(page, word), access) {
+            let absent = if is_watched { self.absent_around(page) } else { Places::new() };
+            let resolved = self.world.fault(self.running, at(page, word), access);
+            self.must_stay_absent(page, absent)?;
+            match resolved {
                 None => {}
                 Some(Ok(())) if asks => return Err(format!("nobody is asked about {access:?} of page {page}")),
                 Some(Err(FaultError::Watched(notice))) if right.is_ok() => {
