@@ -47,6 +47,7 @@ impl<'b> Checked<'b> {
 
     /// Carries an operation out. Returns what it returned.
     pub fn step(&mut self, operation: &Operation) -> Result<Returned, String> {
+        let before = self.before();
         let result = match *operation {
             Operation::Write(pages, value) => self.write(pages, value).map(Ok)?,
             Operation::WriteShort(pages, value) => {
@@ -91,6 +92,7 @@ impl<'b> Checked<'b> {
             Operation::Poison(page) => self.poison(page)?,
             _ => self.call(operation)?,
         };
+        self.note_halfway(operation, before, result)?;
         self.note_lost(false)?;
         self.look(operation.pages())?;
         Ok(result)
@@ -139,6 +141,7 @@ impl<'b> Checked<'b> {
     /// Counts everything again, and looks at the contents of every page from outside. Returns what was seen.
     pub fn audit(&mut self) -> Result<View, String> {
         self.world.audit()?;
+        self.areas_fit()?;
         let view = view::look(&self.world);
         for (space, (seen, shadow)) in view.spaces.iter().zip(&mut self.shadows).enumerate() {
             let Some(shadow) = shadow else { continue };
