@@ -224,6 +224,8 @@ mutants! {
         "A file that is sealed against writes can be written by a call.";
     PrivateWritesFile = "private-writes-file", "", "", "FILE a private map reads",
         "A page of a file is mapped writable in a private area.";
+    CopyGivenBack = "copy-given-back", "", "", "file_swap::a_private_write_ends_where_memory_is_short",
+        "A write to a private page of a file that was in swap gives the copy's page up when the file's is back, and begins anew.";
     HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",
         "A hole of a file is filled without another look whether it still is one.";
     ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",

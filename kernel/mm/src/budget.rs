@@ -5,7 +5,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::errno::Errno;
 
-/// Bytes of the heap that an area, or its extent in one place, takes at worst: lists grow by doubling, and blocks are powers of two.
+/// Bytes of the heap that an area, or its extent in one place, takes at worst as they are made: lists grow by doubling, and blocks are
+/// powers of two. Where most of them have gone again, those that are left take twice as much at most: then lists are made anew, and chunks
+/// joined.
 pub(crate) const ITEM: usize = 128;
 /// Items that an anon_vma counts as.
 pub(crate) const ANON_VMA: usize = 2;

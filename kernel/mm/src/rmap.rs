@@ -91,6 +91,7 @@ impl Members {
         memory.anon.budget.change(old, new)?;
         removed.for_each(|area| self.extents.remove(space, area));
         added.for_each(|area| self.extents.insert(Extent::of(space, area)));
+        self.extents.shrink();
         Ok(())
     }
 }

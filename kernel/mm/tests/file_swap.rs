@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use common::{BASE, Bench, RW, run};
 use mm::fault::{Access, FaultError};
+use mm::frame::{FreshFolio, Shortage};
+use mm::inject::{Point, Times};
 use mm::map::{MapFlags, MapRequest};
 use mm::space::advice::PAGEOUT;
 use mm::swap::{Drive, RamDevice};
@@ -13,6 +15,10 @@ use mm::{OpenFile, Space};
 use mmu::host::{Config, Machine, program};
 
 const PAGES: u64 = 16;
+/// Bytes of a machine that has 4 MiB beside its swap device.
+const SMALL: u64 = (32 << 20) + (4 << 20);
+/// Frames that are left at most where memory is about to be short.
+const SPARE: usize = 64;
 const WAYS: [&str; 3] = ["page", "folio", "gather"];
 
 fn bench(cpus: usize, seed: u64) -> Bench {
@@ -21,14 +27,14 @@ fn bench(cpus: usize, seed: u64) -> Bench {
     bench
 }
 
-fn request(pages: u64) -> MapRequest {
-    MapRequest { address: BASE, length: pages * 4096, prot: RW, flags: MapFlags::SHARED | MapFlags::FIXED }
+fn request(pages: u64, kind: MapFlags) -> MapRequest {
+    MapRequest { address: BASE, length: pages * 4096, prot: RW, flags: kind | MapFlags::FIXED }
 }
 
 /// A file, mapped in the bench's space, filled, and paged out.
 fn swapped(bench: &Bench, pages: u64) -> OpenFile<'_> {
     let file = bench.memory.open_file(pages * 4096).unwrap();
-    bench.memory.mmap_file(&bench.space, request(pages), &file, 0).unwrap();
+    bench.memory.mmap_file(&bench.space, request(pages, MapFlags::SHARED), &file, 0).unwrap();
     bench.fill(0, pages);
     bench.advise(0, pages, PAGEOUT).unwrap();
     file
@@ -48,7 +54,7 @@ fn two_faults_bring_one_folio_back() {
         let file = swapped(&bench, PAGES);
         assert_eq!(file.swapped_pages(), 16);
         let other = bench.memory.create_space().unwrap();
-        bench.memory.mmap_file(&other, request(PAGES), &file, 0).unwrap();
+        bench.memory.mmap_file(&other, request(PAGES, MapFlags::SHARED), &file, 0).unwrap();
         let touch = |space: &Arc<Space>, page: u64| {
             let (bench, space) = (&bench, space.clone());
             move || bench.memory.fault(&space, bench.at(page), Access::Write).unwrap()
@@ -188,6 +194,43 @@ fn writes_complete_while_pages_come_back() {
         drop(file);
         assert_eq!(bench.stock(), start, "seed {seed}");
     }
+}
+
+/// A private page is written whose page of the file is in swap, where the folio that comes back for it makes memory short, and to take that
+/// folio out again ends the shortage. Whoever begins anew takes it out by getting the page for the copy, and reads it for ever.
+#[test]
+fn a_private_write_ends_where_memory_is_short() {
+    for (way, spare) in WAYS.into_iter().flat_map(|way| (0..SPARE).step_by(4).map(move |spare| (way, spare))) {
+        let bench = Bench::on(Config { ram_bytes: SMALL, ..Config::default() }, "64K=always");
+        bench.memory.policy().parse("unmap", way).unwrap();
+        let file = swapped(&bench, PAGES);
+        bench.memory.mmap_file(&bench.space, request(PAGES, MapFlags::PRIVATE), &file, 0).unwrap();
+        // A page that can be got back: after a search that finds nothing there is none for a while.
+        bench.map(PAGES, 1, RW);
+        bench.fill(PAGES, 1);
+        let taken = leave_few(&bench, spare);
+        let reads = bench.count("faults_swap_major");
+        // Instead of for ever.
+        bench.memory.inject.arm(Point::DeviceRead, 4 * PAGES as usize, Times::Always);
+        assert_eq!(bench.write(5, 7), Ok(()), "{way}, {spare} frames");
+        bench.memory.inject.clear();
+        assert_eq!(bench.count("faults_swap_major") - reads, 1, "{way}, {spare} frames");
+        drop(taken);
+        bench.audit();
+        assert_eq!(bench.read(5), Ok(7), "{way}, {spare} frames");
+        bench.verify(6, PAGES - 5);
+    }
+}
+
+/// Takes all frames but those that make memory short, and `spare`.
+fn leave_few(bench: &Bench, spare: usize) -> Vec<FreshFolio<'_>> {
+    let is_short = || bench.memory.shortage() == Shortage::Min;
+    let take = || if is_short() { None } else { bench.memory.frames.alloc(0) };
+    let mut taken: Vec<_> = std::iter::from_fn(take).collect();
+    taken.truncate(taken.len() - spare);
+    // Looks at how much is free, and finds the page.
+    bench.memory.balance();
+    taken
 }
 
 /// As `Bench` has it, with a hold of the device.

@@ -56,12 +56,15 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     static CPU: Cell<usize> = const { Cell::new(0) };
     static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
-    /// Since when a thread outside of any run waits.
-    static ALONE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Since when a thread outside of any run waits, and when it did so last.
+    static ALONE: Cell<Option<(Instant, Instant)>> = const { Cell::new(None) };
 }
 
-/// How long a thread that is no simulated CPU may wait for a lock.
+/// How long a thread that is no simulated CPU may wait.
 const ALONE_LIMIT: Duration = Duration::from_secs(10);
+/// How long it does something else if what it waited for has come. Locks that it takes say nothing: who waits for more than a lock may take
+/// some at each look.
+const ALONE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The simulated CPU that this thread is, 0 outside of a run.
 #[inline]
@@ -74,8 +77,6 @@ pub(crate) fn current_cpu() -> usize {
 pub(crate) fn switch_point() {
     if INSIDE.get() {
         here(|turns, cpu| turns.perhaps_switch(cpu, |state| state.lock_point(cpu)));
-    } else {
-        ALONE.set(None);
     }
 }
 
@@ -93,9 +94,11 @@ pub(crate) fn relax() {
 }
 
 fn relax_alone() {
-    let since = ALONE.get().unwrap_or_else(Instant::now);
-    ALONE.set(Some(since));
-    assert!(since.elapsed() < ALONE_LIMIT, "deadlock: CPU 0 waits, and there is no other CPU that could end that");
+    let now = Instant::now();
+    let waits = ALONE.get().filter(|(_, last)| now - *last < ALONE_PAUSE);
+    let since = waits.map_or(now, |(since, _)| since);
+    ALONE.set(Some((since, now)));
+    assert!(now - since < ALONE_LIMIT, "deadlock: CPU 0 waits, and there is no other CPU that could end that");
     thread::yield_now();
 }
 

@@ -26,8 +26,8 @@ const NO_CASE: &str = "no case has a name with";
 /// What every test program says where no test has the name that was asked for.
 const NO_TEST: &str = "running 0 tests";
 /// The other test programs that mutants name.
-const PROGRAMS: [&str; 9] =
-    [CASES, "discard", "files", "interleaving", "moving", "pins", "races", "spaces", "splitting"];
+const PROGRAMS: [&str; 10] =
+    [CASES, "discard", "file_swap", "files", "interleaving", "moving", "pins", "races", "spaces", "splitting"];
 
 /// The test programs with every defect in them.
 #[derive(Debug)]

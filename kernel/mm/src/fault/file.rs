@@ -33,23 +33,28 @@ impl<'a> Fault<'a> {
             if index >= contents.pages() {
                 return Err(FaultError::BeyondEnd);
             }
-            let Some(part) = contents.find(index) else {
-                drop(contents);
-                if self.is_asked_first() {
-                    return self.ask_monitor(false);
+            match contents.find(index).map(|part| part.frame_of(index)) {
+                Some(Some(frame)) => {
+                    return match (fresh, self.area.anon) {
+                        (Some(fresh), Some(anon)) => self.copy_of_file(frame, fresh, anon, found),
+                        _ => self.map_file(&contents, index, frame, found),
+                    };
                 }
-                file.fill_hole(self.memory, index, self.file_orders(), 0)?;
-                continue;
-            };
-            let Some(frame) = part.frame_of(index) else {
-                drop(contents);
-                self.bring_in(&file, index)?;
-                continue;
-            };
-            return match (fresh, self.area.anon) {
-                (Some(fresh), Some(anon)) => self.copy_of_file(frame, fresh, anon, found),
-                _ => self.map_file(&contents, index, frame, found),
-            };
+                Some(None) => {
+                    drop(contents);
+                    self.bring_in(&file, index)?;
+                }
+                None => {
+                    drop(contents);
+                    if self.is_asked_first() {
+                        return self.ask_monitor(false);
+                    }
+                    file.fill_hole(self.memory, index, self.file_orders(), 0)?;
+                }
+            }
+            if mutant::is(Mutant::CopyGivenBack) {
+                return Ok(Outcome::Again);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! The tree is a treap: in order by key from left to right, and by priority from the top down, which keeps it about as flat as a
 //! random one is. Each node knows how far the extents below it reach; a search passes over what ends before its first page. Nodes have
-//! places in one list, so memory is needed only where there are more of them than ever.
+//! places in one list, so that those which go leave room for others, until most have gone: then the list is made anew.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -87,6 +87,9 @@ struct Node {
     left: Link,
     right: Link,
 }
+
+/// How many times as many nodes as there are extents a list has room for at most.
+const SPARSE: usize = 4;
 
 /// A node of the tree, by its place in the list, from 1 on.
 type Link = Option<NonZeroU32>;
@@ -204,6 +207,19 @@ impl Extents {
             let unused = self.unused.replace(place);
             *self.node(place) = Node { extent: None, furthest: 0, left: None, right: unused };
             self.count -= 1;
+        }
+    }
+
+    /// Gives memory back where most nodes have no extent any more, unless there is none for a smaller list just now. Before the next
+    /// insertion room must be made again.
+    pub(super) fn shrink(&mut self) {
+        if self.nodes.capacity() <= SPARSE * self.count {
+            return;
+        }
+        let mut smaller = Self::default();
+        if smaller.reserve(self.count).is_ok() {
+            core::mem::take(self).nodes.into_iter().filter_map(|node| node.extent).for_each(|it| smaller.insert(it));
+            *self = smaller;
         }
     }
 

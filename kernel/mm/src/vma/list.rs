@@ -323,8 +323,23 @@ impl Areas {
         chunk.remove(place.index);
         if chunk.is_empty() {
             self.chunks.remove(place.chunk);
+        } else {
+            self.join_with_neighbour(place.chunk);
         }
         self.count -= 1;
+    }
+
+    /// Makes one of a chunk and the one before or behind it, if that has room for another change then. So chunks are about half full, as the
+    /// budget takes them for, however many areas have gone.
+    fn join_with_neighbour(&mut self, chunk: usize) {
+        let fits = |first: &usize| {
+            let pair = self.chunks.get(*first..first + 2);
+            pair.is_some_and(|pair| pair[0].len() + pair[1].len() + GROWTH <= CHUNK)
+        };
+        if let Some(first) = [chunk.saturating_sub(1), chunk].into_iter().find(fits) {
+            let second = self.chunks.remove(first + 1);
+            self.chunks[first].extend(second);
+        }
     }
 
     fn put_in(&mut self, area: Area) {

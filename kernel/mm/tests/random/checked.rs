@@ -47,6 +47,7 @@ impl<'b> Checked<'b> {
 
     /// Carries an operation out. Returns what it returned.
     pub fn step(&mut self, operation: &Operation) -> Result<Returned, String> {
+        let before = self.before();
         let result = match *operation {
             Operation::Write(pages, value) => self.write(pages, value).map(Ok)?,
             Operation::WriteShort(pages, value) => {
@@ -91,6 +92,7 @@ impl<'b> Checked<'b> {
             Operation::Poison(page) => self.poison(page)?,
             _ => self.call(operation)?,
         };
+        self.note_halfway(operation, before, result)?;
         self.note_lost(false)?;
         self.look(operation.pages())?;
         Ok(result)
@@ -139,6 +141,7 @@ impl<'b> Checked<'b> {
     /// Counts everything again, and looks at the contents of every page from outside. Returns what was seen.
     pub fn audit(&mut self) -> Result<View, String> {
         self.world.audit()?;
+        self.areas_fit()?;
         let view = view::look(&self.world);
         for (space, (seen, shadow)) in view.spaces.iter().zip(&mut self.shadows).enumerate() {
             let Some(shadow) = shadow else { continue };
@@ -304,7 +307,10 @@ impl<'b> Checked<'b> {
                 return right.map(|()| Some(value)).map_err(failed(&format!("{access:?} of page {page} succeeds")));
             }
             let asks = right.is_ok() && is_watched && self.shadow().asks(page, access, self.is_there(page));
-            match self.world.fault(self.running, at(page, word), access) {
+            let absent = if is_watched { self.absent_around(page) } else { Places::new() };
+            let resolved = self.world.fault(self.running, at(page, word), access);
+            self.must_stay_absent(page, absent)?;
+            match resolved {
                 None => {}
                 Some(Ok(())) if asks => return Err(format!("nobody is asked about {access:?} of page {page}")),
                 Some(Err(FaultError::Watched(notice))) if right.is_ok() => {

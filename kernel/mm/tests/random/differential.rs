@@ -57,6 +57,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => operation::locking(NEAR),
         1 => operation::mincore(NEAR),
         2 => operation::huge(NEAR),
+        1 => operation::pool(),
         1 => operation::poison(NEAR),
         1 => Just(Swapoff),
     ];

@@ -8,6 +8,7 @@ mod agreement;
 mod alone;
 mod checked;
 mod differential;
+mod halfway;
 mod huge;
 mod locking;
 mod operation;

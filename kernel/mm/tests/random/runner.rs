@@ -14,6 +14,8 @@ use crate::quiet;
 const TESTS: u64 = 3;
 /// Attempts to make a failing case smaller.
 const SHRINKS: u32 = 2000;
+/// How long that may take, in milliseconds: smaller ones may wait for ever, which takes a while to be seen.
+const SHRINKING: u32 = 120_000;
 
 /// How much is done in a form.
 #[derive(Clone, Copy)]
@@ -46,6 +48,7 @@ where
         cases: u32::try_from(count).unwrap_or(u32::MAX),
         failure_persistence: None,
         max_shrink_iters: SHRINKS,
+        max_shrink_time: SHRINKING,
         ..Config::default()
     };
     let mut bytes = [0; 32];
@@ -59,7 +62,7 @@ where
             Ok(())
         }
         Err(error) => {
-            // A smaller case may fail otherwise, or not end.
+            // A smaller case may fail otherwise.
             if !failed.replace(true) {
                 say(&format!("{name}, UNFOLD_SEED={seed}, fails: {error}\nin {case:?}\nMaking it smaller.\n"));
             }

@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::operation::Operation::{
-    Advise, Child, Enter, Fail, Fork, Map, MapFile, MapHuge, Mark, Move, Pin, Poison, Protect, Read, Reclaim, Resize,
-    Unmap, Unpin, Unwatch, Watch, Write,
+    Advise, Child, Enter, Fail, Fork, Lock, Map, MapFile, MapHuge, Mark, Move, Pin, Poison, Protect, Read, Reclaim,
+    Resize, Unlock, Unmap, Unpin, Unwatch, Watch, Write,
 };
 use crate::operation::{Kind, Operation, Pages, RW, fail_inside};
 use crate::source::FILE_PAGES;
@@ -26,7 +26,8 @@ pub fn any_of(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
         2 => patchwork(of.clone()),
         2 => watched_file(of.clone()),
         2 => huge_family(of.clone()),
-        1 => bad_memory(of),
+        1 => bad_memory(of.clone()),
+        2 => areas_in_vain(of),
     ]
 }
 
@@ -135,6 +136,42 @@ fn bad_memory(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
             _ => vec![],
         });
         all.push(Read(block));
+        all
+    })
+}
+
+/// A block of several areas, some of which differ, is changed in part by an operation that fails at one of them for want of memory.
+fn areas_in_vain(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
+    let kind = (0..3usize, 0..FILE_PAGES / CONT_PTES);
+    let differs = vec((part(), 0..4usize), 0..=3);
+    let change = (0..10usize, part(), 0..PAGES / CONT_PTES, 0..4usize);
+    (block(of), kind, differs, change).prop_map(|(block, (kind, first), differs, (change, part, to, after))| {
+        let mut all = vec![match kind {
+            0 => Map(block, RW, Kind::Ordinary),
+            kind => MapFile(block, first * CONT_PTES, RW, kind == 1),
+        }];
+        all.push(Write(block, 1));
+        all.extend(differs.into_iter().map(|(part, how)| match how {
+            0 => Protect(part_of(block, part), Prot::READ),
+            1 => Watch(part_of(block, part), AreaFlags::UFFD_WP),
+            2 => Lock(part_of(block, part), true),
+            _ => Advise(part_of(block, part), advice::DONTFORK),
+        }));
+        let some = part_of(block, part);
+        all.push(Fail(Point::Extent, after));
+        all.push(match change {
+            0 => Protect(some, Prot::empty()),
+            1 => Watch(some, AreaFlags::UFFD),
+            2 => Unwatch(some),
+            3 => Lock(some, false),
+            4 => Unlock(some),
+            5 => Advise(some, advice::DOFORK),
+            6 => Unmap(some),
+            7 => Map(some, RW, Kind::Ordinary),
+            8 => Move(some, (to * CONT_PTES).min(PAGES - some.1), MoveFlags::empty()),
+            _ => Fork(SPACES - 1),
+        });
+        all.extend([Protect(block, RW), Unlock(block), Write(block, 2)]);
         all
     })
 }

@@ -29,7 +29,7 @@ pub struct Huge {
 /// A mapped page.
 #[derive(Clone, Copy)]
 pub struct Page {
-    prot: Prot,
+    pub prot: Prot,
     pub source: Source,
     words: [u64; WORDS],
     /// Which of the words may as well be 0, as MADV_FREE gave them up and they were not written since.
@@ -37,9 +37,9 @@ pub struct Page {
     /// Whether any word was written since: then the others are what they were at that moment.
     settled: bool,
     /// MADV_DONTFORK.
-    stays: bool,
+    pub stays: bool,
     /// MADV_WIPEONFORK.
-    wiped: bool,
+    pub wiped: bool,
     /// MAP_DROPPABLE: any of its words may be 0 at any time.
     pub droppable: bool,
     /// How userfaultfd watches it.
@@ -190,6 +190,11 @@ impl Shadow {
 
     pub fn page_mut(&mut self, page: usize) -> Option<&mut Page> {
         self.pages[page].as_mut()
+    }
+
+    /// Has a page be this.
+    pub fn put(&mut self, number: usize, page: Option<Page>) {
+        self.pages[number] = page;
     }
 
     /// Whether what was at a page is lost.

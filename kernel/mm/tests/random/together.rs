@@ -69,7 +69,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         1 => Just(Operation::Child),
         2 => operation::around(operation::setting()),
         2 => operation::swap_device(),
-        1 => operation::fail_extent(),
+        1 => operation::fail(),
         2 => operation::poison(VOLATILE),
     ];
     // Takes no access away, which the first could not give back where a hole came about meanwhile.
@@ -78,7 +78,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => operation::empty(VOLATILE),
         1 => operation::around(operation::setting()),
         1 => operation::swap_device(),
-        1 => operation::fail_extent(),
+        1 => operation::fail(),
         1 => operation::poison(VOLATILE),
     ];
     let disturbers = (vec(first, 0..=DISTURBANCES), vec(second, 0..=DISTURBANCES));

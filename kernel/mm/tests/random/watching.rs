@@ -138,6 +138,22 @@ impl Checked<'_> {
         right
     }
 
+    /// The neighbours of a page, not of its own huge page, where nothing is.
+    pub fn absent_around(&self, page: usize) -> Places {
+        let whole = self.shadow().whole(Pages(page, 1)).iter();
+        let is_absent = |&page: &usize| self.world.entry(self.running, page).is_absent() && !whole.contains(&page);
+        Pages(page, 1).widened().iter().filter(is_absent).collect()
+    }
+
+    /// A fault has brought a watched page in, and none of these: each of an area's pages is its monitor's to tell of, one by one.
+    pub fn must_stay_absent(&self, page: usize, absent: Places) -> Result<(), String> {
+        let is_there = |&page: &usize| !self.world.entry(self.running, page).is_absent();
+        match absent.into_iter().find(is_there) {
+            None => Ok(()),
+            Some(other) => Err(format!("a fault at page {page}, which is watched, brings page {other} in too")),
+        }
+    }
+
     /// The monitor was asked about a page, and must have been. Whether the program tries again.
     pub fn answer(&mut self, page: usize, access: Access, notice: Notice) -> Result<bool, String> {
         let first = self.shadow().whole(Pages(page, 1)).0;

@@ -108,6 +108,33 @@ fn many_in_order_make_a_flat_tree_that_needs_no_memory_to_change() {
     assert_eq!(extents.nodes.capacity(), room);
 }
 
+/// What is left of many takes no more memory than a few times as many new ones.
+#[test]
+fn few_of_many_take_little_memory() {
+    const MANY: u64 = 10_000;
+    let memory = memory_to_break(8);
+    let space = memory.create_space().unwrap();
+    let area = |page: u64| area_at(page, page + 1, page);
+    let mut extents = Extents::default();
+    for page in 0..MANY {
+        extents.reserve(1).unwrap();
+        extents.insert(Extent::of(&space, &area(page)));
+    }
+    let is_kept = |page: &u64| page % 16 == 0;
+    for page in (0..MANY).filter(|page| !is_kept(page)) {
+        extents.remove(&space, &area(page));
+        extents.shrink();
+        assert!(extents.nodes.capacity() <= SPARSE * extents.len(), "{} nodes", extents.nodes.capacity());
+    }
+    assert!(height(&extents, extents.root) < 30);
+    assert!((0..MANY).all(|page| extents.at(page, 1).count() == usize::from(is_kept(&page))));
+    for page in (0..MANY).filter(is_kept) {
+        extents.remove(&space, &area(page));
+        extents.shrink();
+    }
+    assert_eq!((extents.len(), extents.nodes.capacity(), extents.root), (0, 0, None));
+}
+
 #[test]
 fn an_extent_takes_no_more_of_the_heap_than_the_budget_has_for_it() {
     // A list that has grown by doubling is half full, and as large as a power of two.

@@ -170,3 +170,25 @@ fn more_areas_than_linux_allows_are_refused() {
     unmap(&mut areas, address(0), address(1_000_000));
     assert!(areas.is_empty());
 }
+
+/// What a program leaves of many areas, however it takes the others away, takes hardly more memory than as many new ones.
+#[test]
+fn few_of_many_areas_take_little_memory() {
+    const MANY: u64 = 10_000;
+    const KEPT: u64 = 16;
+    let orders: [fn(u64) -> u64; 3] = [|number| number, |number| MANY - 1 - number, |number| number * 7919 % MANY];
+    for order in orders {
+        let mut areas = Areas::new();
+        for number in (0..MANY).map(order) {
+            let change = areas.plan_insert(area(2 * number, 2 * number + 1, Prot::READ));
+            areas.apply(&change).unwrap();
+        }
+        for number in (0..MANY).map(order).filter(|number| number % KEPT != 0) {
+            unmap(&mut areas, address(2 * number), address(2 * number + 1));
+        }
+        assert_eq!(areas.len() as u64, MANY / KEPT);
+        let at_most = (MANY / KEPT) as usize / (CHUNK / 2 - GROWTH) + 1;
+        assert!(areas.chunks.len() <= at_most, "{} chunks for {} areas", areas.chunks.len(), areas.len());
+        assert!((0..MANY).all(|number| areas.find(address(2 * number)).is_some() == (number % KEPT == 0)));
+    }
+}
