@@ -1,8 +1,8 @@
 //! TLBI and the barriers around it: what each operation reaches, and what a DSB completes.
 
 use super::rule::Rule;
-use super::stale::{Kind, Near, Stale};
-use super::verdict::{Breach, When};
+use super::stale::{Kind, Near, Order, Stale};
+use super::verdict::Breach;
 use super::{CpuSet, Judged, Model, one};
 use crate::addr::{VirtAddr, level_shift};
 use crate::events::Dsb;
@@ -67,14 +67,16 @@ impl Model {
         }
         let stale = self.stale.get(index);
         let mut targets = targets;
-        if !self.is_ordered(&stale.stored, cpu, op.scope) {
+        if !self.is_ordered(stale.last, cpu, op.scope) {
             if mine && !stale.aged {
                 let what = "a TLBI may overtake the store before it";
                 return Err(self.breach_exactly(cpu, Rule::UnorderedTlbi, what, stale, page));
             }
             // Another CPU's store that was not handed over is not what this operation is meant for; and yet a CPU that does not run the
-            // space can not walk it again.
-            targets &= if stale.is_global() { 0 } else { !self.contexts.get(stale.asid).active };
+            // space can not walk it again, nor can the one that stored, where it is ordered for that.
+            let Order { by, event } = stale.last;
+            let orders = if self.cpus[by].has_ordered(event, true) { one(by) } else { 0 };
+            targets &= if stale.is_global() { 0 } else { orders | !self.contexts.get(stale.asid).active };
         }
         let walkers = if stale.behind_walk && !reaches_walks(op) { self.stale.walkers_of(stale) } else { 0 };
         let (event, line) = (self.now, self.line);
@@ -134,9 +136,8 @@ impl Model {
     }
 
     /// Whether a store is ordered before a TLBI that `cpu` issues. A non-shareable DSB orders it for the CPU that stored alone.
-    pub(super) fn is_ordered(&self, stored: &When, cpu: usize, scope: Scope) -> bool {
-        let by = usize::from(stored.cpu);
-        self.cpus[by].has_ordered(stored.event, scope == Scope::Local && by == cpu)
+    fn is_ordered(&self, Order { by, event }: Order, cpu: usize, scope: Scope) -> bool {
+        self.cpus[by].has_ordered(event, scope == Scope::Local && by == cpu)
     }
 
     fn check_operand(&self, cpu: usize, op: TlbOp) -> Judged {
@@ -177,7 +178,7 @@ impl Model {
             let reach = if inner { self.all_cpus() } else { one(cpu) };
             let Self { stale, frames, contexts, cpus, tables, .. } = self;
             stale.complete(cpu, reach, |gone| {
-                let (by, event) = (usize::from(gone.stored.cpu), gone.stored.event);
+                let Order { by, event } = gone.last;
                 if !cpus[by].has_ordered(event, false) {
                     tables.note_unheld(contexts.get(gone.asid).root, by, event);
                 }

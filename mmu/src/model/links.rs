@@ -2,7 +2,7 @@
 
 use super::entry::{is_cacheable, is_covered_by, maps, pages_of, same_mapping};
 use super::rule::Rule;
-use super::stale::{Kind, Stale};
+use super::stale::{Kind, Order, Stale};
 use super::stores::{At, Write};
 use super::tables::TableId;
 use super::{Judged, MAX_CPUS, Model};
@@ -37,6 +37,9 @@ impl Model {
             if new.is_valid() && old != new {
                 self.check_make_above(&at, new)?;
             }
+        }
+        if let Some(child) = self.table_in(old.frame()).filter(|_| old.is_table()) {
+            self.tables.part(child);
         }
         if new.is_table() { self.link(cpu, table, index, new) } else { Ok(()) }
     }
@@ -125,9 +128,9 @@ impl Model {
             if !self.isolate(index, page, page + 1) {
                 return;
             }
-            let stored = self.when(at.cpu);
+            let (stored, last) = (self.when(at.cpu), Order { by: at.cpu, event: self.now });
             let stale = self.stale.get_mut(index);
-            (stale.behind_walk, stale.stored) = (false, stored);
+            (stale.behind_walk, stale.stored, stale.last) = (false, stored, last);
         }
     }
 
@@ -136,6 +139,13 @@ impl Model {
             let what = "an entry leads to a page that is no table";
             return Err(self.breach_at_entry(cpu, Rule::ForeignStore, what, table, index));
         };
+        // Who finds the link finds what its CPU has stored there, or has seen stored.
+        let (linker, changed) = (&self.cpus[cpu], self.tables.node(child).changed_unheld);
+        let mut by_cpu = self.cpus.iter().zip(changed).enumerate();
+        if by_cpu.any(|(by, (this, event))| by != cpu && event > linker.observed[by] && !this.has_ordered(event, false))
+        {
+            self.lose("a table is linked before what another CPU has stored there is ordered by a DSB");
+        }
         if !self.tables.link(child, table, index) {
             self.lose("a table is linked at two places");
         }

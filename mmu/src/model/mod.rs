@@ -32,6 +32,8 @@ mod frames;
 mod groups;
 mod links;
 mod lints;
+#[cfg(test)]
+mod naive;
 mod rule;
 mod snapshot;
 mod spaces;

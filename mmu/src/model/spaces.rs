@@ -1,8 +1,9 @@
 //! TTBR0_EL1: which space a CPU runs, and under which ASID. Rules MS-28 and MS-30.
 
 use super::rule::Rule;
+use super::stale::Order;
 use super::tables::{NO_TABLE, TableId};
-use super::{Judged, Model, When, one};
+use super::{Judged, Model, one};
 use crate::addr::{Asid, PhysAddr, VirtAddr};
 
 impl Model {
@@ -18,11 +19,7 @@ impl Model {
             self.tables.node_mut(root).asid = asid;
             self.contexts.enter(asid, root, cpu);
             let Self { stale, cpus, .. } = self;
-            let is_ordered = |stored: &When| {
-                let by = usize::from(stored.cpu);
-                cpus[by].has_ordered(stored.event, by == cpu)
-            };
-            stale.may_be_walked_by(cpu, asid, is_ordered);
+            stale.may_be_walked_by(cpu, asid, |Order { by, event }| cpus[by].has_ordered(event, by == cpu));
         }
         let when = self.when(cpu);
         let this = &mut self.cpus[cpu];

@@ -28,6 +28,15 @@ pub(super) struct Near {
     pub(super) line: Line,
 }
 
+/// A store, as far as barriers are concerned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    /// The CPU that stored.
+    pub(super) by: usize,
+    /// The number of the event.
+    pub(super) event: u64,
+}
+
 /// A run of replaced entries: each maps the page after the one before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stale {
@@ -40,7 +49,10 @@ pub(super) struct Stale {
     pub(super) pages: u64,
     pub(super) entry: Descriptor,
     pub(super) holders: CpuSet,
+    /// When it was replaced; of one that had lost its access flag before, when that mattered.
     pub(super) stored: When,
+    /// The store after which nobody can fetch it, once that is ordered.
+    pub(super) last: Order,
     /// By issuer: the CPUs on which an invalidation of it is under way.
     pub(super) issued: [CpuSet; MAX_CPUS],
     pub(super) near: Option<Near>,
@@ -175,7 +187,7 @@ impl StaleList {
     pub(super) fn add(&mut self, stale: Stale, may_join: bool) -> bool {
         if let Some(last) = self.list.last_mut().filter(|last| may_join && last.continues_with(&stale)) {
             last.pages += stale.pages;
-            last.stored = stale.stored;
+            (last.stored, last.last) = (stale.stored, stale.last);
             return true;
         }
         let room = self.list.len() < self.list.capacity();
@@ -226,8 +238,9 @@ impl StaleList {
     }
 
     /// `cpu` runs `asid` from now on: it walks what is not ordered yet as it was.
-    pub(super) fn may_be_walked_by(&mut self, cpu: usize, asid: Asid, is_ordered: impl Fn(&When) -> bool) {
-        for stale in self.list.iter_mut().filter(|stale| stale.asid == asid && !is_ordered(&stale.stored)) {
+    pub(super) fn may_be_walked_by(&mut self, cpu: usize, asid: Asid, is_ordered: impl Fn(Order) -> bool) {
+        let late = |stale: &&mut Stale| stale.asid == asid && !is_ordered(stale.last);
+        for stale in self.list.iter_mut().filter(late) {
             stale.holders |= one(cpu);
             stale.issued.iter_mut().for_each(|set| *set &= !one(cpu));
         }

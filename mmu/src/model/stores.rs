@@ -6,7 +6,7 @@ use super::entry::{
     differs_in_form_only, has_contiguous, is_cacheable, is_covered_by, is_hardware_update, maps, pages_of, same_type,
 };
 use super::rule::Rule;
-use super::stale::{Kind, Stale};
+use super::stale::{Kind, Order, Stale};
 use super::tables::{TableId, split};
 use super::{CpuSet, Judged, Model};
 use crate::addr::{Asid, PhysAddr, VirtAddr};
@@ -115,11 +115,15 @@ impl Model {
         }
     }
 
-    /// A valid entry is changed: where no CPU holds it, one that begins to run the space before the store is ordered may yet walk it.
+    /// A valid entry is changed: where no CPU holds it, one that begins to run the space before the store is ordered may yet walk it; and
+    /// where nothing leads to its table, one that finds the way there once it is linked.
     fn note_unheld(&mut self, cpu: usize, table: TableId, index: usize) {
-        let Some(place) = self.tables.place(table, index) else { return };
-        if self.at(cpu, table, index).is_some_and(|at| at.holders == 0) {
-            self.tables.note_unheld(place.root, cpu, self.now);
+        match self.tables.place(table, index) {
+            None => self.tables.note_unheld(table, cpu, self.now),
+            Some(place) if self.at(cpu, table, index).is_some_and(|at| at.holders == 0) => {
+                self.tables.note_unheld(place.root, cpu, self.now);
+            }
+            Some(_) => {}
         }
     }
 
@@ -253,9 +257,11 @@ impl Model {
     /// An entry became valid, or stayed so: nothing else may be held for its addresses.
     pub(super) fn check_make(&mut self, at: &At, new: Descriptor) -> Judged {
         let mut index = 0;
+        // What stands in a table that is only walked to by a cached way is no lasting excuse for what is held of it.
+        let lasts = self.tables.node(at.table).walks == 0 || self.tables.is_reachable(at.table);
         // Once there is no room to part a run, nothing is taken out of the list any more.
         while index < self.stale.len() && self.has_seen_all() {
-            if !self.make_beside(at, new, index)? {
+            if !(self.make_beside(at, new, index)? && lasts) {
                 index += 1;
             } else if is_cacheable(new) {
                 self.drop_page(index, at.page());
@@ -410,6 +416,7 @@ impl Model {
             entry,
             holders: at.holders,
             stored: self.when(at.cpu),
+            last: Order { by: at.cpu, event: self.now },
             issued: [0; super::MAX_CPUS],
             near: None,
             aged: false,
@@ -433,9 +440,8 @@ impl Model {
         }
         // What a barrier has ordered already does not wait for the next one, nor what was given up with a lock: whoever takes that has
         // seen as much, and may order it.
-        let may_join = self.stale.last().is_some_and(|Stale { stored, .. }| {
-            let by = &self.cpus[usize::from(stored.cpu)];
-            stored.event > by.released && !by.has_ordered(stored.event, true)
+        let may_join = self.stale.last().is_some_and(|&Stale { last: Order { by, event }, .. }| {
+            event > self.cpus[by].released && !self.cpus[by].has_ordered(event, true)
         });
         if !self.stale.add(stale, may_join) {
             self.lose(NO_ROOM);

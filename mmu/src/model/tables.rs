@@ -28,7 +28,8 @@ pub(super) struct Node {
     pub(super) walks: u32,
     /// The ASID that a root last ran under.
     pub(super) asid: Asid,
-    /// By CPU: the last event of that one after which an entry below a root that it had taken out or changed was held by nobody.
+    /// By CPU: the last event of that one after which an entry that it had taken out or changed was held by nobody: one below a root, or
+    /// of a table that nothing leads to.
     pub(super) changed_unheld: [u64; MAX_CPUS],
     /// The CPU that holds its lock, plus one; 0 for none.
     pub(super) locked: u8,
@@ -125,6 +126,11 @@ impl Tables {
         self.parent_entry(id).is_some_and(|entry| entry.is_table() && entry.address() == self.node(id).frame.start())
     }
 
+    /// Whether entries lead from a root to a table.
+    pub(super) fn is_reachable(&self, id: TableId) -> bool {
+        self.node(id).level == 0 || (self.is_linked(id) && self.is_reachable(self.node(id).parent))
+    }
+
     /// A replaced entry that led to a table may be cached no more.
     pub(super) fn forget_walk(&mut self, table: Option<TableId>) {
         let Some(id) = table else { return };
@@ -139,9 +145,9 @@ impl Tables {
         }
     }
 
-    /// Below `root` an entry was changed by this event of `cpu`, and nobody holds it as it was.
-    pub(super) fn note_unheld(&mut self, root: TableId, cpu: usize, event: u64) {
-        if let Some(node) = self.nodes.get_mut(root as usize) {
+    /// Below a root, or in a table that stands nowhere, an entry was changed by this event of `cpu`, and nobody holds it as it was.
+    pub(super) fn note_unheld(&mut self, id: TableId, cpu: usize, event: u64) {
+        if let Some(node) = self.nodes.get_mut(id as usize) {
             node.changed_unheld[cpu] = node.changed_unheld[cpu].max(event);
         }
     }
