@@ -65,6 +65,7 @@ impl Machine {
     pub fn new(config: Config) -> Self {
         #[cfg(feature = "mutants")]
         crate::mutant::choose_by_environment();
+        turns::begin();
         let cpus = config.cpus.max(1);
         let frames = (config.ram_bytes / PAGE_SIZE) as usize;
         let model = Model::new(model::Config {
