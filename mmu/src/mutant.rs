@@ -226,6 +226,8 @@ mutants! {
         "A page of a file is mapped writable in a private area.";
     CopyGivenBack = "copy-given-back", "", "", "file_swap::a_private_write_ends_where_memory_is_short",
         "A write to a private page of a file that was in swap gives the copy's page up when the file's is back, and begins anew.";
+    BorderLetGo = "border-let-go", "", "", "file_swap::a_hole_is_punched_where_memory_is_short",
+        "While the page at one end of a hole comes back from swap, that at the other end may go there.";
     HoleFilledTwice = "hole-filled-twice", "", "", "files::two_first_touches_find_one_folio",
         "A hole of a file is filled without another look whether it still is one.";
     ReusedWhileShared = "reused-while-shared", "", "", "4.1 a page written in place",

@@ -209,6 +209,8 @@ fn a_private_write_ends_where_memory_is_short() {
         bench.map(PAGES, 1, RW);
         bench.fill(PAGES, 1);
         let taken = leave_few(&bench, spare);
+        // Looks at how much is free, and finds the page.
+        bench.memory.balance();
         let reads = bench.count("faults_swap_major");
         // Instead of for ever.
         bench.memory.inject.arm(Point::DeviceRead, 4 * PAGES as usize, Times::Always);
@@ -222,14 +224,35 @@ fn a_private_write_ends_where_memory_is_short() {
     }
 }
 
+/// A hole begins and ends inside pages in swap, where memory is so short that to bring one of them in takes the other out.
+#[test]
+fn a_hole_is_punched_where_memory_is_short() {
+    for way in WAYS {
+        let bench = Bench::on(Config { ram_bytes: SMALL, ..Config::default() }, "64K=never");
+        bench.memory.policy().parse("unmap", way).unwrap();
+        let file = swapped(&bench, PAGES);
+        // A page that can be got back: after a search that finds nothing there is none for a while.
+        bench.map(PAGES, 1, RW);
+        bench.fill(PAGES, 1);
+        let taken = leave_few(&bench, 0);
+        let reads = bench.count("pages_swapped_in");
+        // Instead of for ever.
+        bench.memory.inject.arm(Point::DeviceRead, 20, Times::Always);
+        assert_eq!(file.punch(3 * 4096 + 100, 7 * 4096), Ok(()), "{way}");
+        bench.memory.inject.clear();
+        assert_eq!(bench.count("pages_swapped_in") - reads, 2, "{way}");
+        drop(taken);
+        bench.audit();
+        assert_eq!((word(&file, 3), word(&file, 4), word(&file, 10)), (3 ^ 0xABCD, 0, 0), "{way}");
+    }
+}
+
 /// Takes all frames but those that make memory short, and `spare`.
 fn leave_few(bench: &Bench, spare: usize) -> Vec<FreshFolio<'_>> {
     let is_short = || bench.memory.shortage() == Shortage::Min;
     let take = || if is_short() { None } else { bench.memory.frames.alloc(0) };
     let mut taken: Vec<_> = std::iter::from_fn(take).collect();
     taken.truncate(taken.len() - spare);
-    // Looks at how much is free, and finds the page.
-    bench.memory.balance();
     taken
 }
 

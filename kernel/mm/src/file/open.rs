@@ -9,6 +9,7 @@ use mmu::{Cause, Operation, PAGE_SHIFT, PAGE_SIZE};
 use super::contents::Found;
 use super::{Contents, FileId, MemoryFile, Place};
 use crate::errno::Errno;
+use crate::folio::Folio;
 use crate::memory::Memory;
 use crate::policy::Advice;
 use crate::rmap::Extent;
@@ -191,9 +192,22 @@ impl OpenFile<'_> {
             let is_swapped = |at: u64| contents.is_border_swapped(self.memory, at);
             let found = borders.iter().copied().find(|&at| mutant::or(Mutant::CutSkipsSwapped, is_swapped(at), false));
             let Some(at) = found else { return Ok(contents) };
+            // Where memory is short, one page might have to go for the other to come, and come back for that one, for ever.
+            let other = borders.iter().copied().find(|&other| other != at);
+            let kept = other.filter(|_| !mutant::is(Mutant::BorderLetGo)).and_then(|at| self.keep(&contents, at));
             drop(contents);
-            self.file.bring_in(self.memory, at >> PAGE_SHIFT, self.orders())?;
+            let result = self.file.bring_in(self.memory, at >> PAGE_SHIFT, self.orders());
+            kept.into_iter().for_each(|folio| self.memory.let_go(folio));
+            result?;
         }
+    }
+
+    /// Refers to the folio with this byte, if it is in memory: it stays there.
+    fn keep(&self, contents: &Contents, at: u64) -> Option<Folio<'_>> {
+        let index = at >> PAGE_SHIFT;
+        let folio = self.memory.frames.folio_of(contents.find(index)?.frame_of(index)?);
+        folio.get(1);
+        Some(folio)
     }
 
     /// Takes the pages from `first` on out of every area. The contents are locked, so no fault brings one back.

@@ -105,7 +105,7 @@ impl Memory {
     }
 
     /// Gives up a reference to a folio of the swap cache or of a file, which nobody has locked any more.
-    fn let_go(&self, folio: Folio<'_>) {
+    pub(super) fn let_go(&self, folio: Folio<'_>) {
         self.swap.free_unneeded(folio);
         let mut orphans = OrphanList::new();
         if let Some(orphan) = folio.put(1) {

@@ -62,7 +62,14 @@ impl<'b> Checked<'b> {
                 self.running = space;
                 self.call(operation)?
             }
-            Operation::Resize(pages) => self.resize(pages)?,
+            Operation::Resize(pages) => self.resize(operation, pages)?,
+            Operation::CutInside(page) => {
+                let result = self.resize(operation, page + 1)?;
+                if result.is_ok() {
+                    self.file.borrow_mut().cut_inside(page);
+                }
+                result
+            }
             Operation::Fork(child) => self.fork(child)?,
             Operation::Exit(space) => {
                 self.exit(space);
@@ -206,12 +213,17 @@ impl<'b> Checked<'b> {
         copied.into_iter().for_each(|page| self.shadow_mut().copy(page));
     }
 
-    fn resize(&mut self, pages: usize) -> Result<Returned, String> {
-        let result = self.world.call(self.running, &Operation::Resize(pages));
-        let cut = self.file.borrow_mut().resize(pages);
-        self.pins.cut_off(cut);
-        self.shadows.iter_mut().flatten().for_each(|shadow| shadow.cut(pages));
-        if result.is_ok() { Ok(result) } else { Err(format!("returns {result:?}")) }
+    /// The file has so many pages from now on, the last perhaps in part; unless a page that is cut, or its neighbours, did not come back.
+    fn resize(&mut self, operation: &Operation, pages: usize) -> Result<Returned, String> {
+        let before = self.world.struck();
+        let result = self.world.call(self.running, operation);
+        if result.is_ok() {
+            let cut = self.file.borrow_mut().resize(pages);
+            self.pins.cut_off(cut);
+            self.shadows.iter_mut().flatten().for_each(|shadow| shadow.cut(pages));
+        }
+        let excused = result == Err(Errno::EIO) && self.world.struck() > before || self.excuses(result, before);
+        if result.is_ok() || excused { Ok(result) } else { Err(format!("returns {result:?}")) }
     }
 
     /// Why an operation must be refused before it does anything, where the areas say so.

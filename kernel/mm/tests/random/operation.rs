@@ -85,6 +85,8 @@ pub enum Operation {
     Poison(usize),
     /// ftruncate of the file, in pages.
     Resize(usize),
+    /// It ends in the middle of this page.
+    CutInside(usize),
     /// munmap.
     Unmap(Pages),
     /// mprotect.
@@ -180,6 +182,7 @@ impl Operation {
             | Child
             | Operation::Pool(..)
             | Resize(_)
+            | Operation::CutInside(_)
             | Exit(_)
             | Enter(_)
             | Rollover(_)
@@ -275,7 +278,7 @@ pub fn file(of: Range<usize>) -> impl Strategy<Value = Operation> {
         MapFile(Pages(pages.0, pages.1.min(FILE_PAGES - first)), first, prot, shared)
     });
     let size = prop_oneof![1 => 0..=FILE_PAGES, 1 => Just(FILE_PAGES)];
-    prop_oneof![3 => map, 1 => size.prop_map(Resize)]
+    prop_oneof![6 => map, 2 => size.prop_map(Resize), 1 => (0..FILE_PAGES).prop_map(Operation::CutInside)]
 }
 
 /// mmap of huge pages: mostly one or two of the smaller size, and now and then one of the larger; and what makes room for others where

@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::operation::Operation::{
-    Advise, Child, Enter, Fail, Fork, Lock, Map, MapFile, MapHuge, Mark, Move, Pin, Poison, Protect, Read, Reclaim,
-    Resize, Unlock, Unmap, Unpin, Unwatch, Watch, Write,
+    Advise, Child, CutInside, DeviceRead, Enter, Fail, Fork, Lock, Map, MapFile, MapHuge, Mark, Move, Pin, Poison,
+    Protect, Read, Reclaim, Resize, Unlock, Unmap, Unpin, Unwatch, Watch, Write,
 };
 use crate::operation::{Kind, Operation, Pages, RW, fail_inside};
 use crate::source::FILE_PAGES;
@@ -27,7 +27,9 @@ pub fn any_of(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
         2 => watched_file(of.clone()),
         2 => huge_family(of.clone()),
         1 => bad_memory(of.clone()),
-        2 => areas_in_vain(of),
+        2 => areas_in_vain(of.clone()),
+        1 => pinned_beside_child(of.clone()),
+        1 => cut_in_swap(of),
     ]
 }
 
@@ -172,6 +174,30 @@ fn areas_in_vain(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
             _ => Fork(SPACES - 1),
         });
         all.extend([Protect(block, RW), Unlock(block), Write(block, 2)]);
+        all
+    })
+}
+
+/// A page that a child shares is pinned to be read, and one of the two writes it: the device must see what the program does.
+fn pinned_beside_child(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
+    let after = (0..PINS, any::<bool>(), any::<u64>());
+    (block(of), part(), part(), after).prop_map(|(block, pinned, written, (number, child_writes, value))| {
+        let write = Write(part_of(block, written), value);
+        let mut all = vec![Map(block, RW, Kind::Ordinary), Write(block, 1), Enter(0), Fork(SPACES - 1)];
+        all.push(Pin(number, part_of(block, pinned), mm::fault::Access::Read));
+        all.extend(if child_writes { vec![Enter(SPACES - 1), write, Enter(0)] } else { vec![write] });
+        all.push(DeviceRead(number));
+        all
+    })
+}
+
+/// A file ends inside a page that is in swap, and grows again.
+fn cut_in_swap(of: Range<usize>) -> impl Strategy<Value = Vec<Operation>> {
+    (block(of), 0..FILE_PAGES / CONT_PTES, part(), 0..CONT_PTES).prop_map(|(block, first, out, cut)| {
+        let first = first * CONT_PTES;
+        let mut all = vec![Resize(FILE_PAGES), MapFile(block, first, RW, true), Write(block, 1)];
+        all.extend([Advise(part_of(block, out), advice::PAGEOUT), CutInside(first + cut)]);
+        all.extend([Resize(FILE_PAGES), Read(block)]);
         all
     })
 }

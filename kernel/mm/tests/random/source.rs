@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use mmu::CONT_PTES;
+use mmu::{CONT_PTES, PAGE_SIZE};
 
 use crate::shadow::FrameId;
-use crate::world::WORDS;
+use crate::world::{WORDS, offset};
 
 /// Pages that the file has at most.
 pub const FILE_PAGES: usize = 4 * CONT_PTES;
@@ -72,6 +72,12 @@ impl FileShadow {
         self.size = pages;
         self.words[pages..].fill([0; WORDS]);
         self.frames[pages..].iter_mut().filter_map(Option::take).collect()
+    }
+
+    /// The last page ends in its middle: what lay behind reads as zeros if the file grows again.
+    pub fn cut_inside(&mut self, page: usize) {
+        let is_cut = |&word: &usize| offset(word) >= PAGE_SIZE / 2;
+        (0..WORDS).filter(is_cut).for_each(|word| self.words[page][word] = 0);
     }
 
     /// No device has this frame pinned any more.

@@ -255,6 +255,7 @@ impl<'b> World<'b> {
                 memory.madvise(space, address, length, advice::HWPOISON)
             }
             Operation::Resize(pages) => self.open_file().resize(pages as u64 * PAGE_SIZE),
+            Operation::CutInside(page) => self.open_file().resize(page as u64 * PAGE_SIZE + PAGE_SIZE / 2),
             Operation::Unmap(pages) => memory.munmap(space, range(pages).0, range(pages).1),
             Operation::Protect(pages, prot) => memory.mprotect(space, range(pages).0, range(pages).1, prot),
             Operation::Advise(pages, advice) => memory.madvise(space, range(pages).0, range(pages).1, advice),
