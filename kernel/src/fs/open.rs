@@ -10,6 +10,7 @@ use mm::Errno;
 use super::directory::OpenDirectory;
 use super::live::Seen;
 use super::pins::Pins;
+use super::proc::status::UMASK;
 use super::process::Pagemap;
 use super::text::{Bytes, Text, whole};
 use super::tree::{self, Found, Node, ProcessFile};
@@ -18,9 +19,6 @@ use crate::task::file::{Entry, File, Kind, OpenFile, Stat, flags};
 use crate::task::handle::family;
 use crate::task::memory_file::MemoryFile;
 use crate::task::{Process, initrd};
-
-/// Permissions that no new file has. Programs can not change them here.
-const UMASK: u32 = 0o022;
 
 /// Follows a path as `process` does; a link at its end only if `follows` says so.
 ///

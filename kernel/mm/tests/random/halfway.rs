@@ -7,6 +7,9 @@ use mm::vma::{Area, AreaFlags};
 use mmu::VirtAddr;
 
 use crate::checked::{Checked, Returned};
+use crate::operation::Operation::{
+    Advise, Lock, LockAll, Map, MapFile, MapHuge, Move, Protect, Unlock, UnlockAll, Unmap, Unwatch, Watch,
+};
 use crate::operation::{Operation, Pages};
 use crate::shadow::Page;
 use crate::source::Source;
@@ -79,31 +82,26 @@ impl Checked<'_> {
             return Ok(());
         }
         match *operation {
-            Operation::Map(at, ..) | Operation::MapFile(at, ..) | Operation::MapHuge(at, ..) => {
-                self.restore(&pages, at)
+            Map(at, ..) | MapFile(at, ..) | MapHuge(at, ..) => self.restore(&pages, at),
+            Move(from, to, _) => self.restore(&pages, Pages(to, self.shadow().rounded(from).1)),
+            Unmap(_) => self.restore(&pages, Pages(0, 0)),
+            Advise(_, POPULATE_READ | POPULATE_WRITE) => {}
+            Protect(..) | Advise(..) | Watch(..) | Unwatch(_) | Lock(..) | Unlock(_) | LockAll(_) | UnlockAll => {
+                return self.restore_rest(&pages);
             }
-            Operation::Move(from, to, _) => self.restore(&pages, Pages(to, self.shadow().rounded(from).1)),
-            Operation::Unmap(_) => self.restore(&pages, Pages(0, 0)),
-            Operation::Advise(_, POPULATE_READ | POPULATE_WRITE) => Ok(()),
-            Operation::Protect(..) | Operation::Advise(..) | Operation::Watch(..) | Operation::Unwatch(_) => {
-                self.restore_rest(&pages)
-            }
-            Operation::Lock(..) | Operation::Unlock(_) | Operation::LockAll(_) | Operation::UnlockAll => {
-                self.restore_rest(&pages)
-            }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// All is as it was before; but what was at the place that was to be taken may have gone, all of it.
-    fn restore(&mut self, before: &[Option<Page>], taken: Pages) -> Result<(), String> {
+    fn restore(&mut self, before: &[Option<Page>], taken: Pages) {
         let running = self.running;
         let is_gone = taken.1 > 0 && taken.iter().all(|page| self.world.fits(running, page, None));
         for (number, page) in before.iter().enumerate() {
             let page = page.filter(|_| !(is_gone && taken.iter().contains(&number)));
             self.shadow_mut().put(number, page);
         }
-        Ok(())
     }
 
     /// From some page on all is as it was before.

@@ -39,11 +39,17 @@ pub struct Told<'a> {
     pub sizes: Sizes,
 }
 
+/// Permissions that no new file has. Programs can not change them here.
+pub const UMASK: u32 = 0o022;
+
 /// `status`.
 pub fn status(out: &mut String, told: &Told<'_>) {
     let state = if told.state == 'R' { "R (running)" } else { "S (sleeping)" };
     let Told { name, pid, parent, sizes, .. } = told;
-    put(out, format_args!("Name:\t{name}\nUmask:\t0022\nState:\t{state}\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\n"));
+    put(
+        out,
+        format_args!("Name:\t{name}\nUmask:\t{UMASK:04o}\nState:\t{state}\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\n"),
+    );
     put(out, format_args!("PPid:\t{parent}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n"));
     for (name, pages) in [
         ("VmSize", sizes.mapped),
